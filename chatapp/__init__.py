@@ -1,0 +1,140 @@
+"""The application: configuration, extensions, wiring, blueprints, command line."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from chatapp import config, database, logs, web
+from chatapp.budget import ledger
+from chatapp.budget.pricing import PriceTable
+from chatapp.extensions import babel, csrf, db, limiter, login_manager, migrate
+from chatapp.providers.registry import Providers
+from chatapp.services import Services
+from chatapp.soft_redis import SoftRedis, soft_options
+
+
+def create_app(providers: Providers | None = None, **overrides: Any) -> Flask:
+    """Build the application from the environment; overrides are settings by name (see config.Settings).
+
+    providers: who answers, where it is not the settings that say so.
+    Raises config.ConfigurationError naming every wrong setting.
+    """
+    settings = config.load(**overrides)
+    app = Flask(
+        __name__,
+        template_folder=str(config.ROOT / "templates"),
+        static_folder=str(config.ROOT / "static"),
+        instance_path=str(settings.instance_dir.resolve()),
+    )
+    app.extensions["settings"] = settings
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.config.update(_flask_config(settings))
+    logs.init_app(settings)
+    if settings.proxy_hops:
+        hops = settings.proxy_hops
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=0)  # type: ignore[method-assign]
+    _bind_extensions(app)
+    _register(app)
+    app.extensions["services"] = _wire(app, settings, providers)
+    return app
+
+
+def _flask_config(settings: config.Settings) -> dict[str, Any]:
+    uri = settings.database_uri
+    prefix = "__Host-" if settings.is_https else ""
+    return {
+        "SECRET_KEY": config.secret_key(settings),
+        "SECRET_KEY_FALLBACKS": settings.secret_key_fallbacks.split() or None,
+        "SQLALCHEMY_DATABASE_URI": uri,
+        "SQLALCHEMY_ENGINE_OPTIONS": database.engine_options(
+            uri, settings.database_pool_size, settings.database_max_overflow
+        ),
+        "MAX_CONTENT_LENGTH": settings.body_bytes,
+        "MAX_FORM_MEMORY_SIZE": settings.body_bytes,
+        "SESSION_COOKIE_NAME": f"{prefix}session",
+        "SESSION_COOKIE_SECURE": settings.is_https,
+        "SESSION_COOKIE_HTTPONLY": True,
+        # Explicit: a cookie without the attribute goes along with a cross-site form POST.
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "PERMANENT_SESSION_LIFETIME": timedelta(days=settings.login_days),
+        "TRUSTED_HOSTS": [settings.public_url.split("://")[1]] if settings.public_url else None,
+        # Checked by auth after the login is known: a key needs none. It lives as long as its session.
+        "WTF_CSRF_CHECK_DEFAULT": False,
+        "WTF_CSRF_TIME_LIMIT": None,
+        "RATELIMIT_ENABLED": settings.rate_limits,
+        # Redis that hangs must cost a moment, not the client's own minute.
+        "RATELIMIT_STORAGE_OPTIONS": soft_options() if settings.redis_url else {},
+        "RATELIMIT_STORAGE_URI": settings.redis_url or "memory://",
+        "RATELIMIT_IN_MEMORY_FALLBACK_ENABLED": bool(settings.redis_url),
+        "RATELIMIT_KEY_PREFIX": "chat-limit",
+        "BABEL_DEFAULT_LOCALE": "en",
+        "SEND_FILE_MAX_AGE_DEFAULT": timedelta(days=365),
+    }
+
+
+def _bind_extensions(app: Flask) -> None:
+    from chatapp import i18n
+    from chatapp.auth import accounts, sessions
+
+    # Accounts know nothing of budgets; this is where the two meet.
+    if ledger.open_account not in accounts.on_created:
+        accounts.on_created.append(ledger.open_account)
+    db.init_app(app)
+    database.init_app(app)
+    migrate.init_app(app, db, directory=str(config.ROOT / "migrations"))
+    # First, so that the refusals of those that follow have a request id.
+    web.init_app(app)
+    csrf.init_app(app)
+    limiter.init_app(app)
+    babel.init_app(app, locale_selector=i18n.locale, timezone_selector=i18n.timezone)
+    login_manager.init_app(app)
+    sessions.init_app(app)
+
+
+def _register(app: Flask) -> None:
+    from chatapp import cli, health, static_files
+    from chatapp.admin.views import bp as admin
+    from chatapp.api.views import bp as api
+    from chatapp.auth.views import bp as auth
+    from chatapp.chats.views import bp as chats
+    from chatapp.turns.views import bp as turns
+    from chatapp.usage.views import bp as usage
+
+    for blueprint in (auth, chats, turns, usage, api, admin, health.bp):
+        app.register_blueprint(blueprint)
+    static_files.init_app(app)
+    cli.init_app(app)
+
+
+def _wire(app: Flask, settings: config.Settings, providers: Providers | None) -> Services:
+    from chatapp.tokens.cache import MemoryCache, RedisCache
+    from chatapp.tokens.count import Counter
+    from chatapp.turns.log import MemoryLog
+    from chatapp.turns.redis_log import RedisLog
+    from chatapp.turns.workers import Workers
+
+    providers = providers or Providers.from_settings(
+        gemini_api_key=settings.gemini_api_key,
+        gemini_base_url=settings.gemini_base_url,
+        default_model=settings.default_model,
+        demo_pace_seconds=settings.demo_pace_seconds,
+        connect_seconds=settings.provider_connect_seconds,
+        idle_seconds=settings.provider_idle_seconds,
+        total_seconds=settings.provider_total_seconds,
+    )
+    redis = SoftRedis(settings.redis_url) if settings.redis_url else None
+    entries = settings.count_cache_entries
+    counter = Counter(providers, RedisCache(redis, entries) if redis else MemoryCache(entries), settings)
+    workers = Workers(app, RedisLog(redis) if redis else MemoryLog())
+    return Services(settings, providers, counter, _prices(settings), workers)
+
+
+def _prices(settings: config.Settings) -> PriceTable:
+    try:
+        return PriceTable(settings.prices_file)
+    except ValueError as error:
+        raise config.ConfigurationError(str(error)) from None

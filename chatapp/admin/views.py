@@ -1,0 +1,133 @@
+"""The administration: who is here, what they may spend, and the count cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from flask import Blueprint, flash, render_template, request
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from flask_login import current_user
+from sqlalchemy import func, select
+
+from chatapp.admin.forms import InvitationForm, LimitForm
+from chatapp.auth.invitations import Invitation
+from chatapp.auth.models import ApiKey, LoginSession, User
+from chatapp.auth.sessions import browser_required
+from chatapp.budget import ledger
+from chatapp.budget.models import UserUsage
+from chatapp.database import write
+from chatapp.errors import Forbidden, InvalidRequest, NotFound
+from chatapp.extensions import db
+from chatapp.services import services
+from chatapp.web import redirect_to, uuid_or_404
+
+bp = Blueprint("admin", __name__, url_prefix="/admin")
+
+PAGE_SIZE = 100
+
+
+@bp.before_request
+@browser_required
+def require_admin() -> None:
+    if not current_user.is_admin:
+        raise Forbidden(_("This page is for administrators"))
+
+
+@bp.get("")
+def index() -> ResponseReturnValue:
+    return _page()
+
+
+def _page(**parts: Any) -> str:
+    """Draw the page, with a form that was refused or a link that was made."""
+    people = _people(request.args.get("after", ""))
+    return render_template(
+        "admin/index.html",
+        **{
+            "people": people[:PAGE_SIZE],
+            "after": people[PAGE_SIZE - 1].user.email if len(people) > PAGE_SIZE else None,
+            "cache": services().counter.stats(),
+            "invitation_form": InvitationForm(),
+            "link": None,
+        }
+        | parts,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    user: User
+    usage: UserUsage
+    seen_at: datetime | None
+
+
+def _people(after: str) -> list[Person]:
+    """Return users by email, those behind after, one more than a page holds if there are more."""
+    seen = select(func.max(LoginSession.seen_at)).where(LoginSession.user_id == User.id).scalar_subquery()
+    used = select(func.max(ApiKey.used_at)).where(ApiKey.user_id == User.id).scalar_subquery()
+    found = select(User, UserUsage, seen, used).join(UserUsage, UserUsage.user_id == User.id).order_by(User.email)
+    if after.isprintable():
+        found = found.where(User.email > after)
+    rows = db.session.execute(found.limit(PAGE_SIZE + 1))
+    return [Person(user, usage, max(filter(None, instants), default=None)) for user, usage, *instants in rows]
+
+
+@bp.post("/users/<user_id>/limit")
+def set_limit(user_id: str) -> ResponseReturnValue:
+    user = _user(user_id)
+    form = LimitForm()
+    if not form.validate():
+        raise InvalidRequest(" ".join(form.limit.errors))
+    reason = f"set by {current_user.email}"
+    with write():
+        ledger.set_limit(user.id, form.limit.data, reason)
+    flash(_("The limit of %(email)s is set.", email=user.email), "message")
+    return redirect_to("admin.index")
+
+
+@bp.post("/users/<user_id>/disable")
+def disable(user_id: str) -> ResponseReturnValue:
+    user = _user(user_id)
+    if user.id == current_user.id:
+        raise Forbidden(_("You cannot shut yourself out"))
+    user.disable()
+    flash(_("%(email)s is shut out.", email=user.email), "message")
+    return redirect_to("admin.index")
+
+
+@bp.post("/users/<user_id>/enable")
+def enable(user_id: str) -> ResponseReturnValue:
+    user = _user(user_id)
+    user.enable()
+    flash(_("%(email)s may sign in again.", email=user.email), "message")
+    return redirect_to("admin.index")
+
+
+@bp.post("/invitations")
+def invite() -> ResponseReturnValue:
+    form = InvitationForm()
+    if not form.validate():
+        return _page(invitation_form=form), 422
+    if User.by_email(form.email.data):
+        form.email.errors = [_("There is already an account with this email")]
+        return _page(invitation_form=form), 422
+    invitation = Invitation(form.email.data, form.is_admin.data, form.limit.data)
+    # Not redirected: the link is shown here and kept nowhere.
+    return _page(invitation_form=InvitationForm(formdata=None), link=invitation.link, invitation=invitation)
+
+
+@bp.post("/token-cache/clear")
+def clear_counts() -> ResponseReturnValue:
+    services().counter.clear()
+    flash(_("The count cache is empty."), "message")
+    return redirect_to("admin.index")
+
+
+def _user(user_id: str) -> User:
+    user = db.session.get(User, uuid_or_404(user_id, NotFound))
+    if user is None:
+        raise NotFound()
+    return user

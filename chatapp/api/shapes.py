@@ -1,0 +1,39 @@
+"""What the API's objects look like."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from chatapp.chats.models import Chat, Message
+
+
+def instant(value: datetime) -> str:
+    """Return an instant as ISO 8601 in UTC: 2025-11-22T10:30:45.123Z."""
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def chat(chat: Chat) -> dict[str, Any]:
+    return {
+        "id": str(chat.id),
+        "title": chat.title,
+        "model": chat.model,
+        "system_prompt": chat.system_prompt,
+        "pinned": chat.pinned,
+        "archived": chat.archived,
+        "created_at": instant(chat.created_at),
+        "updated_at": instant(chat.updated_at),
+    }
+
+
+def message(message: Message, text: str | None = None) -> dict[str, Any]:
+    """text: the text so far of an answer in progress, where it is further than the last checkpoint."""
+    return {
+        "id": str(message.id),
+        "role": message.role,
+        "content": text if message.status == "in_progress" and text is not None else message.content,
+        "status": message.status,
+        "tokens_consumed": message.tokens_consumed,
+        "usage": message.usage,
+        "created_at": instant(message.created_at),
+    }

@@ -1,0 +1,197 @@
+"""The JSON and SSE front door. It parses and answers; the rules are behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+from flask import Blueprint, Response, jsonify, request
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from flask_login import current_user
+
+from chatapp.api import body, shapes
+from chatapp.api.gate import check_gate
+from chatapp.api.paging import page
+from chatapp.auth import sessions
+from chatapp.budget.queries import estimated_days_until_limit, usage_of
+from chatapp.chats.models import Chat
+from chatapp.database import release, write
+from chatapp.errors import ChatNotFound, Forbidden, Unauthenticated
+from chatapp.extensions import db, limiter
+from chatapp.services import services, settings
+from chatapp.turns import lifecycle, sse
+from chatapp.turns.log import Ending, Piece
+from chatapp.turns.models import Turn
+
+bp = Blueprint("api", __name__, url_prefix="/api")
+
+# A frame may wait this long for more text to go with it.
+TICK_SECONDS = 0.02
+PAGE_SIZE = 50
+
+limit_sends = limiter.shared_limit(lambda: f"{settings().sends_per_minute} per minute", scope="sends")
+
+
+@bp.before_request
+def require_user() -> None:
+    if request.endpoint == "api.join_or_send":
+        check_gate()
+    if not current_user.is_authenticated:
+        raise Unauthenticated()
+
+
+@bp.post("/chat")
+def create() -> ResponseReturnValue:
+    fields = body.read(body.CHAT)
+    model = fields.get("model") or services().providers.offered(current_user.default_model)
+    services().providers.for_model(model)
+    prompt = fields.get("system_prompt")
+    chat = Chat(
+        user_id=current_user.id,
+        title=fields.get("title") or None,
+        model=model,
+        system_prompt=prompt if prompt is not None else (current_user.default_system_prompt or ""),
+    )
+    with write():
+        db.session.add(chat)
+    return jsonify(shapes.chat(chat)), 201
+
+
+@bp.get("/chat")
+def index() -> ResponseReturnValue:
+    limit = body.query_int("limit", PAGE_SIZE, low=1, high=200)
+    chats, cursor = page(current_user.id, limit, request.args.get("cursor"))
+    return jsonify(chats=[shapes.chat(chat) for chat in chats], next_cursor=cursor)
+
+
+@bp.get("/chat/<chat_id>")
+def show(chat_id: str) -> ResponseReturnValue:
+    chat = _chat(chat_id)
+    messages = [shapes.message(message, services().turns.text_of(message.id)) for message in chat.branch()]
+    return jsonify(shapes.chat(chat) | {"messages": messages})
+
+
+@bp.patch("/chat/<chat_id>")
+def update(chat_id: str) -> ResponseReturnValue:
+    _chat(chat_id)
+    fields = body.read(body.CHAT_CHANGES)
+    if fields.get("model"):
+        services().providers.for_model(fields["model"])
+    with write():
+        chat = _chat(chat_id)
+        for name, value in fields.items():
+            setattr(chat, name, value)
+    return jsonify(shapes.chat(chat))
+
+
+@bp.delete("/chat/<chat_id>")
+def destroy(chat_id: str) -> ResponseReturnValue:
+    lifecycle.delete_chat(_chat(chat_id))
+    return "", 204
+
+
+@bp.post("/chat/<chat_id>/message")
+@limit_sends
+def send(chat_id: str) -> ResponseReturnValue:
+    chat = _chat(chat_id)
+    text = body.message()
+    started = lifecycle.start(current_user, chat, text, key=request.headers.get("Idempotency-Key"))
+    return _stream(started.turn_id, 0)
+
+
+@bp.get("/chat/<chat_id>/message")
+@limit_sends
+def join_or_send(chat_id: str) -> ResponseReturnValue:
+    """Serve an EventSource: it cannot POST, and it comes back by itself, so a reconnect never starts anything."""
+    chat = _chat(chat_id)
+    last_event_id = request.headers.get("Last-Event-ID")
+    if last_event_id is not None:
+        return _resume(chat, last_event_id)
+    started = lifecycle.start(
+        current_user, chat, request.args.get("msg"), key=body.query_key("key"), joins_equal_text=True
+    )
+    return _stream(started.turn_id, 0)
+
+
+@bp.post("/chat/<chat_id>/stop")
+def stop(chat_id: str) -> ResponseReturnValue:
+    lifecycle.stop_chat(_chat(chat_id).id)
+    return "", 204
+
+
+@bp.get("/chat/token-stats")
+def token_stats() -> ResponseReturnValue:
+    return jsonify(services().counter.stats())
+
+
+@bp.delete("/chat/token-stats")
+def clear_token_cache() -> ResponseReturnValue:
+    if not current_user.is_admin:
+        raise Forbidden()
+    services().counter.clear()
+    return "", 204
+
+
+@bp.get("/user/token-usage")
+def token_usage() -> ResponseReturnValue:
+    budget = usage_of(current_user.id)
+    return jsonify(
+        total_tokens_used=budget.total_tokens_used,
+        reserved_tokens=budget.reserved_tokens,
+        token_limit=budget.token_limit,
+        remaining_tokens=budget.remaining_tokens,
+        estimated_days_until_limit=estimated_days_until_limit(current_user.id, budget),
+        last_reset_at=shapes.instant(budget.last_reset_at),
+        resets_at=budget.resets_at and shapes.instant(budget.resets_at),
+        reset_period=budget.reset_period,
+    )
+
+
+@bp.post("/tokens/estimate")
+def estimate() -> ResponseReturnValue:
+    text = body.read(body.DRAFT)["text"]
+    model = services().providers.offered(current_user.default_model)
+    release()
+    count = services().counter.count(model, text)
+    return jsonify(tokens=count.tokens, method=count.method)
+
+
+def _chat(chat_id: str) -> Chat:
+    try:
+        return Chat.for_user(current_user, UUID(chat_id))
+    except ValueError:
+        raise ChatNotFound(_("Invalid chat ID format"), status=400) from None
+
+
+def _resume(chat: Chat, last_event_id: str) -> ResponseReturnValue:
+    """Go on right after a position; 204 at the end and for what is no turn of this chat: it stops an EventSource."""
+    at = sse.read_position(last_event_id)
+    turn = db.session.get(Turn, at[0]) if at else None
+    if at is None or turn is None or turn.chat_id != chat.id or at[1] is None:
+        return "", 204
+    return _stream(turn.id, at[1])
+
+
+def _stream(turn_id: UUID, offset: int) -> Response:
+    identity = sessions.identity()
+    heard = services().turns.follow(turn_id, offset, tick_seconds=TICK_SECONDS)
+    release()
+    return Response(_frames(turn_id, offset, heard, identity), headers=sse.HEADERS)
+
+
+def _frames(turn_id: UUID, offset: int, heard: Iterator[Any], identity: sessions.Identity) -> Iterator[str]:
+    if offset == 0:
+        yield sse.position(turn_id)
+    for item in heard:
+        if isinstance(item, Piece):
+            yield sse.piece(turn_id, item)
+        elif isinstance(item, Ending):
+            yield sse.ending(turn_id, item)
+        elif sessions.is_good(identity):
+            yield sse.KEEP_ALIVE
+        else:
+            return
+
+

@@ -1,0 +1,72 @@
+"""Accounts come into being here and nowhere else."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from uuid import UUID
+
+from flask_babel import gettext as _
+from sqlalchemy import select, text
+from sqlalchemy.exc import IntegrityError
+
+from chatapp.auth.models import User
+from chatapp.database import is_sqlite, write
+from chatapp.errors import InvalidRequest, NotFound
+from chatapp.extensions import db
+
+EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+EMAIL_CHARS = 254
+
+# Called with (user id, limit or None) in the transaction that makes an account. The budget opens one for it there;
+# auth knows nothing of budgets.
+on_created: list[Callable[[UUID, int | None], None]] = []
+
+
+class EmailTaken(InvalidRequest):
+    default_message = "There is already an account with this email"
+
+
+def clean_email(text: str) -> str:
+    """Return an email as it is stored: composed characters, lower case. Raises InvalidRequest.
+
+    It names a person and nothing is sent to it, so any domain will do, also one inside a house.
+    """
+    email = unicodedata.normalize("NFC", text).strip().lower()
+    if not EMAIL.fullmatch(email) or not email.isprintable() or len(email) > EMAIL_CHARS:
+        raise InvalidRequest(_("This is not an email address"))
+    return email
+
+
+def create(email: str, password_hash: str, *, is_admin: bool = False, limit: int | None = None) -> User:
+    """Make an account and what belongs to one. Call inside write(). Raises InvalidRequest, EmailTaken.
+
+    limit: tokens; None means the default.
+    """
+    user = User(email=clean_email(email), password_hash=password_hash, is_admin=is_admin)
+    if User.by_email(user.email):
+        raise EmailTaken(_("There is already an account with this email"))
+    db.session.add(user)
+    try:
+        db.session.flush()
+    except IntegrityError:
+        raise EmailTaken(_("There is already an account with this email")) from None
+    # Each once, however many applications this process has made.
+    for opened in dict.fromkeys(on_created):
+        opened(user.id, limit)
+    return user
+
+
+def create_first(email: str, password_hash: str) -> User:
+    """Make the administrator while there is no account at all. Raises NotFound afterwards, however many race for it."""
+    with write() as session:
+        if not is_sqlite():
+            session.execute(text("LOCK TABLE users IN EXCLUSIVE MODE"))
+        if exist():
+            raise NotFound(_("This site has been set up already. Sign in"))
+        return create(email, password_hash, is_admin=True)
+
+
+def exist() -> bool:
+    return db.session.scalar(select(User.id).limit(1)) is not None

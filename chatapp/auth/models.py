@@ -1,0 +1,207 @@
+"""People, the logins that the server can end, and the keys that programs use."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import UUID, uuid4
+
+from flask_login import UserMixin
+from sqlalchemy import ForeignKey, String, delete, or_, select, update
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from chatapp.database import UtcDateTime, now, write
+from chatapp.errors import NotFound
+from chatapp.extensions import db
+
+# What a request came with, in plain values that outlive a database session.
+Identity = tuple[Literal["login", "key"], UUID]
+
+KEY_PREFIX = "chat_"
+# A login or key that was seen this recently is not written again: reading a page costs no write.
+SEEN_EVERY = timedelta(minutes=5)
+NAMES = {"Edg": "Edge", "OPR": "Opera", "Mac OS": "macOS"}
+
+
+def digest(token: str) -> str:
+    """Return what is stored of a random token. It has 256 bits, so a plain hash is enough."""
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
+
+
+class User(db.Model, UserMixin):
+    __tablename__ = "users"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    email: Mapped[str] = mapped_column(String(254), unique=True)
+    password_hash: Mapped[str] = mapped_column(String(300))
+    is_admin: Mapped[bool] = mapped_column(default=False)
+    is_enabled: Mapped[bool] = mapped_column(default=True)
+    timezone: Mapped[str] = mapped_column(String(64), default="UTC")
+    locale: Mapped[str | None] = mapped_column(String(8))
+    default_model: Mapped[str | None] = mapped_column(String(100))
+    default_system_prompt: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+
+    # Not columns: what the present request came with.
+    __allow_unmapped__ = True
+    login: LoginSession | None = None
+    """The login; None for a personal key."""
+    identity: Identity | None = None
+    """The login or the key, in plain values."""
+
+    @property
+    def is_active(self) -> bool:
+        return self.is_enabled
+
+    @classmethod
+    def by_email(cls, email: str) -> User | None:
+        """Look a user up by what was typed. Text that no account can have is nobody's: PostgreSQL refuses NUL."""
+        email = email.strip().lower()
+        return db.session.scalar(select(cls).where(cls.email == email)) if email.isprintable() else None
+
+    def disable(self) -> None:
+        """Shut the user out: logins end now, keys and open streams at their next check."""
+        with write():
+            self.is_enabled = False
+            LoginSession.end_all(self.id)
+
+    def enable(self) -> None:
+        with write():
+            self.is_enabled = True
+
+
+class LoginSession(db.Model):
+    """One signed-in browser. The cookie holds a token, this row its digest: ending the row ends the login."""
+
+    __tablename__ = "login_sessions"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    token_digest: Mapped[str] = mapped_column(String(64), unique=True)
+    user_agent: Mapped[str] = mapped_column(String(200), default="")
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    seen_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    user: Mapped[User] = relationship(lazy="joined")
+
+    @classmethod
+    def begin(cls, user: User, user_agent: str = "") -> str:
+        """Record a login and return the token for its cookie. Call inside write()."""
+        token = secrets.token_urlsafe(32)
+        agent = "".join(filter(str.isprintable, user_agent))[:200]
+        db.session.add(cls(user_id=user.id, token_digest=digest(token), user_agent=agent))
+        return token
+
+    @classmethod
+    def forget_old(cls, user_id: UUID, lifetime: timedelta, idle: timedelta) -> None:
+        """Remove a user's logins that no token opens any more. Call inside write()."""
+        is_over = or_(cls.ended_at.is_not(None), cls.created_at < now() - lifetime, cls.seen_at < now() - idle)
+        db.session.execute(delete(cls).where(cls.user_id == user_id, is_over))
+
+    @classmethod
+    def open_of(cls, user_id: UUID, lifetime: timedelta, idle: timedelta) -> list[LoginSession]:
+        """Return a user's logins that are still good, the one seen last first, a hundred at most."""
+        is_good = (cls.ended_at.is_(None), cls.created_at >= now() - lifetime, cls.seen_at >= now() - idle)
+        found = select(cls).where(cls.user_id == user_id, *is_good).order_by(cls.seen_at.desc()).limit(100)
+        return list(db.session.scalars(found))
+
+    @classmethod
+    def for_user(cls, user: User, login_id: UUID) -> LoginSession:
+        """Load one of a user's logins. Raises NotFound."""
+        login = db.session.get(cls, login_id)
+        if login is None or login.user_id != user.id:
+            raise NotFound()
+        return login
+
+    @classmethod
+    def by_token(cls, token: str, lifetime: timedelta, idle: timedelta) -> LoginSession | None:
+        """Return the login that is still good: not ended, not too old, not idle for too long, its user enabled."""
+        login = db.session.scalar(select(cls).where(cls.token_digest == digest(token), cls.ended_at.is_(None)))
+        if login is None or not login.user.is_enabled:
+            return None
+        instant = now()
+        if instant - login.created_at > lifetime or instant - login.seen_at > idle:
+            return None
+        return login
+
+    @classmethod
+    def end_all(cls, user_id: UUID, but: UUID | None = None) -> None:
+        """End a user's logins, all or all but one. Call inside write()."""
+        db.session.execute(
+            update(cls).where(cls.user_id == user_id, cls.ended_at.is_(None), cls.id != but).values(ended_at=now())
+        )
+
+    @property
+    def device(self) -> str:
+        """Name browser and system for people: "Firefox, Linux"; the browser's own words where neither is known."""
+        browser = re.search(r"Edg|OPR|Firefox|Chrome|Safari", self.user_agent)
+        system = re.search(r"Android|iPhone|iPad|Windows|Mac OS|Linux", self.user_agent)
+        names = [NAMES.get(found[0], found[0]) for found in (browser, system) if found]
+        return ", ".join(names) or self.user_agent[:60]
+
+    def end(self) -> None:
+        with write():
+            db.session.execute(update(LoginSession).where(LoginSession.id == self.id).values(ended_at=now()))
+
+    def touch(self) -> None:
+        """Note that the login is in use, at most every few minutes."""
+        if now() - self.seen_at > SEEN_EVERY:
+            login_id = self.id
+            with write():
+                db.session.execute(update(LoginSession).where(LoginSession.id == login_id).values(seen_at=now()))
+
+
+class ApiKey(db.Model):
+    """A personal key for programs. It is shown once; only its digest is kept."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(100), default="")
+    hint: Mapped[str] = mapped_column(String(16))
+    key_digest: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    user: Mapped[User] = relationship(lazy="joined")
+
+    @classmethod
+    def issue(cls, user: User, name: str = "") -> str:
+        """Make a key and return it; it cannot be read again. Call inside write()."""
+        key = KEY_PREFIX + secrets.token_urlsafe(32)
+        db.session.add(cls(user_id=user.id, name=name[:100], hint=key[:9] + "…", key_digest=digest(key)))
+        return key
+
+    @classmethod
+    def in_force_of(cls, user_id: UUID) -> list[ApiKey]:
+        """Return a user's keys that are not revoked, newest first."""
+        found = select(cls).where(cls.user_id == user_id, cls.revoked_at.is_(None)).order_by(cls.created_at.desc())
+        return list(db.session.scalars(found))
+
+    @classmethod
+    def for_user(cls, user: User, key_id: UUID) -> ApiKey:
+        """Load one of a user's keys. Raises NotFound."""
+        key = db.session.get(cls, key_id)
+        if key is None or key.user_id != user.id:
+            raise NotFound()
+        return key
+
+    @classmethod
+    def by_key(cls, key: str) -> ApiKey | None:
+        """Return the key that is in force and whose user is enabled."""
+        found = db.session.scalar(select(cls).where(cls.key_digest == digest(key), cls.revoked_at.is_(None)))
+        return found if found is not None and found.user.is_enabled else None
+
+    def revoke(self) -> None:
+        with write():
+            self.revoked_at = self.revoked_at or now()
+
+    def touch(self) -> None:
+        if self.used_at is None or now() - self.used_at > SEEN_EVERY:
+            key_id = self.id
+            with write():
+                db.session.execute(update(ApiKey).where(ApiKey.id == key_id).values(used_at=now()))

@@ -1,0 +1,84 @@
+"""Chats and their messages. A message knows the one before it, so a chat is a tree and what is shown is one branch."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import JSON, ForeignKey, Index, String, select
+from sqlalchemy.orm import Mapped, aliased, mapped_column
+
+from chatapp.auth.models import User
+from chatapp.database import UtcDateTime, now
+from chatapp.errors import ChatNotFound, ChatNotYours
+from chatapp.extensions import db
+
+# An answer with text takes part in the conversation however it ended.
+HAS_ENDED = ("completed", "stopped", "interrupted", "failed")
+
+
+class Chat(db.Model):
+    __tablename__ = "chats"
+    __table_args__ = (Index("ix_chats_user_updated", "user_id", "updated_at"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    title: Mapped[str | None] = mapped_column(String(200))
+    model: Mapped[str] = mapped_column(String(100))
+    system_prompt: Mapped[str] = mapped_column(default="")
+    temperature: Mapped[float | None]
+    thinking_tokens: Mapped[int | None]
+    pinned: Mapped[bool] = mapped_column(default=False)
+    archived: Mapped[bool] = mapped_column(default=False)
+    head_id: Mapped[UUID | None]
+    """The last message of the branch that is shown. No foreign key: the two tables would need each other."""
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    @classmethod
+    def for_user(cls, user: User, chat_id: UUID) -> Chat:
+        """Load a user's chat. Raises ChatNotFound, or ChatNotYours for a stranger's (pages show both as a 404)."""
+        chat = db.session.get(cls, chat_id)
+        if chat is None or chat.deleted_at is not None:
+            raise ChatNotFound()
+        if chat.user_id != user.id:
+            raise ChatNotYours()
+        return chat
+
+    def branch(self, limit: int | None = None, before: UUID | None = None) -> list[Message]:
+        """Return the shown messages, oldest first: the last limit of them, or those before one of them."""
+        return branch(self.head_id, limit, before)
+
+
+class Message(db.Model):
+    __tablename__ = "messages"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    chat_id: Mapped[UUID] = mapped_column(ForeignKey("chats.id", ondelete="CASCADE"), index=True)
+    parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("messages.id", ondelete="CASCADE"), index=True)
+    role: Mapped[str] = mapped_column(String(10))
+    content: Mapped[str] = mapped_column(default="")
+    thoughts: Mapped[str] = mapped_column(default="")
+    status: Mapped[str] = mapped_column(String(12), default="completed")
+    model: Mapped[str | None] = mapped_column(String(100))
+    tokens_consumed: Mapped[int] = mapped_column(default=0)
+    usage: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+
+
+def branch(head_id: UUID | None, limit: int | None = None, before: UUID | None = None) -> list[Message]:
+    """Return the messages from head_id back to the first, oldest first; at most limit, ending just above before."""
+    if head_id is None:
+        return []
+    start = select(Message.id, Message.parent_id).where(Message.id == (before or head_id))
+    line = start.add_columns(db.literal(0).label("distance")).cte("line", recursive=True)
+    parent = aliased(Message)
+    line = line.union_all(
+        select(parent.id, parent.parent_id, line.c.distance + 1).where(
+            parent.id == line.c.parent_id, line.c.distance < (limit or 100_000) - (0 if before else 1)
+        )
+    )
+    rows = db.session.scalars(select(Message).join(line, Message.id == line.c.id).order_by(line.c.distance.desc()))
+    return [message for message in rows if message.id != before]

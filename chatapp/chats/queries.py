@@ -1,0 +1,117 @@
+"""What pages show of chats: the list beside them, and the messages of one as questions with their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from itertools import groupby
+from uuid import UUID
+
+from flask_babel import format_date
+from flask_babel import gettext as _
+from sqlalchemy import select
+
+from chatapp.auth.models import User
+from chatapp.budget.periods import zone
+from chatapp.chats.models import Chat, Message
+from chatapp.database import now
+from chatapp.errors import ChatNotFound, ChatNotYours
+from chatapp.extensions import db
+
+LISTED_CHATS = 40
+MAX_LISTED_CHATS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Chats under one heading, the one used last first."""
+
+    label: str
+    chats: list[Chat]
+
+
+@dataclass(frozen=True, slots=True)
+class Sidebar:
+    groups: list[Group]
+    text: str
+    limit: int
+    has_more: bool
+
+    @property
+    def first_id(self) -> UUID | None:
+        """The chat used last, pinned ones apart: a message in it changes nothing in the list."""
+        unpinned = (chat.id for group in self.groups for chat in group.chats if not chat.pinned)
+        return next(unpinned, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A question and its answer. While it is written: its turn, and the text so far where it is known."""
+
+    question: Message | None
+    answer: Message | None
+    turn_id: UUID | None = None
+    live_text: str | None = None
+
+    @property
+    def id(self) -> UUID | None:
+        message = self.question or self.answer
+        return message.id if message else None
+
+
+def own_chat(user: User, chat_id: UUID) -> Chat:
+    """Load a chat for a page. Raises ChatNotFound for a stranger's too: a page does not say that it exists."""
+    try:
+        return Chat.for_user(user, chat_id)
+    except ChatNotYours:
+        raise ChatNotFound() from None
+
+
+def sidebar(
+    user: User,
+    text: str = "",
+    *,
+    limit: int = LISTED_CHATS,
+    archived: bool = False,
+    instant: datetime | None = None,
+) -> Sidebar:
+    """Return a user's chats under "Pinned", "Today" and so on; with text, those that have it in their title."""
+    limit = max(1, min(limit, MAX_LISTED_CHATS))
+    found = select(Chat).where(Chat.user_id == user.id, Chat.deleted_at.is_(None), Chat.archived == archived)
+    if text:
+        found = found.where(Chat.title.icontains(text, autoescape=True))
+    newest = found.order_by(Chat.pinned.desc(), Chat.updated_at.desc(), Chat.id).limit(limit + 1)
+    chats = list(db.session.scalars(newest))
+    local = zone(user.timezone)
+    today = (instant or now()).astimezone(local).date()
+    groups = groupby(chats[:limit], lambda chat: _heading(chat, chat.updated_at.astimezone(local).date(), today))
+    return Sidebar([Group(label, list(members)) for label, members in groups], text, limit, len(chats) > limit)
+
+
+def _heading(chat: Chat, day: date, today: date) -> str:
+    if chat.pinned:
+        return _("Pinned")
+    if day >= today:
+        return _("Today")
+    if day == today - timedelta(days=1):
+        return _("Yesterday")
+    if day > today - timedelta(days=8):
+        return _("Previous 7 days")
+    if day > today - timedelta(days=31):
+        return _("Previous 30 days")
+    return str(format_date(day, "LLLL" if day.year == today.year else "LLLL y", rebase=False))
+
+
+def exchanges(messages: Iterable[Message]) -> list[Exchange]:
+    """Pair each question with the answer below it, in their order."""
+    found: list[Exchange] = []
+    for message in messages:
+        last = found[-1] if found else None
+        if message.role == "user":
+            found.append(Exchange(message, None))
+        elif last and last.question and last.answer is None:
+            found[-1] = Exchange(last.question, message)
+        else:
+            found.append(Exchange(None, message))
+    return found

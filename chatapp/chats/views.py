@@ -1,0 +1,248 @@
+"""The pages of chats: where one begins, one with its messages, the list beside them, and what can be done with one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from uuid import UUID, uuid4, uuid5
+
+from flask import Blueprint, Response, flash, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import get_locale
+from flask_babel import gettext as _
+from flask_login import current_user, login_required
+from sqlalchemy.exc import IntegrityError
+
+from chatapp.budget.queries import usage_of
+from chatapp.chats import queries
+from chatapp.chats.models import Chat
+from chatapp.database import write
+from chatapp.errors import ChatNotFound, InvalidRequest, Refusal
+from chatapp.extensions import db
+from chatapp.services import services, settings
+from chatapp.text import is_storable, normalise
+from chatapp.turns import lifecycle
+from chatapp.turns.models import Turn
+from chatapp.turns.views import limit_sends, posted_text, started_fragment
+from chatapp.web import is_htmx, redirect_to
+
+bp = Blueprint("chats", __name__)
+
+SHOWN_MESSAGES = 60
+THEMES = ("light", "dark")
+
+
+@bp.app_context_processor
+def shared() -> dict[str, Any]:
+    """What the frame of a page needs. The functions are called by the frame alone, so a fragment asks for nothing."""
+    theme = request.cookies.get("theme") if request else None
+    locale = get_locale()
+    return {
+        "theme": theme if theme in THEMES else "system",
+        "language": str(locale or "en").replace("_", "-"),
+        "direction": getattr(locale, "text_direction", "ltr"),
+        "my_chats": lambda: queries.sidebar(current_user),
+        "my_budget": lambda: usage_of(current_user.id),
+    }
+
+
+@bp.get("/")
+@login_required
+def index() -> ResponseReturnValue:
+    model = current_user.default_model or services().providers.default_model
+    return render_template("chats/show.html", chat=None, exchanges=[], turn_id=None, **composer(model))
+
+
+@bp.post("/chats")
+@login_required
+@limit_sends
+def create() -> ResponseReturnValue:
+    """Begin a chat with its first message. The same form sent twice begins one chat: its id comes from the key."""
+    key = request.form.get("key") or str(uuid4())
+    chat = _begin(uuid5(current_user.id, key))
+    try:
+        started = lifecycle.start(current_user, chat, posted_text(), key=key)
+    except Refusal:
+        _forget_empty(chat.id)
+        raise
+    if not is_htmx() or started.joined:
+        return redirect_to("chats.show", chat_id=started.chat_id)
+    return started_fragment(started, is_new=True), 200, {"HX-Push-Url": url_for("chats.show", chat_id=started.chat_id)}
+
+
+@bp.get("/chats")
+@login_required
+def list() -> ResponseReturnValue:
+    found = queries.sidebar(
+        current_user,
+        request.args.get("q", "").strip(),
+        limit=request.args.get("limit", queries.LISTED_CHATS, type=int),
+    )
+    if is_htmx():
+        chat_id = request.args.get("chat", type=UUID)
+        return render_template("chats/_list.html", list=found, chat_id=chat_id)
+    return render_template("chats/list.html", list=found)
+
+
+@bp.get("/chats/<uuid:chat_id>")
+@login_required
+def show(chat_id: UUID) -> ResponseReturnValue:
+    chat = queries.own_chat(current_user, chat_id)
+    before = request.args.get("before", type=UUID)
+    turn = Turn.open_in(chat.id)
+    messages = chat.branch(SHOWN_MESSAGES + 1, before)
+    earlier_id = messages[-SHOWN_MESSAGES].id if len(messages) > SHOWN_MESSAGES else None
+    shown = queries.exchanges(messages[-SHOWN_MESSAGES:])
+    if turn is not None:
+        live_text = services().turns.text_of(turn.answer_id)
+        shown = [
+            replace(each, turn_id=turn.id, live_text=live_text)
+            if each.answer and each.answer.id == turn.answer_id
+            else each
+            for each in shown
+        ]
+    values = {"chat": chat, "exchanges": shown, "earlier_id": earlier_id, "turn_id": turn and turn.id}
+    if is_htmx() and before:
+        return render_template("turns/_earlier_turns.html", **values)
+    return render_template("chats/show.html", **values, **composer(chat.model))
+
+
+@bp.get("/chats/<uuid:chat_id>/settings")
+@login_required
+def edit(chat_id: UUID) -> ResponseReturnValue:
+    return render_template(
+        "chats/edit.html",
+        chat=queries.own_chat(current_user, chat_id),
+        models=services().providers.models(),
+        title_chars=settings().title_chars,
+        system_prompt_chars=settings().system_prompt_chars,
+    )
+
+
+@bp.get("/chats/<uuid:chat_id>/menu")
+@login_required
+def menu(chat_id: UUID) -> ResponseReturnValue:
+    return render_template("chats/_menu.html", row=queries.own_chat(current_user, chat_id))
+
+
+@bp.get("/chats/<uuid:chat_id>/title")
+@login_required
+def rename(chat_id: UUID) -> ResponseReturnValue:
+    return render_template(
+        "chats/_rename.html", row=queries.own_chat(current_user, chat_id), title_chars=settings().title_chars
+    )
+
+
+@bp.route("/chats/<uuid:chat_id>", methods=["POST", "PATCH"])
+@login_required
+def update(chat_id: UUID) -> ResponseReturnValue:
+    changes = _changes()
+    with write():
+        chat = queries.own_chat(current_user, chat_id)
+        for name, value in changes.items():
+            setattr(chat, name, value)
+    if not is_htmx():
+        flash(_("Saved"), "message")
+        return redirect_to("chats.edit" if "from" in request.form else "chats.show", chat_id=chat_id)
+    return _changed_list(_shown_chat())
+
+
+@bp.delete("/chats/<uuid:chat_id>")
+@login_required
+def destroy(chat_id: UUID) -> ResponseReturnValue:
+    lifecycle.delete_chat(queries.own_chat(current_user, chat_id))
+    if _shown_chat() == chat_id:
+        return _go_after_deletion(chat_id)
+    return _changed_list(_shown_chat(), deleted_id=chat_id)
+
+
+@bp.post("/chats/<uuid:chat_id>/delete")
+@login_required
+def delete(chat_id: UUID) -> ResponseReturnValue:
+    """Delete by a form, which knows no other method than POST."""
+    lifecycle.delete_chat(queries.own_chat(current_user, chat_id))
+    return _go_after_deletion(chat_id)
+
+
+@bp.post("/chats/<uuid:chat_id>/restoration")
+@login_required
+def restore(chat_id: UUID) -> ResponseReturnValue:
+    """Take a deletion back, while the chat's rows are still there."""
+    with write() as session:
+        chat = session.get(Chat, chat_id)
+        if chat is None or chat.user_id != current_user.id:
+            raise ChatNotFound()
+        chat.deleted_at = None
+    return _changed_list(_shown_chat()) if is_htmx() else redirect_to("chats.show", chat_id=chat_id)
+
+
+def composer(model: str) -> dict[str, Any]:
+    """Return what the message box and the notice above it need."""
+    return {
+        "model": model,
+        "models": services().providers.models(),
+        "key": str(uuid4()),
+        "budget": usage_of(current_user.id),
+        "message_chars": settings().message_chars,
+        "min_answer_tokens": settings().min_answer_tokens,
+    }
+
+
+def _begin(chat_id: UUID) -> Chat:
+    model = request.form.get("model") or current_user.default_model or services().providers.default_model
+    services().providers.for_model(model)
+    user_id, prompt = current_user.id, current_user.default_system_prompt or ""
+    try:
+        with write() as session:
+            if session.get(Chat, chat_id) is None:
+                session.add(Chat(id=chat_id, user_id=user_id, model=model, system_prompt=prompt))
+    except IntegrityError:
+        # The same form, sent twice at once: the other request was faster.
+        db.session.rollback()
+    return queries.own_chat(current_user, chat_id)
+
+
+def _forget_empty(chat_id: UUID) -> None:
+    """Take back a chat whose first message was refused."""
+    with write() as session:
+        chat = session.get(Chat, chat_id)
+        if chat is not None and chat.head_id is None:
+            session.delete(chat)
+
+
+def _changes() -> dict[str, Any]:
+    """Read what a form wants changed. Raises InvalidRequest naming the field."""
+    form, changes = request.form, {}
+    for name, limit in (("title", settings().title_chars), ("system_prompt", settings().system_prompt_chars)):
+        if name in form:
+            text = normalise(form[name]).strip()
+            if len(text) > limit or not is_storable(text) or (name == "title" and not text):
+                raise InvalidRequest(_("%(field)s: at most %(limit)s characters", field=name, limit=limit))
+            changes[name] = text if name == "system_prompt" else " ".join(text.split())
+    if form.get("model"):
+        services().providers.for_model(form["model"])
+        changes["model"] = form["model"]
+    return changes | {name: bool(form[name]) for name in ("pinned", "archived") if name in form}
+
+
+def _shown_chat() -> UUID | None:
+    """Return the chat that the browser shows, by the address htmx says it is at."""
+    last = request.headers.get("HX-Current-URL", "").split("?")[0].rstrip("/").rpartition("/")[2]
+    try:
+        return UUID(last)
+    except ValueError:
+        return None
+
+
+def _go_after_deletion(chat_id: UUID) -> Response:
+    flash((_("The chat was deleted"), url_for("chats.restore", chat_id=chat_id)), "undo")  # type: ignore[arg-type]
+    return redirect_to("chats.index")
+
+
+def _changed_list(chat_id: UUID | None, deleted_id: UUID | None = None) -> str:
+    shown = db.session.get(Chat, chat_id) if chat_id else None
+    if shown is not None and shown.user_id != current_user.id:
+        shown = None
+    return render_template(
+        "chats/_changed.html", list=queries.sidebar(current_user), chat_id=chat_id, chat=shown, deleted_id=deleted_id
+    )

@@ -1,0 +1,174 @@
+"""Typed settings, read once from the environment and a `.env` file. A wrong value names itself and stops the start.
+
+Every field is an environment variable of the same name in capitals. The README lists those that people change.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent.parent
+SECRET_BYTES = 32
+
+Positive = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class ConfigurationError(Exception):
+    """A setting is wrong. The message names it and is meant for the person who set it."""
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    # Where it runs
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    public_url: str | None = None
+    proxy_hops: NotNegative = 0
+    web_concurrency: Positive = 1
+    instance_dir: Path = ROOT / "instance"
+    secret_key: str | None = None
+    secret_key_fallbacks: str = ""
+    database_url: str | None = None
+    database_pool_size: Positive = 5
+    database_max_overflow: NotNegative = 10
+    redis_url: str | None = None
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    drain_seconds: NotNegative = 25
+
+    # Who may come in
+    signup: Literal["invite", "open", "closed"] = "invite"
+    invitation_days: Positive = 7
+    login_days: Positive = 30
+    login_idle_days: Positive = 14
+    sign_ins_per_minute: Positive = 10
+    sends_per_minute: Positive = 120
+    calls_per_minute: Positive = 1200
+    rate_limits: bool = True
+
+    # Models
+    gemini_api_key: str | None = None
+    gemini_base_url: str | None = None
+    default_model: str | None = None
+    system_prompt: str = ""
+    demo_pace_seconds: Annotated[float, Field(ge=0)] = 0.03
+    provider_connect_seconds: Seconds = 5
+    provider_idle_seconds: Seconds = 60
+    provider_total_seconds: Seconds = 600
+    provider_tries: Positive = 3
+
+    # Sizes
+    message_chars: Positive = 5000
+    title_chars: Positive = 200
+    system_prompt_chars: Positive = 8000
+    body_bytes: Positive = 256 * 1024
+    history_messages: NotNegative = 10
+    max_open_turns: Positive = 500
+    max_listeners_per_turn: Positive = 20
+    max_listeners_per_user: Positive = 50
+
+    # Counting and budget
+    metering: Literal["exchange", "provider"] = "exchange"
+    token_estimator: Literal["calibrated", "seed"] = "calibrated"
+    estimate_chars_per_token: Positive = 4
+    estimate_special_factor: Annotated[float, Field(ge=0)] = 0.02
+    estimate_buffer: Annotated[float, Field(ge=1)] = 1.03
+    count_seconds: Seconds = 2
+    count_cache_entries: Positive = 10_000
+    overhead_tokens: NotNegative = 10
+    token_limit: NotNegative = 100_000
+    max_output_tokens: Positive = 8192
+    min_answer_tokens: Positive = 64
+    prices_file: Path | None = None
+    reset_period: Literal["none", "daily", "weekly", "monthly"] = "monthly"
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_an_origin(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/") or parts.query:
+            raise ValueError("must look like https://chat.example.org, without a path")
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @field_validator("secret_key")
+    @classmethod
+    def _is_a_secret(cls, value: str | None) -> str | None:
+        if value is not None and len(value.encode()) < SECRET_BYTES:
+            raise ValueError(f"must have at least {SECRET_BYTES} bytes")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _names_a_driver(cls, value: str | None) -> str | None:
+        """Accept the URLs that hosts hand out, and use psycopg 3 for PostgreSQL."""
+        if value is None:
+            return None
+        scheme, _, rest = value.partition("://")
+        if scheme in ("postgres", "postgresql", "postgresql+psycopg"):
+            return f"postgresql+psycopg://{rest}"
+        if scheme == "sqlite":
+            return value
+        raise ValueError("must begin with postgresql:// or sqlite:///")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return value
+
+    @model_validator(mode="after")
+    def _can_share(self) -> Self:
+        if self.web_concurrency > 1 and not self.redis_url:
+            raise ValueError("WEB_CONCURRENCY above 1 needs REDIS_URL: processes share answers through Redis")
+        return self
+
+    @property
+    def is_https(self) -> bool:
+        return bool(self.public_url and self.public_url.startswith("https://"))
+
+    @property
+    def database_uri(self) -> str:
+        return self.database_url or f"sqlite:///{self.instance_dir / 'chat.db'}"
+
+
+def load(**overrides: Any) -> Settings:
+    """Read the settings. Raises ConfigurationError naming every wrong variable and why."""
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(_line(problem) for problem in error.errors())) from None
+    settings.instance_dir.mkdir(parents=True, exist_ok=True)
+    return settings
+
+
+def _line(problem: Any) -> str:
+    name = str(problem["loc"][0]).upper() if problem["loc"] else ""
+    reason = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{name}: {reason}" if name else reason
+
+
+def secret_key(settings: Settings) -> str:
+    """Return the key that signs cookies and links; made once in the instance folder where none is set."""
+    if settings.secret_key:
+        return settings.secret_key
+    path = settings.instance_dir / "secret_key"
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text()
+    with os.fdopen(handle, "w") as file:
+        file.write(key := secrets.token_hex(SECRET_BYTES))
+    return key

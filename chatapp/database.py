@@ -1,0 +1,195 @@
+"""Writing, on SQLite and PostgreSQL alike: one short unit at a time, never a wait inside.
+
+SQLite refuses at once when a transaction that has read wants to write, and its own wait for a lock sleeps in C
+and stops every stream of the process. So a write begins with BEGIN IMMEDIATE, waits for the lock on the hub, and
+units of one process queue up behind a lock of ours.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import gevent
+from flask import Flask, current_app
+from gevent.lock import RLock
+from sqlalchemy import DateTime, Engine, event, func
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import ORMExecuteState, Session
+from sqlalchemy.types import TypeDecorator
+
+from chatapp.extensions import db
+
+SQLITE_WAIT_SECONDS = 15
+# Serialization failure, deadlock, lock not available, admin shutdown, crash shutdown, cannot connect now.
+TRANSIENT_SQLSTATES = {"40001", "40P01", "55P03", "57P01", "57P02", "57P03"}
+
+T = TypeVar("T")
+_one_writer = RLock()
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware instant in UTC. SQLite keeps no zone, so it is put back on the way out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def is_sqlite() -> bool:
+    return db.engine.dialect.name == "sqlite"
+
+
+def database_now() -> Any:
+    """The database's own clock, for leases: hosts may disagree. SQLite has one host, so its process's clock serves."""
+    return now() if is_sqlite() else func.clock_timestamp()
+
+
+@contextmanager
+def write() -> Iterator[Session]:
+    """Run the block as one write transaction on db.session: committed at its end, rolled back if it raises.
+
+    Reads made before it are let go, so objects loaded earlier are read afresh inside. Nothing in the block may
+    wait for anything but the database. Blocks nest: the outermost one commits.
+    """
+    session = db.session()
+    if session.info.get("writing"):
+        yield session
+        return
+    session.rollback()
+    with _one_writer if is_sqlite() else nullcontext():
+        session.info["writing"] = True
+        try:
+            session.connection(execution_options={"write": True})
+            yield session
+            session.commit()
+        except BaseException:
+            session.rollback()
+            raise
+        finally:
+            session.info["writing"] = False
+
+
+def retry_write(unit: Callable[[], T], *, seconds: float = 5, sleep: Callable[[float], None] = gevent.sleep) -> T:
+    """Run unit inside write(), again after a passing fault (deadlock, restart, lost connection) until seconds are over.
+
+    Raises the last fault. unit must read what it needs inside.
+    """
+    end, pause = time.monotonic() + seconds, 0.05
+    while True:
+        try:
+            with write():
+                return unit()
+        except (DBAPIError, PoolTimeout) as error:
+            if not is_passing(error) or time.monotonic() + pause > end:
+                raise
+        sleep(pause * random.uniform(0.5, 1.5))
+        pause = min(pause * 2, 2.0)
+
+
+def is_passing(error: Exception) -> bool:
+    """Say whether a database fault may be gone a moment later."""
+    if isinstance(error, PoolTimeout):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated or getattr(error.orig, "sqlstate", None) in TRANSIENT_SQLSTATES:
+        return True
+    text = str(error.orig)
+    return isinstance(error, OperationalError) and ("locked" in text or "connection" in text)
+
+
+def release() -> None:
+    """Give the connection back before a long wait. Objects loaded so far must not be touched again."""
+    db.session.remove()
+
+
+def engine_options(database_uri: str, pool_size: int, max_overflow: int) -> dict[str, Any]:
+    if database_uri.startswith("sqlite"):
+        return {}
+    settings = "-c statement_timeout=15000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=15000"
+    return {
+        "pool_size": pool_size,
+        "max_overflow": max_overflow,
+        "pool_timeout": 10,
+        "pool_pre_ping": True,
+        "connect_args": {"connect_timeout": 5, "options": settings},
+    }
+
+
+def init_app(app: Flask) -> None:
+    with app.app_context():
+        engine = db.engine
+        if engine.dialect.name == "sqlite":
+            _prepare_sqlite(engine)
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # We begin transactions ourselves.
+        for pragma in ("busy_timeout=20", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:
+        if not connection.get_execution_options().get("write"):
+            connection.exec_driver_sql("BEGIN")
+            return
+        end = time.monotonic() + SQLITE_WAIT_SECONDS
+        while True:
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                return
+            except OperationalError as error:
+                if "locked" not in str(error.orig) or time.monotonic() > end:
+                    raise
+                gevent.sleep(random.uniform(0.001, 0.01))
+
+
+@event.listens_for(Session, "before_flush")
+def _refuse_stray_flush(session: Session, _context: Any, _instances: Any) -> None:
+    if not session.info.get("writing"):
+        raise RuntimeError("a write outside write()")
+
+
+@event.listens_for(Session, "do_orm_execute")
+def _refuse_stray_statement(state: ORMExecuteState) -> None:
+    if not state.is_select and not state.session.info.get("writing"):
+        raise RuntimeError("a write outside write()")
+
+
+def file_was_replaced() -> bool:
+    """Say whether SQLite's file was deleted or exchanged under us: it would go on writing into the lost one."""
+    path = db.engine.url.database
+    if not is_sqlite() or not path or path == ":memory:":
+        return False
+    known = current_app.extensions.setdefault("database_inode", _inode(path))
+    return known != _inode(path)
+
+
+def _inode(path: str) -> int | None:
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return None

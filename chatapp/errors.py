@@ -1,0 +1,178 @@
+"""Every refusal and failure, drawn once. No Flask in here: front doors turn these into pages, fragments and JSON.
+
+ChatAppError
+├── Refusal                     the request is not carried out; nothing was changed
+│   ├── InvalidRequest          400  wrong type, unknown model, bad cursor: names the field
+│   │   └── InvalidMessage      400
+│   ├── Unauthenticated         401
+│   ├── Forbidden               403
+│   │   ├── ChatNotYours        403
+│   │   ├── CsrfFailed          403
+│   │   └── BudgetExceeded      403
+│   ├── NotFound                404
+│   │   └── ChatNotFound        404 (400 for an id that is no UUID)
+│   ├── NotAcceptable           406
+│   ├── TurnConflict            409  the chat is already answering
+│   ├── KeyReused               409  one idempotency key, two texts
+│   ├── RateLimited             429
+│   └── Unavailable             503  draining, full, or a store is down
+└── ProviderError               the model's side failed; ends a turn, never a request
+    ├── ProviderRateLimited     429 from the provider
+    ├── ProviderTimeout         no connection, no data, or not done in time
+    ├── ProviderInterrupted     the stream broke off before it finished
+    ├── ContentBlocked          the prompt was blocked
+    ├── EmptyAnswer             finished without a word
+    └── ProviderMisconfigured   bad key, unknown model: the operator's to mend
+"""
+
+from __future__ import annotations
+
+
+class ChatAppError(Exception):
+    """Carry a message that may be shown to people, and the code that programs read."""
+
+    status = 500
+    code = "INTERNAL_ERROR"
+    default_message = "Something went wrong"
+
+    def __init__(self, message: str | None = None, *, code: str | None = None, status: int | None = None) -> None:
+        super().__init__(message or self.default_message)
+        self.message = message or self.default_message
+        self.code = code or self.code
+        self.status = status or self.status
+
+
+class Refusal(ChatAppError):
+    retry_after_seconds: int | None = None
+
+
+class InvalidRequest(Refusal):
+    status = 400
+    code = "INVALID_REQUEST"
+    default_message = "The request is not valid"
+
+
+class InvalidMessage(InvalidRequest):
+    code = "INVALID_MESSAGE"
+    default_message = "Message must be between 1 and 5000 characters"
+
+
+class Unauthenticated(Refusal):
+    status = 401
+    code = "UNAUTHENTICATED"
+    default_message = "Please sign in"
+
+
+class Forbidden(Refusal):
+    status = 403
+    code = "FORBIDDEN"
+    default_message = "You do not have permission to do this"
+
+
+class ChatNotYours(Forbidden):
+    code = "UNAUTHORIZED_CHAT_ACCESS"
+    default_message = "You do not have permission to access this chat"
+
+
+class CsrfFailed(Forbidden):
+    code = "CSRF_FAILED"
+    default_message = "This page is out of date. Reload it and try again"
+
+
+class BudgetExceeded(Forbidden):
+    code = "TOKEN_LIMIT_EXCEEDED"
+    default_message = "You have exceeded your token limit"
+
+
+class NotFound(Refusal):
+    status = 404
+    code = "NOT_FOUND"
+    default_message = "There is nothing here"
+
+
+class ChatNotFound(NotFound):
+    code = "CHAT_NOT_FOUND"
+    default_message = "Chat not found"
+
+
+class NotAcceptable(Refusal):
+    status = 406
+    code = "NOT_ACCEPTABLE"
+    default_message = "This address answers text/event-stream only"
+
+
+class TurnConflict(Refusal):
+    status = 409
+    code = "TURN_IN_PROGRESS"
+    default_message = "This chat is already answering"
+
+
+class KeyReused(Refusal):
+    status = 409
+    code = "KEY_REUSED"
+    default_message = "This idempotency key was used with another text"
+
+
+class RateLimited(Refusal):
+    status = 429
+    code = "RATE_LIMITED"
+    default_message = "Too many requests. Wait a moment and try again"
+
+    def __init__(self, message: str | None = None, *, retry_after_seconds: int = 60) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Unavailable(Refusal):
+    status = 503
+    code = "SERVICE_UNAVAILABLE"
+    default_message = "The service cannot take this right now. Try again in a moment"
+
+    def __init__(self, message: str | None = None, *, retry_after_seconds: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ProviderError(ChatAppError):
+    """The model's side failed. Messages are worded for people and never hold a key or a provider's own text.
+
+    can_retry: the same request may succeed a moment later.
+    retry_after_seconds: what the provider asked for, None where it said nothing.
+    """
+
+    code = "PROVIDER_ERROR"
+    default_message = "The model could not be reached"
+
+    def __init__(
+        self, message: str | None = None, *, can_retry: bool = False, retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.can_retry = can_retry
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ProviderRateLimited(ProviderError):
+    code = "RATE_LIMIT_ERROR"
+    default_message = "The model is receiving too many requests. Try again in a moment"
+
+
+class ProviderTimeout(ProviderError):
+    code = "PROVIDER_TIMEOUT"
+    default_message = "The model took too long to answer"
+
+
+class ProviderInterrupted(ProviderError):
+    default_message = "The connection to the model broke off"
+
+
+class ContentBlocked(ProviderError):
+    code = "CONTENT_BLOCKED"
+    default_message = "The model's safety rules blocked this message"
+
+
+class EmptyAnswer(ProviderError):
+    default_message = "The model gave no answer"
+
+
+class ProviderMisconfigured(ProviderError):
+    default_message = "The model's service is not set up correctly. Tell the person who runs this site"

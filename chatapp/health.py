@@ -1,0 +1,36 @@
+"""Is it alive, is it ready: for supervisors and load balancers."""
+
+from __future__ import annotations
+
+from flask import Blueprint, jsonify
+from flask.typing import ResponseReturnValue
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from chatapp.database import file_was_replaced
+from chatapp.errors import Unavailable
+from chatapp.extensions import db, limiter
+from chatapp.services import services
+
+bp = Blueprint("health", __name__)
+limiter.exempt(bp)
+
+
+@bp.get("/healthz")
+def alive() -> ResponseReturnValue:
+    """200 while the process serves; 503 where its database file was exchanged under it."""
+    if file_was_replaced():
+        return jsonify(status="database file replaced"), 503
+    return jsonify(status="ok", open_turns=services().turns.open_count())
+
+
+@bp.get("/readyz")
+def ready() -> ResponseReturnValue:
+    """200 while new turns are taken and the database answers."""
+    try:
+        services().turns.admit()
+        db.session.execute(text("SELECT 1"))
+    except (Unavailable, SQLAlchemyError) as error:
+        reason = error.message if isinstance(error, Unavailable) else "The database does not answer"
+        return jsonify(status=reason), 503
+    return jsonify(status="ok")

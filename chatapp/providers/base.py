@@ -1,0 +1,98 @@
+"""What a model provider is: one method that yields an answer, and one that counts. No Flask, no database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Role = Literal["user", "assistant"]
+FinishReason = Literal["stop", "length", "content_filter"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model a person can choose. Limits in tokens.
+
+    min_thinking_tokens: what the model is allowed to think on top of the answer even when told not to; 0 where
+    thinking can be switched off. Whoever pays for thoughts reserves it too.
+    """
+
+    id: str
+    label: str
+    max_input_tokens: int
+    max_output_tokens: int
+    min_thinking_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PromptMessage:
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One exchange to be made. messages is oldest first and ends with the user's.
+
+    max_output_tokens bounds the visible answer; thinking_tokens is the model's allowance to think, on top of it
+    (0: off, or the model's min_thinking_tokens; None: as much as the model likes, inside max_output_tokens).
+    """
+
+    model: str
+    messages: tuple[PromptMessage, ...]
+    max_output_tokens: int
+    system_prompt: str = ""
+    temperature: float | None = None
+    thinking_tokens: int | None = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the provider reported, in tokens; never negative. input includes cached, output includes thoughts."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    thoughts_tokens: int = 0
+    tool_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens + self.tool_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A step of an answer: new text, a new thought, the running usage (cumulative: the last one counts), the end."""
+
+    delta: str = ""
+    thought: str = ""
+    usage: Usage | None = None
+    finish_reason: FinishReason | None = None
+
+
+class Provider(Protocol):
+    name: str
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        """Return the models on offer, the preferred one first, never empty."""
+        ...
+
+    def stream(self, request: ChatRequest) -> Iterator[Chunk]:
+        """Yield the answer while it is generated.
+
+        Zero or more chunks with text or running usage, then exactly one with finish_reason. Closing the
+        iterator, or killing the greenlet that reads it, closes the upstream connection.
+
+        Raises ProviderError and its kinds only; a library's own errors stay inside.
+        """
+        ...
+
+    def warm_up(self) -> None:
+        """Do the slow part of the first call ahead of time, without the network. May be left out or repeated."""
+        ...
+
+    def count_tokens(self, model: str, text: str) -> int | None:
+        """Return the provider's own count of a text; None where it has no counter. Raises ProviderError."""
+        ...

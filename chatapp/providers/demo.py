@@ -1,0 +1,568 @@
+"""A model that needs no key and no network: paced, varied Markdown that says plainly what it is.
+
+An answer is an opening, a body chosen by what the question asks for (the first of RECIPES that fits), and a note that
+this is a demo. German questions get German answers.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+
+import gevent
+
+from chatapp.providers.base import ChatRequest, Chunk, ModelInfo
+
+FIRST_WORD_PACES = 15  # 0.3 s at the usual pace.
+
+GERMAN = re.compile(
+    r"[äöüß]|\b(ich|du|ist|und|nicht|wie|was|warum|bitte|hallo|moin|servus|ein|eine|der|das|mir|kannst|schreib|zeig)\b",
+    re.IGNORECASE,
+)
+ENGLISH = re.compile(r"\b(the|is|are|you|what|how|why|please|hello|can|me|write|show|and|of|in|to)\b", re.IGNORECASE)
+# Words that say nothing of the subject: articles, verbs, and the kinds of answer that RECIPES knows.
+COMMON_WORDS = """
+about all also always and answer any are because before below best between but can code could did does doing down each
+every explain for formula from function get give good had has have hello her here his how into its just know like list
+long make more most much need not one only other our out over plan please poem program really script should show some
+something such table tell than that the their them then there these they thing this through today two very want was
+what when where which while who why will with without would write you your
+aber alle als also auch auf aus bei bitte bitten code dann das dass dein deine deiner dem den denn der des die dies
+diese dieser dir doch du durch ein eine einen einer eines erkläre etwas formel für funktion gedicht gibt habe haben
+hallo hat hier ich ihr ist jetzt kann kannst könntest lange langen liste mal mehr mein meine mich mir mit nach nicht
+noch nur oder plan schreib schreibe sehr sein sich sie sind tabelle über und uns vom von wann war warum was welche
+wenn wer werden wie wieder wir wird zeig zeige zum zur zwischen
+"""
+STOP_WORDS = frozenset(COMMON_WORDS.split())
+
+
+class DemoProvider:
+    """Answer offline. The same random source, question and history give the same pieces.
+
+    pace_seconds: the mean time between two words; 0.02 is about 60 tokens a second.
+    """
+
+    name = "demo"
+
+    def __init__(
+        self,
+        pace_seconds: float = 0.02,
+        sleep: Callable[[float], object] = gevent.sleep,
+        source: random.Random | None = None,
+    ) -> None:
+        self._pace_seconds = pace_seconds
+        self._sleep = sleep
+        self._source = source or random.Random()
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        return (ModelInfo("demo", "Demo (offline)", max_input_tokens=32_768, max_output_tokens=8_192),)
+
+    def warm_up(self) -> None:
+        """Do nothing: nothing here is slow."""
+
+    def count_tokens(self, model: str, text: str) -> int | None:
+        return None
+
+    def stream(self, request: ChatRequest) -> Iterator[Chunk]:
+        """Yield an answer word by word. Never reports usage, since nothing is billed."""
+        words = re.findall(r"\s*\S+", compose(request, self._source))
+        allowed = words_within(words, request.max_output_tokens)
+        wait_seconds = FIRST_WORD_PACES * self._pace_seconds
+        for word in words[:allowed]:
+            self._sleep(wait_seconds)
+            yield Chunk(delta=word)
+            wait_seconds = self._pace_seconds * self._source.uniform(0.5, 1.5)
+        yield Chunk(finish_reason="stop" if allowed == len(words) else "length")
+
+
+def words_within(words: list[str], max_tokens: int) -> int:
+    """Return how many words from the first on stay within a number of tokens, estimated."""
+    from chatapp.tokens.estimate import calibrated  # Here, because tokens rests on providers and not the reverse.
+
+    return bisect_right(range(1, len(words) + 1), max_tokens, key=lambda n: calibrated("".join(words[:n])))
+
+
+def compose(request: ChatRequest, source: random.Random) -> str:
+    """Return a whole answer, in Markdown."""
+    questions = [message.content for message in request.messages if message.role == "user"]
+    question = questions[-1] if questions else ""
+    earlier = questions[-2] if len(questions) > 1 else ""
+    language = "de" if len(GERMAN.findall(question)) > len(ENGLISH.findall(question)) else "en"
+    body = next(recipe for pattern, recipe in RECIPES if pattern.search(question))
+    return body(Ask(question, earlier, language, source)).strip()
+
+
+class Ask:
+    """What a recipe needs to know of a question."""
+
+    def __init__(self, question: str, earlier: str, language: str, source: random.Random) -> None:
+        self.question = question
+        self.earlier = earlier
+        self.is_german = language == "de"
+        self.source = source
+
+    def say(self, english: str, german: str) -> str:
+        return german if self.is_german else english
+
+    def one_of(self, english: list[str], german: list[str]) -> str:
+        return self.source.choice(german if self.is_german else english)
+
+    @property
+    def topic(self) -> str:
+        """The question's longest own words, letters and digits only: a question is not Markdown to be trusted."""
+        return topic_of(self.question) or topic_of(self.earlier) or self.say("your question", "deine Frage")
+
+    @property
+    def note(self) -> str:
+        return self.say(
+            "> 🧪 *Written by the offline demo, not by a model. For a real one, set `GEMINI_API_KEY` and restart.*",
+            "> 🧪 *Das schrieb die Offline-Demo, kein Modell. Für ein echtes: `GEMINI_API_KEY` setzen, neu starten.*",
+        )
+
+    @property
+    def reminder(self) -> str:
+        """A sentence that refers to the question before this one, "" at the start of a chat."""
+        topic = topic_of(self.earlier)
+        if not topic:
+            return ""
+        return self.say(
+            f"Earlier we had **{topic}**; this follows on. ", f"Vorhin ging es um **{topic}**; das knüpft an. "
+        )
+
+
+def topic_of(text: str) -> str:
+    words = dict.fromkeys(re.findall(r"[^\W_]{3,24}", text))
+    own = [word for word in words if word.lower() not in STOP_WORDS]
+    kept = set(sorted(own, key=len, reverse=True)[:3])
+    return ", ".join(word for word in own if word in kept)
+
+
+def greeting(ask: Ask) -> str:
+    opening = ask.one_of(
+        ["Hello! 👋 Good to see you.", "Hi there! 👋", "Hey! 👋 Nice of you to drop by."],
+        ["Hallo! 👋 Schön, dass du da bist.", "Hi! 👋", "Grüß dich! 👋"],
+    )
+    return opening + "\n\n" + abilities(ask)
+
+
+def abilities(ask: Ask) -> str:
+    return ask.say(
+        """I am the **built-in demo**: no model, no key, no network. The rest is real: the streaming, the Markdown,
+the token meter, Stop, reload in mid-answer, a second tab that joins in.
+
+### Things to try
+
+| Ask for | and see |
+|---|---|
+| *a function in Rust* | highlighted code, with a copy button |
+| *a table of planets* | a table that scrolls on a phone |
+| *the quadratic formula* | LaTeX: $x = \\frac{-b \\pm \\sqrt{b^2 - 4ac}}{2a}$ |
+| *a poem about rain* | verse, line by line |
+| *a long answer* | several screens; press **Stop** half way |
+| *eine Liste, bitte* | the same in German |
+
+### Plugging in a real model
+
+1. Get a key at <https://aistudio.google.com/apikey>.
+2. Put `GEMINI_API_KEY=…` into the environment or the `.env` file.
+3. Restart. The demo makes way for Gemini by itself.""",
+        """Ich bin die **eingebaute Demo**: kein Modell, kein Schlüssel, kein Netz. Der Rest ist echt: das Streaming,
+das Markdown, der Token-Zähler, Stopp, Neuladen mitten in der Antwort, ein zweiter Tab, der einsteigt.
+
+### Zum Ausprobieren
+
+| Frage nach | und sieh |
+|---|---|
+| *einer Funktion in Rust* | farbigen Code mit Kopierknopf |
+| *einer Tabelle der Planeten* | eine Tabelle, die auf dem Telefon rollt |
+| *der Lösungsformel* | LaTeX: $x = \\frac{-b \\pm \\sqrt{b^2 - 4ac}}{2a}$ |
+| *einem Gedicht über Regen* | Verse, Zeile für Zeile |
+| *einer langen Antwort* | mehrere Bildschirme; drück mittendrin **Stopp** |
+
+### Ein echtes Modell anschließen
+
+1. Einen Schlüssel holen: <https://aistudio.google.com/apikey>.
+2. `GEMINI_API_KEY=…` in die Umgebung oder die Datei `.env` schreiben.
+3. Neu starten. Die Demo macht Gemini von selbst Platz.""",
+    )
+
+
+def code(ask: Ask) -> str:
+    language = next((name for name, pattern in CODE_NAMES if pattern.search(ask.question)), "python")
+    opening = ask.one_of(
+        [
+            f"Here is a small one in **{language}**:",
+            f"Sure, in **{language}**:",
+            f"In **{language}** it might look so:",
+        ],
+        [f"Hier etwas Kleines in **{language}**:", f"Gern, in **{language}**:", f"In **{language}** etwa so:"],
+    )
+    points = ask.say(
+        "- It is short enough to read in one go.\n- The name says *what*, the body says *how*.\n"
+        "- It takes $O(n)$ steps, which is all anyone needs here.",
+        "- Kurz genug, um es in einem Zug zu lesen.\n- Der Name sagt *was*, der Rumpf sagt *wie*.\n"
+        "- Es braucht $O(n)$ Schritte, mehr verlangt hier niemand.",
+    )
+    return f"{ask.reminder}{opening}\n\n```{language}\n{SNIPPETS[language]}\n```\n\n{points}\n\n{ask.note}"
+
+
+def table(ask: Ask) -> str:
+    opening = ask.say(f"A table, with **{ask.topic}** in mind:", f"Eine Tabelle zu **{ask.topic}**:")
+    rows = ask.source.sample(PLANETS, 5)
+    head = ask.say(
+        "| Planet | Diameter (km) | Moons | A day lasts |\n|:--|--:|--:|:--|",
+        "| Planet | Durchmesser (km) | Monde | Ein Tag dauert |\n|:--|--:|--:|:--|",
+    )
+    lines = [f"| {ask.say(*names)} | {diameter:,} | {moons} | {day} |" for names, diameter, moons, day in rows]
+    return f"{ask.reminder}{opening}\n\n{head}\n" + "\n".join(lines) + f"\n\n{ask.note}"
+
+
+def checklist(ask: Ask) -> str:
+    tasks = ask.say(
+        "- [x] Open this chat\n- [x] Ask a question\n- [ ] Press **Stop** in the middle of an answer\n"
+        "- [ ] Reload the page while it streams\n- [ ] Look at the usage page",
+        "- [x] Diesen Chat öffnen\n- [x] Eine Frage stellen\n- [ ] Mitten in einer Antwort **Stopp** drücken\n"
+        "- [ ] Die Seite beim Streamen neu laden\n- [ ] Die Verbrauchsseite ansehen",
+    )
+    steps = ask.say(
+        "1. Write down what **done** means.\n2. Take the smallest step that shows something.\n"
+        "   - Keep it for a day.\n   - Then keep it, change it, or drop it.\n3. Tell someone. 📣",
+        "1. Aufschreiben, was **fertig** heißt.\n2. Den kleinsten Schritt tun, der etwas zeigt.\n"
+        "   - Einen Tag liegen lassen.\n   - Dann behalten, ändern oder streichen.\n3. Es jemandem erzählen. 📣",
+    )
+    opening = ask.say(
+        f"Two lists for **{ask.topic}**, one to follow and one to tick:", f"Zwei Listen zu **{ask.topic}**:"
+    )
+    return f"{ask.reminder}{opening}\n\n{steps}\n\n{tasks}\n\n{ask.note}"
+
+
+def maths(ask: Ask) -> str:
+    intro = ask.say("The roots of $ax^2 + bx + c = 0$ are", "Die Nullstellen von $ax^2 + bx + c = 0$ sind")
+    middle = ask.say(
+        "What is under the root decides how many real ones there are:",
+        "Was unter der Wurzel steht, entscheidet, wie viele reelle es gibt:",
+    )
+    cases = ask.say(
+        "- $b^2 - 4ac > 0$: two\n- $b^2 - 4ac = 0$: one, counted twice\n- $b^2 - 4ac < 0$: none",
+        "- $b^2 - 4ac > 0$: zwei\n- $b^2 - 4ac = 0$: eine, doppelt gezählt\n- $b^2 - 4ac < 0$: keine",
+    )
+    also = ask.say("And because it is beautiful:", "Und weil es schön ist:")
+    formula = ask.source.choice(FORMULAS)
+    root = "$$\nx_{1,2} = \\frac{-b \\pm \\sqrt{b^2 - 4ac}}{2a}\n$$"
+    return f"{ask.reminder}{intro}\n\n{root}\n\n{middle}\n\n{cases}\n\n{also}\n\n$$\n{formula}\n$$\n\n{ask.note}"
+
+
+def poem(ask: Ask) -> str:
+    verses = ask.one_of(ENGLISH_POEMS, GERMAN_POEMS)
+    return f"### {ask.topic[:1].upper()}{ask.topic[1:]}\n\n{verses}\n\n{ask.note}"
+
+
+def long_answer(ask: Ask) -> str:
+    title = ask.say(f"# A long look at {ask.topic}", f"# Ausführlich: {ask.topic}")
+    openings = ask.say(
+        "This answer is long on purpose, so that there is something to scroll, to stop and to resume.",
+        "Diese Antwort ist mit Absicht lang: zum Rollen, Anhalten und Fortsetzen.",
+    )
+    headings = ENGLISH_CHAPTERS if not ask.is_german else GERMAN_CHAPTERS
+    sentences = ENGLISH_SENTENCES if not ask.is_german else GERMAN_SENTENCES
+    chapters = [chapter(ask, number, heading, sentences) for number, heading in enumerate(headings, start=1)]
+    return f"{ask.reminder}{title}\n\n{openings}\n\n" + "\n\n".join(chapters) + f"\n\n---\n\n{ask.note}"
+
+
+def chapter(ask: Ask, number: int, heading: str, sentences: list[str]) -> str:
+    paragraphs = [" ".join(ask.source.sample(sentences, 4)) for _ in range(2)]
+    extras = [
+        "> " + ask.source.choice(sentences),
+        "\n".join(f"- {sentence}" for sentence in ask.source.sample(sentences, 3)),
+        f"```python\n{SNIPPETS['python']}\n```",
+        f"$$\n{ask.source.choice(FORMULAS)}\n$$",
+    ]
+    return f"## {number}. {heading}\n\n" + "\n\n".join([*paragraphs, extras[number % len(extras)]])
+
+
+def follow_up(ask: Ask) -> str:
+    topic = topic_of(ask.earlier)
+    if not topic:
+        return conversation(ask)
+    return ask.say(
+        f"""Back to **{topic}**, then. Since you ask for more:
+
+1. What came before still holds: I am a demo and know nothing of {topic}.
+2. What I do know is this chat: your last question began with *“{opening_words(ask.earlier)}”*.
+3. A real model would now be sent the last messages as context, and so would know what *“that”* means. 🧵
+
+{ask.note}""",
+        f"""Zurück zu **{topic}**. Weil du nachfragst:
+
+1. Das Bisherige gilt noch: Ich bin eine Demo und weiß nichts über {topic}.
+2. Was ich kenne, ist dieser Chat: Deine vorige Frage begann mit *„{opening_words(ask.earlier)}“*.
+3. Ein echtes Modell bekäme jetzt die letzten Nachrichten als Zusammenhang und wüsste, was *„das“* meint. 🧵
+
+{ask.note}""",
+    )
+
+
+def conversation(ask: Ask) -> str:
+    opening = ask.one_of(
+        [
+            f"**{ask.topic}**: a good thing to ask about. 🤔",
+            f"Let me think about **{ask.topic}** for a moment.",
+            f"So it is **{ask.topic}** you want to know about.",
+        ],
+        [
+            f"**{ask.topic}**: danach zu fragen lohnt sich. 🤔",
+            f"Lass mich kurz über **{ask.topic}** nachdenken.",
+            f"Es geht dir also um **{ask.topic}**.",
+        ],
+    )
+    body = ask.say(
+        """A real model would answer here from what it has learned. The demo has learned nothing, but can show what an
+answer looks like:
+
+- **Short facts** stand in lists,
+- `names_of_things` in code,
+- and *second thoughts* in italics.
+
+> “A good question is half of the answer.”
+
+Ask for **code**, a **table**, a **list**, a **formula**, a **poem** or a **long answer**, and watch it arrive.""",
+        """Ein echtes Modell antwortete hier aus dem, was es gelernt hat. Die Demo hat nichts gelernt, zeigt aber gern,
+wie eine Antwort aussieht:
+
+- **Kurze Fakten** stehen in Listen,
+- `namen_von_dingen` in Code,
+- und *Nebengedanken* kursiv.
+
+> „Gut gefragt ist halb gewusst.“
+
+Frag nach **Code**, einer **Tabelle**, einer **Liste**, einer **Formel**, einem **Gedicht** oder einer **langen
+Antwort** und sieh zu, wie sie eintrifft.""",
+    )
+    return f"{ask.reminder}{opening}\n\n{body}\n\n{ask.note}"
+
+
+def opening_words(text: str) -> str:
+    return " ".join(re.findall(r"[^\W_]+", text)[:6])
+
+
+def _any(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE)
+
+
+Recipe = Callable[[Ask], str]
+
+RECIPES: tuple[tuple[re.Pattern[str], Recipe], ...] = (
+    (
+        _any(r"^\W*(hi|hello|hey|good (morning|evening|day)|hallo|moin|servus|guten (tag|morgen|abend))\b\W*\w*\W*$"),
+        greeting,
+    ),
+    (_any(r"what can you do|who are you|^\W*help\W*$|was kannst du|wer bist du|^\W*hilfe\W*$"), abilities),
+    (_any(r"(?<!how )\b(long|detailed|essay|lange?|langen|ausführlich\w*|aufsatz)\b"), long_answer),
+    (_any(r"\b(poem|verse|haiku|song|gedicht|reim)\b"), poem),
+    (_any(r"\b(table|compare|comparison|tabelle|vergleich\w*)\b"), table),
+    (_any(r"\b(code|function|script|program|snippet|regex|query|funktion|programm|skript|quelltext)\b"), code),
+    (_any(r"\b(maths?|formula|equation|integral|latex|quadratic|formel|lösungsformel|gleichung|mathe\w*)\b"), maths),
+    (_any(r"\b(list|steps|todo|checklist|plan|tasks|liste|schritte|aufgaben)\b"), checklist),
+    (_any(r"^\W*(more|why|and|go on|continue|shorter|again|mehr|warum|wieso|und|weiter|kürzer)\b.{0,40}$"), follow_up),
+    (_any(r""), conversation),
+)
+
+# In order of test: a name that is part of another comes after it.
+CODE_NAMES: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("typescript", _any(r"\b(typescript|ts)\b")),
+    ("javascript", _any(r"\b(javascript|js|node)\b")),
+    ("java", _any(r"\bjava\b")),
+    ("rust", _any(r"\brust\b")),
+    ("go", _any(r"\b(golang|in go)\b")),
+    ("cpp", _any(r"\b(c\+\+|cpp)(?!\w)")),
+    ("c", _any(r"\bin c\b(?![+#])")),
+    ("sql", _any(r"\bsql\b")),
+    ("bash", _any(r"\b(bash|shell)\b")),
+    ("html", _any(r"\bhtml\b")),
+    ("css", _any(r"\bcss\b")),
+    ("ruby", _any(r"\bruby\b")),
+)
+
+SNIPPETS = {
+    "python": '''def fibonacci(count: int) -> list[int]:
+    """Return the first numbers of the sequence."""
+    numbers = [0, 1]
+    while len(numbers) < count:
+        numbers.append(numbers[-1] + numbers[-2])
+    return numbers[:count]
+
+
+print(fibonacci(10))  # [0, 1, 1, 2, 3, 5, 8, 13, 21, 34]''',
+    "javascript": """function* fibonacci() {
+  let [a, b] = [0, 1];
+  for (;;) {
+    yield a;
+    [a, b] = [b, a + b];
+  }
+}
+
+const numbers = fibonacci();
+console.log(Array.from({ length: 10 }, () => numbers.next().value));""",
+    "typescript": """type Shape = { kind: "circle"; radius: number } | { kind: "square"; side: number };
+
+function area(shape: Shape): number {
+  switch (shape.kind) {
+    case "circle": return Math.PI * shape.radius ** 2;
+    case "square": return shape.side ** 2;
+  }
+}
+
+console.log(area({ kind: "circle", radius: 2 }).toFixed(2));""",
+    "java": """record Point(double x, double y) {
+    double distanceTo(Point other) {
+        return Math.hypot(x - other.x, y - other.y);
+    }
+}
+
+public class Main {
+    public static void main(String[] args) {
+        System.out.println(new Point(0, 0).distanceTo(new Point(3, 4))); // 5.0
+    }
+}""",
+    "rust": """use std::collections::HashMap;
+
+fn word_counts(text: &str) -> HashMap<&str, usize> {
+    let mut counts = HashMap::new();
+    for word in text.split_whitespace() {
+        *counts.entry(word).or_insert(0) += 1;
+    }
+    counts
+}
+
+fn main() {
+    println!("{:?}", word_counts("to be or not to be"));
+}""",
+    "go": """package main
+
+import "fmt"
+
+func main() {
+	squares := make(chan int)
+	go func() {
+		defer close(squares)
+		for i := 1; i <= 5; i++ {
+			squares <- i * i
+		}
+	}()
+	for square := range squares {
+		fmt.Println(square)
+	}
+}""",
+    "c": """#include <stdio.h>
+
+int main(void) {
+    unsigned long long product = 1;
+    for (int i = 1; i <= 10; i++) {
+        product *= i;
+        printf("%2d! = %llu\\n", i, product);
+    }
+    return 0;
+}""",
+    "cpp": """#include <algorithm>
+#include <iostream>
+#include <vector>
+
+int main() {
+    std::vector<int> numbers{5, 3, 8, 1};
+    std::ranges::sort(numbers);
+    for (int number : numbers) std::cout << number << ' ';
+}""",
+    "sql": """SELECT author, count(*) AS books, round(avg(pages)) AS pages
+FROM book
+WHERE published >= DATE '2020-01-01'
+GROUP BY author
+HAVING count(*) > 1
+ORDER BY books DESC, author;""",
+    "bash": """#!/usr/bin/env bash
+set -euo pipefail
+
+# The ten largest files below a folder.
+find "${1:-.}" -type f -printf '%s %p\\n' | sort -rn | head -n 10 | numfmt --to=iec""",
+    "html": """<article>
+  <h1>A small page</h1>
+  <p>It has <em>just</em> what it needs.</p>
+  <button type="button">Press me</button>
+</article>""",
+    "css": """.card {
+  display: grid;
+  gap: 0.5rem;
+  padding: 1rem;
+  border-radius: 0.75rem;
+  background: light-dark(white, #1c1c22);
+}""",
+    "ruby": """words = %w[pear apple fig]
+words.sort_by(&:length).each_with_index do |word, index|
+  puts "#{index + 1}. #{word.capitalize}"
+end""",
+}
+
+# English and German name, diameter in km, known moons, length of a day. Source: NASA planetary fact sheet.
+PLANETS = [
+    (("Mercury ☿", "Merkur ☿"), 4_879, 0, "4,222.6 h"),
+    (("Venus ♀", "Venus ♀"), 12_104, 0, "2,802 h"),
+    (("Earth 🌍", "Erde 🌍"), 12_756, 1, "24 h"),
+    (("Mars ♂", "Mars ♂"), 6_792, 2, "24.7 h"),
+    (("Jupiter ♃", "Jupiter ♃"), 142_984, 95, "9.9 h"),
+    (("Saturn 🪐", "Saturn 🪐"), 120_536, 146, "10.7 h"),
+    (("Uranus ⛢", "Uranus ⛢"), 51_118, 28, "17.2 h"),
+    (("Neptune ♆", "Neptun ♆"), 49_528, 16, "16.1 h"),
+]
+
+FORMULAS = [
+    r"e^{i\pi} + 1 = 0",
+    r"\int_{-\infty}^{\infty} e^{-x^2} \, dx = \sqrt{\pi}",
+    r"\sum_{n=1}^{\infty} \frac{1}{n^2} = \frac{\pi^2}{6}",
+]
+
+ENGLISH_POEMS = [
+    "The cursor blinks, a patient thing,  \nit waits for what the next words bring;  \na token here, a token there,  \n"
+    "and meaning settles out of air. ✨",
+    "Rain on the window, rain on the street,  \na thousand small drums with one quick beat.  \n"
+    "The kettle hums; the lamp is low;  \nthere's nowhere else I'd rather go. ☔",
+]
+GERMAN_POEMS = [
+    "Der Cursor blinkt, er hat viel Zeit,  \ner steht für jedes Wort bereit;  \nein Zeichen hier, ein Zeichen dort,  \n"
+    "und langsam wird daraus ein Wort. ✨",
+    "Der Regen klopft ans Fensterglas,  \ner trommelt leise, dies und das.  \nDie Kanne summt, die Lampe brennt,  \n"
+    "schön, wenn man nirgends hin mehr rennt. ☔",
+]
+ENGLISH_CHAPTERS = [
+    "Where to begin",
+    "What it rests on",
+    "A closer look",
+    "What can go wrong",
+    "In practice",
+    "Summary",
+]
+GERMAN_CHAPTERS = ["Wo anfangen", "Worauf es ruht", "Genauer besehen", "Was schiefgehen kann", "In der Praxis", "Fazit"]
+ENGLISH_SENTENCES = [
+    "Most things look simple from far enough away, and most of them are, once the right words are found.",
+    "The first version answers a question nobody asked; the second one answers the question.",
+    "It pays to measure before changing anything, because intuition is *confidently* wrong.",
+    "A good name saves a paragraph of explanation, and a good example saves a page.",
+    "What is done often should be easy; what is done rarely should be **possible**.",
+    "Every rule here has an exception, and the exceptions are where the interesting part lives.",
+    "If it cannot be explained to a friend over lunch, it is not finished yet. 🥪",
+    "Small steps can be taken back, which is why they get you further.",
+    "The boring solution is usually the one that still works on a Sunday night.",
+    "Nothing is lost by writing it down, and a surprising amount is lost by not doing so.",
+]
+GERMAN_SENTENCES = [
+    "Von weit genug weg sieht das meiste einfach aus, und oft ist es das auch.",
+    "Die erste Fassung beantwortet eine Frage, die niemand gestellt hat; die zweite beantwortet die Frage.",
+    "Erst messen, dann ändern: Das Bauchgefühl irrt sich mit *großer* Überzeugung.",
+    "Ein guter Name spart einen Absatz, ein gutes Beispiel eine Seite.",
+    "Was man oft tut, soll leicht sein; was man selten tut, soll **möglich** sein.",
+    "Jede Regel hat hier eine Ausnahme, und in den Ausnahmen steckt das Spannende.",
+    "Was man nicht beim Mittagessen erklären kann, ist noch nicht fertig. 🥪",
+    "Kleine Schritte kann man zurücknehmen, darum kommt man mit ihnen weiter.",
+    "Die langweilige Lösung ist meist die, die auch am Sonntagabend noch läuft.",
+    "Aufschreiben kostet fast nichts, Nichtaufschreiben erstaunlich viel.",
+]

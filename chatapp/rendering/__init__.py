@@ -1,0 +1,12 @@
+"""From a text that nobody vouches for to HTML that a page can hold. Knows neither Flask nor the database.
+
+    text ── comrak, raw HTML escaped ── nh3, allow-list ── our own figures, tables, MathML ── page
+            markdown.py                                     code.py, maths.py
+
+stream.py does the same while the text is still growing.
+"""
+
+from chatapp.rendering.markdown import render
+from chatapp.rendering.stream import MarkdownStream
+
+__all__ = ["MarkdownStream", "render"]

@@ -1,0 +1,325 @@
+"""Markdown to safe HTML, one top-level block at a time.
+
+comrak turns the text into HTML in which the text's own tags are escaped; that HTML is cut into its top-level blocks;
+nh3 keeps of each block what is on the list; only then are our own elements put in (figures, table wrappers, MathML).
+A block's HTML depends on nothing but the block, so it can be cached, and sent once while an answer streams.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from html import escape, unescape
+from typing import NamedTuple
+
+import comrak
+import nh3
+from markupsafe import Markup
+
+from chatapp.rendering.code import colour
+from chatapp.rendering.maths import to_mathml
+from chatapp.text import clean_model_text
+
+LONGEST_MARKDOWN_CHARS = 200_000
+# The sanitiser is quadratic in depth (12 s were measured at 40,000 levels), the parser in table columns.
+DEEPEST_HTML = 100
+TOO_WIDE_TABLE = re.compile(r"^[ \t>]*+\|?+(?:[ \t]*+:?-++:?[ \t]*+\|){300}", re.MULTILINE)
+# Of one message, this much HTML is coloured and has its formulas converted; what follows stays as it was written.
+RICH_HTML_CHARS = 100_000
+RICH_CPU_SECONDS = 0.8
+LONGEST_MATHS_CHARS = 10_000
+# Other greenlets get their turn after so much work.
+BREATH_HTML_CHARS = 8_000
+
+
+class TooStrange(ValueError):
+    """The text would cost more than it is worth; it is shown as it was written."""
+
+
+class Block(NamedTuple):
+    """One top-level block: the parser's HTML, and its first and last line in the source (0, 0: not known)."""
+
+    html: str
+    first_line: int
+    last_line: int
+
+
+def render(text: str, copy_label: str = "Copy") -> Markup:
+    """Return a person's or a model's Markdown as HTML that is safe in a page; never raises.
+
+    GFM tables, strikethrough, task lists and bare links; LaTeX between $, $$, \\( \\) and \\[ \\]. Raw HTML is shown as
+    text, an image as a link to it, a link that is not absolute http, https or mailto as its text. Headings begin at h3.
+    What is too long or too deeply nested comes back as one <pre>. May let other greenlets run.
+    """
+    text = clean_model_text(text)
+    try:
+        html = MESSAGES.get((text, copy_label), lambda: present_all(parse(text), copy_label, Allowance()))
+    except Exception:
+        html = preformatted(text)
+    return Markup(html)  # noqa: S704
+
+
+def preformatted(text: str) -> str:
+    """Return the text as it was written, for when it cannot be rendered."""
+    # A parser drops the first line end inside <pre>.
+    return f'<pre class="plain" tabindex="0">\n{escape(clean_model_text(text), quote=False)}</pre>\n' if text else ""
+
+
+# --- text to blocks --------------------------------------------------------------------------------------------------
+
+EXTENSIONS = comrak.ExtensionOptions()
+for _name in ("table", "strikethrough", "tasklist", "autolink", "math_dollars", "math_latex"):
+    setattr(EXTENSIONS, _name, True)
+OPTIONS = comrak.RenderOptions()
+OPTIONS.escape = True
+OPTIONS.sourcepos = True
+
+# comrak escapes < and > wherever they come from the text, so what looks like a tag is one.
+TAG = re.compile(r"<(/?)[a-z][a-z0-9]*[^<>]*?(/?)>")
+POSITION = re.compile(r' data-sourcepos="(\d+):\d+-(\d+):\d+"')
+
+
+def parse(text: str) -> list[Block]:
+    """Return the text's top-level blocks. Raises TooStrange."""
+    if len(text) > LONGEST_MARKDOWN_CHARS or TOO_WIDE_TABLE.search(text):
+        raise TooStrange
+    return _split(_comrak(text))
+
+
+def _comrak(text: str) -> str:
+    try:
+        return comrak.render_markdown(text, extension_options=EXTENSIONS, render_options=OPTIONS)
+    except Exception:
+        raise
+    except BaseException as error:
+        # A panic in Rust arrives as a BaseException; a greenlet's own end does too, and must pass.
+        if type(error).__name__ == "PanicException":
+            raise TooStrange from error
+        raise
+
+
+def _split(html: str) -> list[Block]:
+    blocks: list[Block] = []
+    depth = start = 0
+    for tag in TAG.finditer(html):
+        closes, is_void = tag.groups()
+        if depth == 0 and html[start : tag.start()].strip():
+            # A block of raw HTML stands in the output as escaped text, without an element of its own.
+            blocks.append(_block(html[start : tag.start()]))
+            start = tag.start()
+        if not is_void:
+            depth += -1 if closes else 1
+        if depth > DEEPEST_HTML:
+            raise TooStrange
+        if depth == 0:
+            blocks.append(_block(html[start : tag.end()]))
+            start = tag.end()
+    if html[start:].strip():
+        blocks.append(_block(html[start:]))
+    return blocks
+
+
+def _block(html: str) -> Block:
+    html = html.strip("\n")
+    found = POSITION.search(html[: html.find(">") + 1]) if html.startswith("<") else None
+    first, last = (int(found[1]), int(found[2])) if found else (0, 0)
+    return Block(POSITION.sub("", html), first, last)
+
+
+# --- blocks to safe HTML ---------------------------------------------------------------------------------------------
+
+IMAGE = re.compile(r'<img src="([^"]*)" alt="([^"]*)"(?: title="[^"]*")? />')
+LINK = re.compile(r"<a [^>]*>.*?</a>", re.DOTALL)
+CHECKBOX = re.compile(r'<input type="checkbox"( checked="")? disabled="" />')
+
+TAGS = "p br hr h1 h2 h3 h4 h5 h6 ul ol li blockquote pre code em strong del a table thead tbody tr th td span"
+SAFE_HREF = re.compile(r"(?:https?://[^\s/?#@\\]+(?:[/?#]\S*)?|mailto:[^\s@?]+@[^\s@?]+)\Z", re.IGNORECASE)
+SAFE_CODE_CLASS = re.compile(r"language-\S{1,40}\Z")
+LINK_ATTRIBUTES = 'target="_blank" rel="noopener noreferrer nofollow"'
+
+
+def _allow(tag: str, name: str, value: str) -> str | None:
+    if name == "href":
+        return value if SAFE_HREF.match(value) else None
+    if tag == "code" and name == "class":
+        return value if SAFE_CODE_CLASS.match(value) else None
+    return value
+
+
+SANITISER = nh3.Cleaner(
+    tags=set(TAGS.split()),
+    attributes={"a": {"href"}, "ol": {"start"}, "code": {"class"}},
+    tag_attribute_values={
+        "th": {"align": {"left", "center", "right"}},
+        "td": {"align": {"left", "center", "right"}},
+        "span": {"data-math-style": {"inline", "display"}},
+    },
+    allowed_classes={"span": {"task"}},
+    attribute_filter=_allow,
+    url_schemes={"http", "https", "mailto"},
+    url_relative="deny",
+    # Attributes that it adds itself come in random order; ours are added below.
+    link_rel=None,
+)
+
+DEAD_LINK = re.compile(r"<a>(.*?)</a>", re.DOTALL)
+OUTERMOST = re.compile(r"<(?:p|h[1-6]|ul|ol|blockquote)\b")
+# What our own elements replace. One pass, so that nothing put in is looked at again.
+PIECE = re.compile(
+    r'<pre><code(?: class="language-(?P<language>[^"]*)")?>(?P<code>[^<]*)</code></pre>'
+    r'|<span data-math-style="(?P<style>inline|display)">(?P<latex>[^<]*)</span>'
+    r"|(?P<inline_code><code>[^<]*</code>)"
+    r"|(?P<line_break>&lt;br ?/?&gt;)"
+    r"|<(?P<heading>/?h)(?P<level>[1-6])"
+    r"|(?P<table></?table)>"
+    r"|(?P<link><a )"
+)
+
+
+def present(html: str, copy_label: str, *, has_colours: bool, has_maths: bool) -> str:
+    """Return one block of the parser's HTML as it stands in the page, with a line end."""
+    html = SANITISER.clean(CHECKBOX.sub(_task_mark, _images_as_links(html)))
+    html = DEAD_LINK.sub(r"\1", html)
+    if not html.startswith("<"):
+        html = "<p>" + html.replace("\n", "<br>\n") + "</p>"
+    # Only the outermost element looks for its direction: inner ones would be left out of its search for a letter.
+    html = OUTERMOST.sub(lambda tag: tag[0] + ' dir="auto"', html, count=1) if OUTERMOST.match(html) else html
+    return PIECE.sub(_Pieces(copy_label, has_colours, has_maths), html) + "\n"
+
+
+def _images_as_links(html: str) -> str:
+    """Replace images: loading one would tell its server that the answer was read, and whatever its address carries."""
+    if "<img" not in html:
+        return html
+    html = LINK.sub(lambda link: IMAGE.sub(r"\2", link[0]), html)
+    return IMAGE.sub(lambda image: f'<a href="{image[1]}">{image[2] or image[1]}</a>', html)
+
+
+def _task_mark(box: re.Match[str]) -> str:
+    return f'<span class="task">{"☑" if box[1] else "☐"}</span>'
+
+
+class _Pieces:
+    """Replace one PIECE after another within a block."""
+
+    def __init__(self, copy_label: str, has_colours: bool, has_maths: bool) -> None:
+        self.copy_label = copy_label
+        self.has_colours = has_colours
+        self.maths_left_chars = LONGEST_MATHS_CHARS if has_maths else 0
+
+    def __call__(self, piece: re.Match[str]) -> str:
+        if piece["code"] is not None:
+            return self._code(unescape(piece["code"]), unescape(piece["language"] or ""))
+        if piece["latex"] is not None:
+            return self._formula(unescape(piece["latex"]), is_block=piece["style"] == "display")
+        if piece["heading"]:
+            # h1 is the page's and h2 its sections'.
+            return f"<{piece['heading']}{min(int(piece['level']) + 2, 6)}"
+        if piece["line_break"]:
+            # Models write it into table cells, where Markdown has no line end of its own.
+            return "<br>"
+        if piece["table"]:
+            is_start = piece["table"] == "<table"
+            return '<div class="table" tabindex="0"><table dir="auto">' if is_start else "</table></div>"
+        if piece["link"]:
+            return f"<a {LINK_ATTRIBUTES} "
+        return piece[0]
+
+    def _code(self, source: str, language: str) -> str:
+        language = re.split("[,{]", language)[0]
+        if language == "math" and self.has_colours and self.maths_left_chars:
+            return self._formula(source, is_block=True)
+        body = colour(source, language) if self.has_colours else escape(source, quote=False)
+        return code_figure(body, language, self.copy_label)
+
+    def _formula(self, latex: str, *, is_block: bool) -> str:
+        self.maths_left_chars -= len(latex)
+        mathml = FORMULAS.get((latex, is_block), lambda: _mathml(latex, is_block)) if self.maths_left_chars > 0 else ""
+        delimiter = "$$" if is_block else "$"
+        return mathml or escape(f"{delimiter}{latex}{delimiter}", quote=False)
+
+
+def _mathml(latex: str, is_block: bool) -> str:
+    return to_mathml(latex, is_block=is_block) or ""
+
+
+def code_figure(body: str, language: str, copy_label: str) -> str:
+    """Return a code block with its header. body is HTML, the others are text."""
+    return (
+        f'<figure class="code" dir="ltr"><figcaption><span>{escape(language) or "text"}</span>'
+        f'<button type="button" data-copy>{escape(copy_label)}</button></figcaption>'
+        f'<pre tabindex="0"><code>{body}</code></pre></figure>'
+    )
+
+
+# --- many blocks -----------------------------------------------------------------------------------------------------
+
+
+class Cache:
+    """Keep what was used last, bounded by entries and by characters."""
+
+    def __init__(self, max_entries: int, max_chars: int) -> None:
+        self.max_entries = max_entries
+        self.max_chars = max_chars
+        self.chars = 0
+        self._kept: OrderedDict[tuple, str] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, key: tuple, make: Callable[[], str]) -> str:
+        """Return what is kept under the key, else make it. The key's first item is its text."""
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        value = make()
+        # Others may have run meanwhile and made the same.
+        if key not in self._kept and len(key[0]) + len(value) <= self.max_chars // 16:
+            self._kept[key] = value
+            self.chars += len(key[0]) + len(value)
+        while len(self._kept) > self.max_entries or self.chars > self.max_chars:
+            old_key, old_value = self._kept.popitem(last=False)
+            self.chars -= len(old_key[0]) + len(old_value)
+        return value
+
+
+MESSAGES = Cache(max_entries=1_024, max_chars=8_000_000)
+BLOCKS = Cache(max_entries=4_096, max_chars=8_000_000)
+FORMULAS = Cache(max_entries=2_048, max_chars=2_000_000)
+
+
+class Allowance:
+    """What colours and formulas one message may still cost: a hostile one ends up plain, not late."""
+
+    def __init__(self) -> None:
+        self.chars_left = RICH_HTML_CHARS
+        self.cpu_seconds_left = RICH_CPU_SECONDS
+
+    @property
+    def is_rich(self) -> bool:
+        return self.chars_left > 0 and self.cpu_seconds_left > 0
+
+    def present(self, html: str, copy_label: str) -> str:
+        """Present a block that no later text can change."""
+        is_rich = self.is_rich
+        started = time.thread_time()
+        result = BLOCKS.get(
+            (html, copy_label, is_rich), lambda: present(html, copy_label, has_colours=is_rich, has_maths=is_rich)
+        )
+        self.cpu_seconds_left -= time.thread_time() - started
+        self.chars_left -= len(html)
+        return result
+
+
+def present_all(blocks: Iterable[Block], copy_label: str, allowance: Allowance) -> str:
+    """Present a message's next blocks, which no later text can change. May let other greenlets run."""
+    pieces, since_breath_chars = [], 0
+    for block in blocks:
+        pieces.append(allowance.present(block.html, copy_label))
+        since_breath_chars += len(block.html)
+        if since_breath_chars > BREATH_HTML_CHARS:
+            since_breath_chars = 0
+            time.sleep(0)
+    return "".join(pieces)

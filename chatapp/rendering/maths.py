@@ -1,0 +1,73 @@
+"""LaTeX to MathML that is safe to put into a page.
+
+The converter escapes nothing and has commands that write links, classes and styles, so its text output is never used:
+its element tree is walked, and only the names below are written out again.
+"""
+
+from __future__ import annotations
+
+import re
+from html import escape, unescape
+from xml.etree.ElementTree import Element
+
+from latex2mathml.converter import convert_to_element
+
+LONGEST_FORMULA_CHARS = 2_000
+DEEPEST_FORMULA = 60
+
+# Macros could be defined in terms of each other and grow without bound.
+MACRO = re.compile(
+    r"\\(?:(?:re)?newcommand|providecommand|def|[egx]def|let|(?:re)?newenvironment|Declare[A-Za-z]*)(?![A-Za-z])"
+)
+UNKNOWN_COMMAND = re.compile(r"\\[A-Za-z]")
+
+_NAMES = (
+    "mrow mi mn mo ms mtext mspace mfrac msqrt mroot mstyle mpadded mphantom menclose msub msup msubsup munder mover "
+    "munderover mmultiscripts mprescripts none mtable mtr mtd"
+)
+ELEMENTS = frozenset(_NAMES.split())
+_FLAG = "true|false"
+# Under ten of a unit, and backwards under one: nothing leaves its message.
+_LENGTH = r"(?:\d(?:\.\d+)?|-?0?\.\d+)(?:em|ex|pt|px|mu)?|-?0"
+_WORDS = "[a-z -]{1,200}"
+ATTRIBUTES = {
+    name: re.compile(rf"(?:{pattern})\Z")
+    for pattern, names in {
+        _FLAG: "displaystyle stretchy fence separator symmetric largeop movablelimits accent accentunder",
+        _LENGTH: "width height depth lspace rspace minsize maxsize linethickness mathsize",
+        rf"(?:{_LENGTH})(?: (?:{_LENGTH})){{0,40}}": "rowspacing columnspacing",
+        _WORDS: "mathvariant columnalign rowalign columnlines rowlines notation form",
+        r"[A-Za-z]{1,20}|\#[0-9A-Fa-f]{3,6}": "mathcolor",
+        r"[+-]?\d": "scriptlevel",
+    }.items()
+    for name in names.split()
+}
+
+
+def to_mathml(latex: str, *, is_block: bool) -> str | None:
+    """Return the formula as one <math> element, or None where it is too long, not understood or not allowed.
+
+    Source: MathML Core, W3C, 2025; latex2mathml 3.81.
+    """
+    if len(latex) > LONGEST_FORMULA_CHARS or not latex.strip() or MACRO.search(latex):
+        return None
+    try:
+        root = convert_to_element(latex.strip(), display="block" if is_block else "inline")
+        display = ' display="block"' if is_block else ""
+        return f'<math dir="ltr"{display}>{"".join(_write(child, 1) for child in root)}</math>'
+    except Exception:
+        # Every kind of error is met here on bad input, IndexError and RecursionError among them.
+        return None
+
+
+def _write(element: Element, depth: int) -> str:
+    if element.tag not in ELEMENTS or depth > DEEPEST_FORMULA:
+        raise ValueError(element.tag)
+    attributes = "".join(
+        f' {name}="{value}"' for name, value in element.items() if name in ATTRIBUTES and ATTRIBUTES[name].match(value)
+    )
+    text = unescape(element.text or "")
+    if UNKNOWN_COMMAND.match(text):
+        raise ValueError(text)
+    children = "".join(_write(child, depth + 1) for child in element)
+    return f"<{element.tag}{attributes}>{escape(text)}{children}</{element.tag}>"

@@ -1,0 +1,73 @@
+"""What of an unfinished source may be shown: not what would look like something else a moment later.
+
+Everything here is for the eye: a wrong guess holds a few words back until more text comes, and loses nothing.
+"""
+
+from __future__ import annotations
+
+import re
+
+LONGEST_HELD_FORMULA_CHARS = 4_000
+LONGEST_HELD_INLINE_CHARS = 80
+LONGEST_HELD_LINK_CHARS = 1_000
+
+FENCE = re.compile(r"^[ \t>]*(?:(?:[-+*]|\d{1,9}[.)])[ \t]+)*(`{3,}|~{3,})", re.MULTILINE)
+# $ opens a formula before anything but a blank or a digit (a price), and closes one after anything but a blank.
+DELIMITER = re.compile(r"\\[\\$]|\\[\[\]()]|\$\$|(?<![\s$])\$|\$(?=[^\s\d$])|`+")
+CLOSING = {"$$": "$$", "\\[": "\\]", "\\(": "\\)", "$": "$"}
+IN_PROGRESS = re.compile(
+    r"(?<!\\)!?\[[^\[\]\n]{0,200}(?:\](?:\([^)\n]*)?)?\Z"  # [text](http://exam
+    r"|<?(?:https?://|www\.)\S*\Z"
+    r"|\\\Z"
+    r"|(?<!\S)\$\Z"
+)
+# A list marker, a rule, a heading's or fence's first signs, the line under a heading or table head, "12.".
+MARKERS = re.compile(
+    r"[ \t>]*+(?:[-+*_=#~`|:. \t]*+|\d{1,9}[.)]?[ \t]*+|(?:[-+*]|\d{1,9}[.)])[ \t]++\[?[ xX]?\]?[ \t]*+)"
+)
+TABLE_HEAD = re.compile(r"^[ \t]*\|[^\n]*(?:\n[|: \t-]*)?\Z", re.MULTILINE)
+
+
+def visible_part(source: str) -> str:
+    """Return the source without an end that is still becoming something: a formula, a link, a marker, a table head."""
+    line = source.rfind("\n") + 1
+    if len(FENCE.findall(source)) % 2:
+        # The name of the language would be read letter by letter.
+        return source[:line] if FENCE.match(source, line) else _without_markers(source)
+    source = source[: _open_formula(source)]
+    line = max(source.rfind("\n") + 1, len(source) - LONGEST_HELD_LINK_CHARS)
+    if construct := IN_PROGRESS.search(source, line):
+        source = source[: construct.start()]
+    return _without_table_head(_without_markers(source))
+
+
+def _open_formula(source: str) -> int:
+    """Return where the source's open formula begins, or its length.
+
+    Neither formulas nor code spans cross a blank line, so the last paragraph tells.
+    """
+    paragraph = max(source.rfind("\n\n") + 1, len(source) - LONGEST_HELD_FORMULA_CHARS)
+    opened, start = "", len(source)
+    for found in DELIMITER.finditer(source, paragraph):
+        sign = found[0]
+        if opened and sign == CLOSING.get(opened, opened):
+            opened = ""
+        elif opened in ("", "$") and (sign in CLOSING or sign[0] == "`"):
+            opened, start = sign, found.start()
+    if opened == "$" and "\n" not in source[start:] and len(source) - start <= LONGEST_HELD_INLINE_CHARS:
+        return start
+    return start if opened in ("$$", "\\[", "\\(") else len(source)
+
+
+def _without_markers(source: str) -> str:
+    line = source.rfind("\n") + 1
+    return source[:line] if MARKERS.fullmatch(source, line) else source
+
+
+def _without_table_head(source: str) -> str:
+    """Hold back rows that are a paragraph until the line below them makes them a table."""
+    head = TABLE_HEAD.search(source, max(0, source.rfind("\n", 0, max(0, source.rfind("\n")))))
+    if not head:
+        return source
+    above = source[: head.start()].removesuffix("\n").rpartition("\n")[2]
+    return source if above.lstrip().startswith("|") else source[: head.start()]

@@ -1,0 +1,77 @@
+"""Redis as something that may vanish: every call is short, and after a few failures none is made for a moment.
+
+What is asked of it can always be had another way, so a failure costs a cache hit or some freshness, never a request.
+The client's own defaults would hold a call for 57 seconds when Redis hangs.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_SECONDS = 0.2
+FAILURES_TO_OPEN = 3
+COOL_SECONDS = 2.0
+
+T = TypeVar("T")
+
+
+def soft_options() -> dict[str, Any]:
+    """Return a client's options for short calls. A connection that died while it was idle is replaced once."""
+    return {
+        "socket_timeout": TIMEOUT_SECONDS,
+        "socket_connect_timeout": TIMEOUT_SECONDS,
+        "retry": Retry(NoBackoff(), 1),
+    }
+
+
+class SoftRedis:
+    def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
+        pool = redis.BlockingConnectionPool.from_url(
+            url,
+            max_connections=32,
+            timeout=TIMEOUT_SECONDS,
+            **soft_options(),
+        )
+        self._client = redis.Redis(connection_pool=pool)
+        self._clock = clock
+        self._failures = 0
+        self._closed_until = 0.0
+
+    def call(self, ask: Callable[[redis.Redis], T], default: T) -> T:
+        """Return what ask gets from the client, or default where Redis is down, slow, full, or was so just now."""
+        if self._clock() < self._closed_until:
+            return default
+        try:
+            value = ask(self._client)
+        except (redis.RedisError, OSError) as error:
+            self._note_failure(error)
+            return default
+        self._failures = 0
+        return value
+
+    def _note_failure(self, error: Exception) -> None:
+        self._failures += 1
+        if self._failures >= FAILURES_TO_OPEN:
+            self._closed_until = self._clock() + COOL_SECONDS
+        if self._failures == FAILURES_TO_OPEN:
+            log.warning("Redis does not answer; going on without it: %s", type(error).__name__)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def pipeline(client: redis.Redis, commands: Callable[[Any], None]) -> list[Any]:
+    """Send commands in one go and return their replies. Raises RedisError if one of them fails."""
+    with client.pipeline(transaction=False) as batch:
+        commands(batch)
+        replies: list[Any] = batch.execute()
+    return replies

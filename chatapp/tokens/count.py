@@ -1,0 +1,103 @@
+"""Counting texts: the provider's own counter, else an estimate. A count that fails or is late never fails a turn."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import gevent
+
+from chatapp.errors import ChatAppError
+from chatapp.tokens import estimate
+from chatapp.tokens.cache import CountCache, Kind, cache_key
+
+if TYPE_CHECKING:
+    from chatapp.config import Settings
+    from chatapp.providers.registry import Providers
+
+log = logging.getLogger(__name__)
+
+Method = Literal["api", "local", "estimate"]
+STRENGTH = {"api": 2, "local": 1, "estimate": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    tokens: int
+    method: Method
+    is_cached: bool = False
+
+
+# The empty text has no tokens by definition, so it weakens no sum.
+EMPTY = TokenCount(0, "api", True)
+
+
+class Counter:
+    """Counts for this process. Providers and cache are chosen in create_app."""
+
+    def __init__(self, providers: Providers, cache: CountCache, settings: Settings) -> None:
+        self._providers = providers
+        self._cache = cache
+        self._settings = settings
+
+    def count(self, model: str, text: str, kind: Kind = "text") -> TokenCount:
+        """Return a text's tokens for a model and the method that counted them."""
+        if not text:
+            return EMPTY
+        layers: tuple[Method, ...] = ("api", "estimate")
+        for method in layers:
+            key = cache_key(model, method, text)
+            cached = self._cache.get(kind, key)
+            if cached is not None:
+                self._cache.note(is_hit=True)
+                return TokenCount(cached, method, True)
+            tokens = self._count_by(method, model, text)
+            if tokens is not None:
+                self._cache.note(is_hit=False)
+                self._cache.put(kind, key, tokens)
+                return TokenCount(tokens, method)
+        raise AssertionError("the estimate always counts")
+
+    def count_all(self, model: str, texts: dict[str, str], system: str = "") -> dict[str, TokenCount]:
+        """Count texts and the system prompt side by side; the result has the texts' names and "system"."""
+        jobs = {name: gevent.spawn(self.count, model, text) for name, text in texts.items()}
+        jobs["system"] = gevent.spawn(self.count, model, system, "system")
+        gevent.joinall(list(jobs.values()))
+        return {name: job.get() for name, job in jobs.items()}
+
+    def estimate(self, text: str) -> int:
+        """Estimate as the operator chose (TOKEN_ESTIMATOR); never waits."""
+        if self._settings.token_estimator == "calibrated":
+            return estimate.calibrated(text)
+        return estimate.seed(
+            text,
+            chars_per_token=self._settings.estimate_chars_per_token,
+            special_factor=self._settings.estimate_special_factor,
+            buffer=self._settings.estimate_buffer,
+        )
+
+    def stats(self) -> dict[str, Any]:
+        """Return the figures of GET /api/chat/token-stats."""
+        stats = self._cache.stats()
+        stats["total_cache_entries"] = stats["system_prompt_cache_entries"] + stats["text_token_cache_entries"]
+        looked_up = stats["hits"] + stats["misses"]
+        return stats | {"hit_rate": round(stats["hits"] / looked_up, 4) if looked_up else 0.0}
+
+    def clear(self) -> None:
+        self._cache.clear()
+
+    def _count_by(self, method: Method, model: str, text: str) -> int | None:
+        if method == "estimate":
+            return self.estimate(text)
+        try:
+            with gevent.Timeout(self._settings.count_seconds, False):
+                return self._providers.for_model(model).count_tokens(model, text)
+        except ChatAppError as error:
+            log.info("The provider could not count a text: %s", error.code)
+        return None
+
+
+def weakest(counts: list[TokenCount]) -> Method:
+    """Return the least exact method among counts: a sum is only as good as that."""
+    return min((count.method for count in counts), key=STRENGTH.__getitem__)

@@ -1,0 +1,265 @@
+"""A turn from key press to done: start → run (workers.py) → finish (settle.py); stop; recover (recovery.py).
+
+start: check the text → join the turn that this send already started, if it did → in one transaction save the question,
+the empty answer and the turn (a second open turn of the chat is refused by the database) and reserve budget → commit →
+a worker begins. A refusal leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from flask_babel import gettext as _
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+
+from chatapp.auth.models import User
+from chatapp.budget import ledger
+from chatapp.budget.queries import usage_of
+from chatapp.chats.models import Chat, Message, branch
+from chatapp.database import now, retry_write
+from chatapp.errors import BudgetExceeded, ChatNotFound, InvalidMessage, InvalidRequest, KeyReused, TurnConflict
+from chatapp.extensions import db
+from chatapp.providers.base import ChatRequest, PromptMessage
+from chatapp.services import services, settings
+from chatapp.text import is_storable, normalise
+from chatapp.tokens.estimate import calibrated
+from chatapp.turns import owner
+from chatapp.turns.models import Turn
+
+SAME_SEND = timedelta(seconds=15)
+TITLE_CHARS = 60
+KEY_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A turn that runs, or the one that was joined. Plain values, good after the connection is given back."""
+
+    turn_id: UUID
+    chat_id: UUID
+    question_id: UUID
+    answer_id: UUID
+    joined: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Send:
+    """What is asked, as plain values: objects do not survive a retried transaction."""
+
+    user_id: UUID
+    chat_id: UUID
+    text: str
+    key: str | None
+    joins_equal_text: bool
+
+
+def start(user: User, chat: Chat, text: str, *, key: str | None = None, joins_equal_text: bool = False) -> Started:
+    """Start the answer to a message, or join the turn that the same send has started.
+
+    Raises InvalidMessage, InvalidRequest, TurnConflict, KeyReused, BudgetExceeded, Unavailable.
+    """
+    send = _Send(user.id, chat.id, checked_message(text), _checked_key(key), joins_equal_text)
+    if (same := _same_send(send)) is not None:
+        return same
+    services().turns.admit()
+    _check_budget(send, chat)
+    try:
+        started, request, reservation = retry_write(lambda: _admit(send))
+    except IntegrityError:
+        # Somebody was faster: the same send, or another one in this chat.
+        db.session.rollback()
+        if (same := _same_send(send)) is not None:
+            return same
+        raise TurnConflict() from None
+    services().turns.begin(
+        started.turn_id, started.answer_id, request, reservation.answer_tokens, reservation.is_clamped
+    )
+    return started
+
+
+def stop(turn_id: UUID) -> None:
+    """Ask a turn to end, wherever it runs. It is saved and metered as far as it came; an ended one stays as it is."""
+    if services().turns.stop(turn_id):
+        return
+    retry_write(
+        lambda: db.session.execute(
+            update(Turn).where(Turn.id == turn_id, Turn.status == "in_progress").values(stop_requested_at=now())
+        )
+    )
+
+
+def stop_chat(chat_id: UUID) -> None:
+    """Stop the turn in progress, if there is one."""
+    turn = Turn.open_in(chat_id)
+    if turn is not None:
+        stop(turn.id)
+
+
+def delete_chat(chat: Chat) -> None:
+    """Hide a chat and stop what it answers; its rows go when nobody can want it back (housekeeping)."""
+    chat_id = chat.id
+    stop_chat(chat_id)
+    retry_write(lambda: db.session.execute(update(Chat).where(Chat.id == chat_id).values(deleted_at=now())))
+
+
+def checked_message(text: object) -> str:
+    """Return the text as it is measured, saved, counted and sent. Raises InvalidMessage."""
+    limit = settings().message_chars
+    if not isinstance(text, str):
+        raise InvalidMessage(_("message must be a text"))
+    if not is_storable(text):
+        raise InvalidMessage(_("message contains characters that cannot be stored (NUL or lone surrogates)"))
+    text = normalise(text).strip()
+    if not 1 <= len(text) <= limit:
+        raise InvalidMessage(_("Message must be between 1 and %(limit)s characters", limit=limit))
+    return text
+
+
+def context(messages: list[Message], limit: int) -> list[Message]:
+    """Return the last messages that the model is shown, at most limit, oldest first, beginning with a user's.
+
+    A question without an answer, and an answer without a text, are left out.
+    """
+    shown: list[Message] = []
+    for question, answer in zip(messages, messages[1:], strict=False):
+        if question.role == "user" and answer.role == "assistant" and answer.content and answer.status != "in_progress":
+            shown += [question, answer]
+    shown = shown[-limit:] if limit else []
+    return shown[1:] if shown and shown[0].role == "assistant" else shown
+
+
+def _checked_key(key: str | None) -> str | None:
+    if key is None or (1 <= len(key) <= KEY_CHARS and key.isascii() and key.isprintable() and " " not in key):
+        return key
+    raise InvalidRequest(_("Idempotency-Key must be 1 to %(limit)s visible ASCII characters", limit=KEY_CHARS))
+
+
+def _same_send(send: _Send) -> Started | None:
+    """Return the turn that this very send started earlier: by its key, else for the GET form by its text."""
+    found = select(Turn, Message.content).join(Message, Message.id == Turn.question_id)
+    if send.key is not None:
+        row = db.session.execute(found.where(Turn.chat_id == send.chat_id, Turn.key == send.key)).one_or_none()
+        if row is not None and row.content != send.text:
+            raise KeyReused()
+    elif send.joins_equal_text:
+        is_recent = db.or_(Turn.status == "in_progress", Turn.ended_at > now() - SAME_SEND)
+        row = db.session.execute(
+            found.where(Turn.chat_id == send.chat_id, Message.content == send.text, is_recent)
+            .order_by(Turn.started_at.desc())
+            .limit(1)
+        ).one_or_none()
+    else:
+        row = None
+    if row is None:
+        return None
+    turn = row.Turn
+    return Started(turn.id, turn.chat_id, turn.question_id, turn.answer_id, joined=True)
+
+
+def _check_budget(send: _Send, chat: Chat) -> None:
+    """Refuse what can not fit before anything is written. Only the reservation decides what does."""
+    needed = calibrated(send.text) + calibrated(_system_prompt(chat)) + settings().overhead_tokens
+    if usage_of(send.user_id).remaining_tokens < needed + min(settings().min_answer_tokens, settings().max_output_tokens):
+        raise BudgetExceeded()
+
+
+def _admit(send: _Send) -> tuple[Started, ChatRequest, ledger.Reservation]:
+    """Save the question and the turn and reserve its budget. Inside one transaction; the caller commits."""
+    chat = db.session.get(Chat, send.chat_id, populate_existing=True)
+    if chat is None or chat.deleted_at is not None:
+        raise ChatNotFound()
+    # A model that is no longer on offer (a key came or went) must not lock the chat.
+    chat.model = services().providers.offered(chat.model)
+    turn = _save(send, chat)
+    history = _history(turn)
+    reservation = _reserve(send, chat, turn, history)
+    request = ChatRequest(
+        model=chat.model,
+        messages=(*map(_as_prompt, history), PromptMessage("user", send.text)),
+        max_output_tokens=reservation.answer_tokens,
+        system_prompt=_system_prompt(chat),
+        temperature=chat.temperature,
+        thinking_tokens=chat.thinking_tokens or 0,
+    )
+    chat.head_id, chat.updated_at = turn.answer_id, now()
+    chat.title = chat.title or _title(send.text)
+    started = Started(turn.id, chat.id, turn.question_id, turn.answer_id)
+    return started, request, reservation
+
+
+def _save(send: _Send, chat: Chat) -> Turn:
+    question = Message(
+        id=uuid4(), chat_id=chat.id, parent_id=chat.head_id, role="user", content=send.text, model=chat.model
+    )
+    answer = Message(
+        id=uuid4(), chat_id=chat.id, parent_id=question.id, role="assistant", status="in_progress", model=chat.model
+    )
+    db.session.add_all([question, answer])
+    db.session.flush()
+    price = services().prices.at(chat.model, now().date())
+    turn = Turn(
+        id=uuid4(),
+        chat_id=chat.id,
+        user_id=send.user_id,
+        question_id=question.id,
+        answer_id=answer.id,
+        key=send.key,
+        model=chat.model,
+        owner=owner.me(),
+        metering=settings().metering,
+        price=price.as_dict() if price else None,
+        reserved_tokens=0,
+        max_answer_tokens=0,
+    )
+    db.session.add(turn)
+    # The database refuses a second open turn and a second use of a key here, before any budget is held.
+    db.session.flush()
+    return turn
+
+
+def _reserve(send: _Send, chat: Chat, turn: Turn, history: list[Message]) -> ledger.Reservation:
+    """Hold what the exchange may cost, and note what is sent: the bill shows it, whatever the settings are by then."""
+    turn.sent = [
+        {"role": "system", "tokens": calibrated(_system_prompt(chat))},
+        *({"role": message.role, "message_id": str(message.id), "tokens": calibrated(message.content)} for message in history),
+        {"role": "user", "message_id": str(turn.question_id), "tokens": calibrated(send.text)},
+    ]
+    metered = turn.sent if turn.metering == "provider" else [turn.sent[0], turn.sent[-1]]
+    estimated = sum(part["tokens"] for part in metered)
+    reservation = ledger.reserve(
+        send.user_id,
+        turn.id,
+        input_tokens=-(-estimated * 105 // 100) + settings().overhead_tokens,
+        max_answer=settings().max_output_tokens,
+        min_answer=settings().min_answer_tokens,
+    )
+    turn.reserved_tokens = reservation.tokens
+    turn.max_answer_tokens = reservation.answer_tokens
+    turn.clamped_by_budget = reservation.is_clamped
+    db.session.flush()
+    return reservation
+
+
+def _history(turn: Turn) -> list[Message]:
+    limit = settings().history_messages
+    # Questions without an answer are left out, so a few more are read than are shown.
+    question = db.session.get_one(Message, turn.question_id)
+    return context(branch(question.parent_id, limit * 2 + 10), limit)
+
+
+def _as_prompt(message: Message) -> PromptMessage:
+    return PromptMessage("assistant" if message.role == "assistant" else "user", message.content)
+
+
+def _system_prompt(chat: Chat) -> str:
+    return chat.system_prompt or settings().system_prompt
+
+
+def _title(text: str) -> str:
+    line = next(line.strip() for line in text.splitlines() if line.strip())
+    return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"
+
+

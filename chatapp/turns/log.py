@@ -1,0 +1,173 @@
+"""The turn log: the text of an answer so far, and how it ended. No Flask, no database.
+
+A listener's position is an offset into the text, in characters. An answer only grows, so whoever has the text can
+serve the rest of it. Listeners wait on a beat that they share: the first piece goes out at once; after it, what
+arrives within a beat goes out as one piece.
+
+MemoryLog serves listeners in the process that produces the answer; redis_log.py serves those in other processes too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import gevent
+from gevent.event import Event
+
+HEARTBEAT_SECONDS = 15.0
+# How long an ended turn stays in memory for listeners that are a little behind; then the database serves it.
+KEPT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """New text of an answer; end is the offset behind it. reset: this is the whole text once more, start over."""
+
+    text: str
+    end: int
+    reset: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a turn ended, as it stands in the database. code and message are None for a completed one."""
+
+    status: str
+    message_id: UUID
+    tokens_used: int
+    remaining_tokens: int
+    method: str | None
+    finish_reason: str | None
+    code: str | None = None
+    message: str | None = None
+
+
+Heard = Piece | Ending | None
+
+
+class Beats:
+    """Wakes the listeners of what has changed, all of one interval together."""
+
+    def __init__(self, sleep: Callable[[float], None] = gevent.sleep) -> None:
+        self._sleep = sleep
+        self._waiting: dict[float, list[Event]] = {}
+
+    def wake_at_next(self, interval: float, listeners: list[Event]) -> None:
+        if interval in self._waiting:
+            self._waiting[interval] += listeners
+            return
+        self._waiting[interval] = list(listeners)
+        gevent.spawn(self._beat, interval)
+
+    def _beat(self, interval: float) -> None:
+        self._sleep(interval)
+        for listener in self._waiting.pop(interval):
+            listener.set()
+
+
+class TurnLog:
+    """One turn's text. It only grows, except that replace() may put another in its place."""
+
+    def __init__(self, beats: Beats | None = None) -> None:
+        self.text = ""
+        self.ending: Ending | None = None
+        self.listeners = 0
+        self._beats = beats or Beats()
+        self._replaced = 0
+        self._waiting: dict[float, list[Event]] = {}
+
+    def append(self, delta: str) -> None:
+        self.text += delta
+        if self._waiting:
+            self._wake()
+
+    def replace(self, text: str) -> None:
+        """Put the right text in place of what was heard so far. Listeners start over where it does not go on."""
+        self._replaced += not text.startswith(self.text)
+        self.text = text
+        self._wake()
+
+    def end(self, ending: Ending) -> None:
+        self.ending = ending
+        for listeners in self._waiting.values():
+            for listener in listeners:
+                listener.set()
+        self._waiting = {}
+
+    def follow(
+        self, offset: int = 0, *, tick_seconds: float = 0.05, heartbeat_seconds: float = HEARTBEAT_SECONDS
+    ) -> Iterator[Heard]:
+        """Yield pieces from offset on as they come, None when a heartbeat is due, at last the ending."""
+        replaced = self._replaced
+        self.listeners += 1
+        try:
+            while True:
+                if offset > len(self.text) or replaced != self._replaced:
+                    offset, replaced = len(self.text), self._replaced
+                    yield Piece(self.text, offset, reset=True)
+                elif offset < len(self.text):
+                    piece = Piece(self.text[offset:], len(self.text))
+                    offset = piece.end
+                    yield piece
+                elif self.ending:
+                    yield self.ending
+                    return
+                elif not self._wait(tick_seconds if offset else 0.0, heartbeat_seconds):
+                    yield None
+        finally:
+            self.listeners -= 1
+
+    def _wait(self, tick_seconds: float, timeout: float) -> bool:
+        listener = Event()
+        listeners = self._waiting.setdefault(tick_seconds, [])
+        listeners.append(listener)
+        try:
+            return bool(listener.wait(timeout))
+        finally:
+            if listener in listeners:
+                listeners.remove(listener)
+
+    def _wake(self) -> None:
+        for interval, listeners in self._waiting.items():
+            if interval:
+                self._beats.wake_at_next(interval, listeners)
+            else:
+                for listener in listeners:
+                    listener.set()
+        self._waiting = {}
+
+
+class MemoryLog:
+    """The logs of this process's turns."""
+
+    def __init__(self, beats: Beats | None = None, spawn_later: Callable[..., Any] = gevent.spawn_later) -> None:
+        self.beats = beats or Beats()
+        self._spawn_later = spawn_later
+        self._logs: dict[UUID, TurnLog] = {}
+
+    def open(self, turn_id: UUID) -> TurnLog:
+        """Begin a turn's log in the process that produces it."""
+        self._logs[turn_id] = TurnLog(self.beats)
+        return self._logs[turn_id]
+
+    def get(self, turn_id: UUID) -> TurnLog | None:
+        """Return the log of a turn that this process produces, or has just produced."""
+        return self._logs.get(turn_id)
+
+    def end(self, turn_id: UUID, ending: Ending) -> None:
+        """Announce the end. Everything about it is in the database by now."""
+        self._logs[turn_id].end(ending)
+        self._spawn_later(KEPT_SECONDS, self._logs.pop, turn_id, None)
+
+    def fetch(self, known: dict[UUID, TurnLog]) -> None:
+        """Bring logs of other processes' turns up to date. In memory nothing is known of them."""
+
+    def stored_text(self, turn_id: UUID) -> str:
+        """Return what is left of the text of a turn whose process is gone; "" where nothing is."""
+        return ""
+
+    def close(self) -> None:
+        """Stop working in the background."""

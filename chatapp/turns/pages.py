@@ -1,0 +1,149 @@
+"""The stream of one answer as a page takes it: HTML in unnamed events, `event: done` at the end.
+
+The first frame of every connection is the whole state, so a page that comes back needs no positions. After it, blocks
+that can no longer change are appended once and the open end is replaced. At the end one frame brings the rest of the
+page up to date. A frame is a few strings: no template is drawn before the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from uuid import UUID
+
+from flask_babel import gettext as _
+
+from chatapp.rendering import MarkdownStream
+from chatapp.turns.log import HEARTBEAT_SECONDS, Ending, Heard, Piece
+
+HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store",
+    # nginx would collect the answer and hand it over at its end.
+    "X-Accel-Buffering": "no",
+}
+# The headers go out with the first bytes, and the page knows that it is connected.
+HELLO = ": connected\n\n"
+KEEP_ALIVE = ": keep-alive\n\n"
+DONE = "event: done\ndata: -\n\n"
+TICK_SECONDS = 0.05
+PHONE_TICK_SECONDS = 0.1
+
+
+def frames(
+    answer_id: UUID,
+    heard: Iterable[Heard],
+    ended: Callable[[Ending], str],
+    is_good: Callable[[], bool],
+    *,
+    tick_seconds: float = TICK_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[str]:
+    """Yield the events of a turn.
+
+    ended draws what changes around the answer; is_good says whether the login still is, asked every 15 s.
+    """
+    answer = AnswerFrames(answer_id, _("Copy"))
+    checked_at = clock()
+    yield HELLO
+    for item in heard:
+        if clock() - checked_at >= HEARTBEAT_SECONDS or item is None:
+            checked_at = clock()
+            if not is_good():
+                break
+        if isinstance(item, Piece):
+            if frame := answer.grow(item):
+                yield frame
+            # A long open end is drawn less often; what comes meanwhile waits in the log.
+            if (pause := answer.interval_seconds - tick_seconds) > 0:
+                sleep(pause)
+        elif isinstance(item, Ending):
+            yield answer.finish(ended(item))
+        else:
+            yield KEEP_ALIVE
+    yield DONE
+
+
+class AnswerFrames:
+    """Turns the pieces of one answer into events."""
+
+    def __init__(self, answer_id: UUID, copy_label: str) -> None:
+        tail = f"m{answer_id}-tail"
+        self._open_tags = {
+            "block": f'<div id="m{answer_id}-blocks" hx-swap-oob="beforeend">',
+            "reset": f'<div id="m{answer_id}-blocks" hx-swap-oob="innerHTML">',
+            "tail": f'<div id="{tail}" hx-swap-oob="innerHTML">',
+            # An open end that is code has one code element.
+            "code": f'<div hx-swap-oob="beforeend:#{tail} code">',
+        }
+        self._copy_label = copy_label
+        self._stream: MarkdownStream | None = None
+
+    @property
+    def interval_seconds(self) -> float:
+        return self._stream.interval_ms / 1000 if self._stream else 0.0
+
+    def grow(self, piece: Piece) -> str:
+        """Return the event that shows a piece; "" where nothing is to be seen of it yet."""
+        if self._stream is None or piece.reset:
+            self._stream = MarkdownStream(self._copy_label)
+            self._stream.feed(piece.text)
+            return event(self._state(self._stream))
+        changes = self._changes(self._stream.feed(piece.text))
+        return event(changes) if changes else ""
+
+    def finish(self, rest: str) -> str:
+        """Return the last frame: the end of the text, and what changes around it."""
+        if self._stream is None:
+            return event(rest)
+        return event(self._changes(self._stream.finish()) + rest)
+
+    def _state(self, stream: MarkdownStream) -> str:
+        return self._changes([("reset", stream.blocks), ("tail", stream.tail)])
+
+    def _changes(self, changes: Iterable[tuple[str, str]]) -> str:
+        return "".join(f"{self._open_tags[kind]}{html}</div>" for kind, html in changes)
+
+
+def event(html: str) -> str:
+    """Return HTML as one unnamed event. Each of the three line ends of SSE would end a line of it."""
+    lines = html.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\ndata: ")
+    return f"data: {lines}\n\n"
+
+
+def tick_seconds(mobile_hint: str | None, user_agent: str) -> float:
+    """Return how often a browser is sent news: a phone half as often."""
+    is_phone = mobile_hint == "?1" if mobile_hint else "Mobi" in user_agent
+    return PHONE_TICK_SECONDS if is_phone else TICK_SECONDS
+
+
+def ending_text(status: str, code: str | None) -> str:
+    """Say how an answer ended, in words for people."""
+    if status == "stopped":
+        if code == "TOKEN_LIMIT_EXCEEDED":
+            return _("The answer ends here: your token budget is used up.")
+        return _("You stopped this answer.")
+    texts = {
+        "RATE_LIMIT_ERROR": _("The model is receiving too many requests. Try again in a moment."),
+        "PROVIDER_TIMEOUT": _("The model took too long to answer."),
+        "PROVIDER_ERROR": _("The model could not answer."),
+        "CONTENT_BLOCKED": _("The model’s safety rules blocked this message. Put it in other words."),
+        "TOKEN_LIMIT_EXCEEDED": _("Your token budget is used up."),
+    }
+    if status == "interrupted":
+        if code == "PROVIDER_TIMEOUT":
+            return _("The answer was interrupted: the model fell silent. What had arrived is kept.")
+        return _("The answer was interrupted. What had arrived is kept.")
+    return texts.get(code or "", _("Something went wrong while answering."))
+
+
+def method_text(method: str | None) -> str:
+    """Say how tokens were counted."""
+    texts = {
+        "api": _("counted by the provider"),
+        "local": _("counted here"),
+        "estimate": _("estimate"),
+        "reported": _("reported by the provider"),
+    }
+    return texts.get(method or "", "")

@@ -1,0 +1,326 @@
+"""The end of a turn, of whatever kind: count, then one transaction for answer, usage and ledger; then it is announced.
+
+Whoever hears the end can read it in the database. Closing the turn's row is what makes it happen once: the process
+that runs the turn, a stop and a recovery may all try.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from flask_babel import gettext as _
+from sqlalchemy import CursorResult, update
+
+from chatapp.budget import ledger, pricing
+from chatapp.budget.pricing import Price
+from chatapp.budget.queries import usage_of
+from chatapp.chats.models import Chat, Message
+from chatapp.database import now, release, retry_write
+from chatapp.errors import (
+    BudgetExceeded,
+    ChatAppError,
+    ContentBlocked,
+    EmptyAnswer,
+    NotFound,
+    ProviderError,
+    ProviderInterrupted,
+    ProviderTimeout,
+)
+from chatapp.extensions import db
+from chatapp.providers.base import Usage
+from chatapp.services import services
+from chatapp.tokens.count import TokenCount, weakest
+from chatapp.turns.log import Ending
+from chatapp.turns.models import Turn
+
+log = logging.getLogger(__name__)
+
+NOBODY = UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an answer ended, before it is counted. is_charged: the model may have worked."""
+
+    status: str
+    code: str | None = None
+    message: str | None = None
+    finish_reason: str | None = None
+    is_charged: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a turn brought forth. usage is the provider's last word on it, None where it said nothing."""
+
+    text: str
+    thoughts: str = ""
+    usage: Usage | None = None
+    chunks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """A turn's figures in tokens. charged is at most what was held; excess is what came on top of that."""
+
+    parts: dict[str, TokenCount]
+    overhead: int
+    total: int
+    charged: int
+    excess: int
+    method: str
+    cost_microusd: int | None = None
+    """None where the price is unknown."""
+
+
+def stopped() -> Outcome:
+    return Outcome("stopped", "TURN_STOPPED", "The answer was stopped")
+
+
+def out_of_budget() -> Outcome:
+    return Outcome("stopped", BudgetExceeded.code, "Your token budget ran out while the model was answering", "length")
+
+
+def interrupted() -> Outcome:
+    return Outcome("interrupted", "TURN_INTERRUPTED", "The answer was interrupted. You can ask again")
+
+
+def finished(text: str, finish_reason: str | None, clamped_by_budget: bool) -> Outcome:
+    """Judge an answer that the provider finished."""
+    if not text:
+        error: ProviderError = ContentBlocked() if finish_reason == "content_filter" else EmptyAnswer()
+        return Outcome("failed", error.code, error.message, finish_reason)
+    if finish_reason == "length" and clamped_by_budget:
+        return out_of_budget()
+    return Outcome("completed", finish_reason=finish_reason)
+
+
+def failed(error: Exception, text: str) -> Outcome:
+    """Judge an answer that ended in an error.
+
+    A provider that refused or was not reached costs nothing; one that broke off or fell silent may have worked.
+    """
+    if not isinstance(error, ChatAppError):
+        error = ChatAppError()
+    if isinstance(error, ContentBlocked):
+        return Outcome("failed", error.code, error.message, "content_filter")
+    if not isinstance(error, ProviderError):
+        return Outcome("failed", error.code, error.message)
+    was_reached = isinstance(error, (ProviderInterrupted, EmptyAnswer)) or (
+        isinstance(error, ProviderTimeout) and not error.can_retry
+    )
+    if text or was_reached:
+        return Outcome("failed" if isinstance(error, EmptyAnswer) else "interrupted", error.code, error.message)
+    return Outcome("failed", error.code, error.message, is_charged=False)
+
+
+def settle(turn_id: UUID, answer: Answer, outcome: Outcome, *, seconds: float = math.inf) -> Ending | None:
+    """Count the turn and close it. Returns the ending, or None where another closed it or nothing of it is left.
+
+    Tries until the database takes it, for at most that many seconds; then raises.
+    """
+    facts = _facts(turn_id)
+    release()
+    if facts is None:
+        return None
+    bill = _bill(facts, answer, outcome)
+    ending = retry_write(lambda: _close(turn_id, facts, answer, outcome, bill), seconds=seconds)
+    if ending:
+        _write_log_line(facts, answer, bill)
+    return ending
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What settling needs of a turn, as plain values."""
+
+    chat_id: UUID
+    user_id: UUID
+    answer_id: UUID
+    model: str
+    metering: str
+    reserved: int
+    question: str
+    system_prompt: str
+    price: Price | None
+
+
+def _facts(turn_id: UUID) -> _Facts | None:
+    row = db.session.execute(
+        db.select(Turn, Chat.system_prompt, Message.content)
+        .join(Chat, Chat.id == Turn.chat_id)
+        .join(Message, Message.id == Turn.question_id)
+        .where(Turn.id == turn_id)
+    ).one_or_none()
+    if row is None:
+        return None
+    turn, system_prompt, question = row
+    return _Facts(
+        turn.chat_id,
+        turn.user_id,
+        turn.answer_id,
+        turn.model,
+        turn.metering,
+        turn.reserved_tokens,
+        question,
+        system_prompt or services().settings.system_prompt,
+        pricing.from_dict(turn.price),
+    )
+
+
+def _bill(facts: _Facts, answer: Answer, outcome: Outcome) -> Bill:
+    overhead = services().settings.overhead_tokens
+    if not outcome.is_charged:
+        return Bill({}, 0, 0, 0, 0, "estimate", 0 if facts.price else None)
+    texts = {"user": facts.question, "answer": answer.text}
+    parts = services().counter.count_all(facts.model, texts, facts.system_prompt)
+    method: str = weakest(list(parts.values()))
+    total = sum(part.tokens for part in parts.values()) + overhead
+    if facts.metering == "provider" and answer.usage is not None:
+        total, method = answer.usage.total_tokens, "reported"
+    charged = min(total, facts.reserved)
+    return Bill(parts, overhead, total, charged, total - charged, method, _cost(facts, answer, parts))
+
+
+def _cost(facts: _Facts, answer: Answer, parts: dict[str, TokenCount]) -> int | None:
+    """Return what the provider will ask for it: by its own figures, else by what was counted."""
+    if facts.price is None:
+        return None
+    counted = Usage(parts["user"].tokens + parts["system"].tokens, parts["answer"].tokens)
+    return facts.price.cost_microusd(answer.usage or counted)
+
+
+def _close(turn_id: UUID, facts: _Facts, answer: Answer, outcome: Outcome, bill: Bill) -> Ending | None:
+    usage = _usage_json(facts, answer, outcome, bill)
+    closing = (
+        update(Turn)
+        .where(Turn.id == turn_id, Turn.status == "in_progress")
+        .values(
+            status=outcome.status,
+            error_code=outcome.code,
+            finish_reason=outcome.finish_reason,
+            ended_at=now(),
+            charged_tokens=bill.charged,
+            usage=usage,
+            reported=usage["reported"],
+            reported_tokens=answer.usage.total_tokens if answer.usage else None,
+            cost_microusd=bill.cost_microusd,
+        )
+    )
+    result = db.session.execute(closing.execution_options(synchronize_session=False))
+    assert isinstance(result, CursorResult)
+    if result.rowcount != 1:
+        return None
+    ledger.settle(facts.user_id, turn_id, facts.reserved, bill.charged)
+    db.session.execute(
+        update(Message)
+        .where(Message.id == facts.answer_id)
+        .values(
+            content=answer.text,
+            thoughts=answer.thoughts,
+            status=outcome.status,
+            tokens_consumed=bill.charged,
+            usage=usage,
+        )
+    )
+    db.session.execute(update(Chat).where(Chat.id == facts.chat_id).values(updated_at=now()))
+    db.session.flush()
+    return Ending(
+        status=outcome.status,
+        message_id=facts.answer_id,
+        tokens_used=bill.charged,
+        remaining_tokens=usage_of(facts.user_id).remaining_tokens,
+        method=bill.method,
+        finish_reason=outcome.finish_reason,
+        code=outcome.code,
+        message=outcome.message,
+    )
+
+
+def _usage_json(facts: _Facts, answer: Answer, outcome: Outcome, bill: Bill) -> dict[str, Any]:
+    reported = answer.usage
+    return {
+        **{f"{name}_tokens": count.tokens for name, count in bill.parts.items()},
+        "overhead_tokens": bill.overhead,
+        "total_tokens": bill.total,
+        "charged_tokens": bill.charged,
+        "excess_tokens": bill.excess,
+        "method": bill.method,
+        "methods": {name: count.method for name, count in bill.parts.items() if count.tokens},
+        "metering": facts.metering,
+        "finish_reason": outcome.finish_reason,
+        "error_code": outcome.code,
+        "cost_microusd": bill.cost_microusd,
+        "reported": None
+        if reported is None
+        else {
+            "input_tokens": reported.input_tokens,
+            "output_tokens": reported.output_tokens,
+            "cached_tokens": reported.cached_tokens,
+            "thoughts_tokens": reported.thoughts_tokens,
+            "tool_tokens": reported.tool_tokens,
+            "total_tokens": reported.total_tokens,
+        },
+    }
+
+
+def stored_ending(turn_id: UUID) -> Ending | None:
+    """Return how a turn ended as the database has it; None while it is open. Raises NotFound."""
+    turn = db.session.get(Turn, turn_id, populate_existing=True)
+    if turn is None:
+        raise NotFound()
+    if turn.is_open:
+        return None
+    messages = {
+        "TURN_STOPPED": stopped().message,
+        "TURN_INTERRUPTED": interrupted().message,
+        BudgetExceeded.code: out_of_budget().message,
+    }
+    return Ending(
+        status=turn.status,
+        message_id=turn.answer_id,
+        tokens_used=turn.charged_tokens,
+        remaining_tokens=usage_of(turn.user_id).remaining_tokens,
+        method=(turn.usage or {}).get("method"),
+        finish_reason=turn.finish_reason,
+        code=turn.error_code,
+        message=messages.get(turn.error_code or "", _("The model could not finish this answer")),
+    )
+
+
+def stored_text(turn_id: UUID) -> str:
+    """Return the answer as the database has it: the whole, or of an open turn the last checkpoint."""
+    answer = db.select(Message.content).join(Turn, Turn.answer_id == Message.id).where(Turn.id == turn_id)
+    return db.session.scalar(answer) or ""
+
+
+def gone(answer_id: UUID = NOBODY) -> Ending:
+    """The ending of a turn whose rows are gone: its chat or its user was deleted."""
+    outcome = interrupted()
+    return Ending(outcome.status, answer_id, 0, 0, None, None, outcome.code, outcome.message)
+
+
+def _write_log_line(facts: _Facts, answer: Answer, bill: Bill) -> None:
+    """Write the one structured line of an exchange. It holds no text."""
+    counts = [part for part in bill.parts.values() if part.tokens]
+    system = bill.parts.get("system")
+    log.info(
+        "Token calculation completed",
+        extra={
+            "chatId": str(facts.chat_id),
+            "userId": str(facts.user_id),
+            "text_tokens": sum(count.tokens for name, count in bill.parts.items() if name != "system"),
+            "system_tokens": system.tokens if system else 0,
+            "overhead_tokens": bill.overhead,
+            "total_tokens": bill.total,
+            "calculation_method": bill.method,
+            "cache_hit": bool(counts) and all(count.is_cached for count in counts),
+            "response_length": len(answer.text),
+            "chunks_received": answer.chunks,
+            "timestamp": now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        },
+    )

@@ -1,0 +1,159 @@
+"""Sending a message, following its answer, stopping it, and reading a message's source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import UUID, uuid4
+
+from flask import Blueprint, Response, render_template, request, stream_with_context
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from flask_login import current_user, login_required
+from markupsafe import Markup
+
+from chatapp import rendering
+from chatapp.auth import sessions
+from chatapp.budget.queries import usage_of
+from chatapp.chats import queries
+from chatapp.chats.models import Chat, Message
+from chatapp.database import release, write
+from chatapp.errors import KeyReused, NotFound
+from chatapp.extensions import db, limiter
+from chatapp.services import services, settings
+from chatapp.turns import lifecycle, pages
+from chatapp.turns.lifecycle import Started
+from chatapp.turns.log import Ending
+from chatapp.turns.models import Turn
+from chatapp.web import is_htmx, redirect_to
+
+bp = Blueprint("turns", __name__)
+
+limit_sends = limiter.shared_limit(lambda: f"{settings().sends_per_minute} per minute", scope="sends")
+
+bp.add_app_template_global(pages.ending_text)
+bp.add_app_template_global(pages.method_text)
+
+
+@bp.app_template_filter()
+def markdown(text: str) -> Markup:
+    return rendering.render(text, _("Copy"))
+
+
+@bp.app_template_global()
+def model_label(model_id: str) -> str:
+    """Return a model's name for people; its id where it is no longer on offer."""
+    labels = {info.id: info.label for info in services().providers.models()}
+    return labels.get(model_id, model_id)
+
+
+@bp.post("/chats/<uuid:chat_id>/messages")
+@login_required
+@limit_sends
+def create(chat_id: UUID) -> ResponseReturnValue:
+    chat = queries.own_chat(current_user, chat_id)
+    _change_model(chat, request.form.get("model"))
+    try:
+        started = lifecycle.start(current_user, chat, posted_text(), key=request.form.get("key") or None)
+    except KeyReused:
+        # An old form with a new text is no second send of the old one.
+        started = lifecycle.start(current_user, chat, posted_text(), key=str(uuid4()))
+    if not is_htmx() or started.joined:
+        return redirect_to("chats.show", chat_id=chat_id)
+    return started_fragment(started)
+
+
+@bp.get("/turns/<uuid:turn_id>/stream")
+def stream(turn_id: UUID) -> ResponseReturnValue:
+    """Follow a turn. Whatever is refused is a stream that ends at once: on any other answer htmx would ask for ever."""
+    turn = _own_turn(turn_id)
+    if turn is None:
+        return Response([pages.DONE], headers=pages.HEADERS)
+    answer_id, identity = turn.answer_id, sessions.identity()
+    tick = pages.tick_seconds(request.headers.get("Sec-CH-UA-Mobile"), request.headers.get("User-Agent", ""))
+    heard = services().turns.follow(turn_id, tick_seconds=tick)
+    release()
+    frames = pages.frames(answer_id, heard, _ended(turn_id), lambda: sessions.is_good(identity), tick_seconds=tick)
+    return Response(stream_with_context(frames), headers=pages.HEADERS)
+
+
+@bp.post("/turns/<uuid:turn_id>/cancellation")
+@login_required
+def stop(turn_id: UUID) -> ResponseReturnValue:
+    turn = Turn.for_user(current_user, turn_id)
+    chat_id = turn.chat_id
+    lifecycle.stop(turn_id)
+    return ("", 204) if is_htmx() else redirect_to("chats.show", chat_id=chat_id)
+
+
+@bp.get("/messages/<uuid:message_id>.md")
+@login_required
+def source(message_id: UUID) -> ResponseReturnValue:
+    """Hand out a message as it was written."""
+    message = db.session.get(Message, message_id)
+    if message is None:
+        raise NotFound()
+    queries.own_chat(current_user, message.chat_id)
+    return Response(message.content, content_type="text/plain; charset=utf-8")
+
+
+def posted_text() -> str:
+    """Return the message of a form: the suggestion whose button was pressed, else what was typed."""
+    return request.form.get("suggestion") or request.form.get("text", "")
+
+
+def started_fragment(started: Started, is_new: bool = False) -> str:
+    """Draw a turn that has just begun, and what changes around it."""
+    chat = db.session.get_one(Chat, started.chat_id)
+    question, answer = (db.session.get_one(Message, key) for key in (started.question_id, started.answer_id))
+    listed = queries.sidebar(current_user)
+    is_first = listed.first_id == chat.id and bool(question.parent_id)
+    return render_template(
+        "turns/_started.html",
+        chat=chat,
+        exchange=queries.Exchange(question, answer, started.turn_id),
+        turn_id=started.turn_id,
+        list=None if is_first else listed,
+        is_new=is_new,
+        key=str(uuid4()),
+        budget=usage_of(current_user.id),
+        min_answer_tokens=settings().min_answer_tokens,
+        message_chars=settings().message_chars,
+        models=services().providers.models(),
+        model=chat.model,
+    )
+
+
+def _ended(turn_id: UUID) -> Callable[[Ending], str]:
+    def draw(ending: Ending) -> str:
+        """Draw the end from the database, where all of it is by now; nothing of a chat that was deleted."""
+        try:
+            turn = db.session.get(Turn, turn_id)
+            if turn is None:
+                return ""
+            return render_template(
+                "turns/_ended.html",
+                message=db.session.get_one(Message, turn.answer_id),
+                question=db.session.get_one(Message, turn.question_id),
+                turn_id=(open_turn := Turn.open_in(turn.chat_id)) and open_turn.id,
+                budget=usage_of(turn.user_id),
+                min_answer_tokens=settings().min_answer_tokens,
+            )
+        finally:
+            release()
+
+    return draw
+
+
+def _own_turn(turn_id: UUID) -> Turn | None:
+    try:
+        return Turn.for_user(current_user, turn_id) if current_user.is_authenticated else None
+    except NotFound:
+        return None
+
+
+def _change_model(chat: Chat, model: str | None) -> None:
+    """Go on with another model, where the message box offered one."""
+    if model and model != chat.model:
+        services().providers.for_model(model)
+        with write():
+            chat.model = model

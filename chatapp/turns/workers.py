@@ -1,0 +1,339 @@
+"""The turns that this process works on: one worker greenlet each, apart from any connection.
+
+A worker lets a reader greenlet read the provider and waits for it; stopping kills the reader only, so a stop can
+never land in the settling. One pulse for all turns writes checkpoints and heartbeats, hears of stops made
+elsewhere, and looks for turns whose owner is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import gevent
+from flask import Flask
+from sqlalchemy import select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from chatapp.budget.models import UserUsage
+from chatapp.chats.models import Message
+from chatapp.database import database_now, is_passing, release, write
+from chatapp.errors import NotFound, Unavailable
+from chatapp.extensions import db
+from chatapp.providers.base import ChatRequest, Chunk, FinishReason, Usage
+from chatapp.providers.retry import stream_with_retries
+from chatapp.services import services
+from chatapp.text import ModelText
+from chatapp.turns import recovery, settle
+from chatapp.turns.log import HEARTBEAT_SECONDS, Heard, MemoryLog, TurnLog
+from chatapp.turns.meter import RunningMeter
+from chatapp.turns.models import Turn
+from chatapp.turns.settle import Answer, Outcome
+
+log = logging.getLogger(__name__)
+
+PULSE_SECONDS = 0.5
+CHECKPOINT_SECONDS = 2.0
+HEARTBEAT_EVERY_SECONDS = 5.0
+SWEEP_SECONDS = 10.0
+POLL_SECONDS = 1.0
+MIRROR_SECONDS = 0.1
+MAX_THOUGHT_CHARS = 200_000
+
+
+@dataclass(eq=False)
+class Run:
+    """A turn in progress in this process, as plain values."""
+
+    turn_id: UUID
+    answer_id: UUID
+    request: ChatRequest
+    max_answer_tokens: int
+    clamped_by_budget: bool
+    log: TurnLog
+    usage: Usage | None = None
+    thoughts: str = ""
+    chunks: int = 0
+    finish_reason: FinishReason | None = None
+    outcome: Outcome | None = None
+    reader: gevent.Greenlet | None = None
+    checkpoint_chars: int = 0
+    checkpoint_at: float = field(default_factory=lambda: time.monotonic() - CHECKPOINT_SECONDS)
+
+    @property
+    def answer(self) -> Answer:
+        return Answer(self.log.text, self.thoughts, self.usage, self.chunks)
+
+    def stop(self, outcome: Outcome) -> None:
+        """End the reading with that outcome. After the reading has ended it has no effect."""
+        if self.outcome is not None or (self.reader is not None and self.reader.ready()):
+            return
+        self.outcome = outcome
+        if self.reader is not None:
+            self.reader.kill(block=False)
+
+    def read(self) -> None:
+        """Read the provider to the end, or to the end of what the answer may use."""
+        text, meter = ModelText(), RunningMeter(self.max_answer_tokens)
+        chunks = stream_with_retries(
+            services().providers.for_model(self.request.model), self.request, tries=services().settings.provider_tries
+        )
+        for chunk in chunks:
+            self._take(chunk, text, meter)
+            if meter.is_over:
+                chunks.close()
+                self.finish_reason = "length"
+                break
+        self.log.append(text.finish())
+
+    def _take(self, chunk: Chunk, text: ModelText, meter: RunningMeter) -> None:
+        self.chunks += 1
+        self.usage = chunk.usage or self.usage
+        self.finish_reason = chunk.finish_reason or self.finish_reason
+        if chunk.thought and len(self.thoughts) < MAX_THOUGHT_CHARS:
+            self.thoughts += whole(chunk.thought)
+        delta = text.feed(chunk.delta) if chunk.delta else ""
+        meter.add(delta, chunk.usage)
+        if delta:
+            self.log.append(delta)
+
+
+def whole(text: str) -> str:
+    """Return a whole piece of a model's text as it may be stored."""
+    model_text = ModelText()
+    return model_text.feed(text) + model_text.finish()
+
+
+class Workers:
+    def __init__(self, app: Flask, turn_log: MemoryLog) -> None:
+        self._app = app
+        self._log = turn_log
+        self._runs: dict[UUID, Run] = {}
+        self._workers: set[gevent.Greenlet] = set()
+        self._pulse: gevent.Greenlet | None = None
+        self._is_draining = False
+        self._mirrors: dict[UUID, TurnLog] = {}
+        self._mirroring: gevent.Greenlet | None = None
+
+    # Admission
+
+    def admit(self) -> None:
+        """Raise Unavailable while this process takes no new turn."""
+        if self._is_draining:
+            raise Unavailable("The service is restarting. Try again in a moment", retry_after_seconds=5)
+        if len(self._runs) >= services().settings.max_open_turns:
+            raise Unavailable("The service is busy. Try again in a moment", retry_after_seconds=10)
+
+    def open_count(self) -> int:
+        return len(self._runs)
+
+    # Working
+
+    def start(self) -> None:
+        """Settle what dead processes left, and go on looking after this one's turns."""
+        if self._pulse is None:
+            self._pulse = gevent.spawn(self._beat)
+
+    def begin(self, turn_id: UUID, answer_id: UUID, request: ChatRequest, max_answer: int, clamped: bool) -> None:
+        """Work on a turn that is committed."""
+        self.start()
+        run = Run(turn_id, answer_id, request, max_answer, clamped, self._log.open(turn_id))
+        self._runs[turn_id] = run
+        self._workers.add(worker := gevent.spawn(self._work, run))
+        worker.link(self._workers.discard)
+
+    def _work(self, run: Run) -> None:
+        with self._app.app_context():
+            try:
+                outcome = self._read(run)
+                ending = settle.settle(run.turn_id, run.answer, outcome)
+                self._log.end(run.turn_id, ending or settle.stored_ending(run.turn_id) or settle.gone(run.answer_id))
+            except Exception:
+                log.exception("A turn could not be settled", extra={"turnId": str(run.turn_id)})
+                self._log.end(run.turn_id, settle.gone(run.answer_id))
+            finally:
+                self._runs.pop(run.turn_id, None)
+
+    def _read(self, run: Run) -> Outcome:
+        run.reader = gevent.Greenlet(self._in_context, run)
+        if run.outcome is None:
+            run.reader.start()
+            run.reader.join()
+        if run.outcome is not None:
+            return run.outcome
+        error = run.reader.exception
+        if error is None:
+            run.outcome = settle.finished(run.log.text, run.finish_reason, run.clamped_by_budget)
+        else:
+            run.outcome = settle.failed(error, run.log.text)
+            if run.outcome.code == "INTERNAL_ERROR":
+                log.error("A turn failed", exc_info=error, extra={"turnId": str(run.turn_id)})
+        return run.outcome
+
+    def _in_context(self, run: Run) -> None:
+        with self._app.app_context():
+            run.read()
+
+    def stop(self, turn_id: UUID, outcome: Outcome | None = None) -> bool:
+        """End a turn of this process; False where it is none of ours."""
+        run = self._runs.get(turn_id)
+        if run is None:
+            return False
+        run.stop(outcome or settle.stopped())
+        return True
+
+    def drain(self) -> None:
+        """Take no new turns from now on."""
+        self._is_draining = True
+
+    def interrupt_all(self, seconds: float) -> None:
+        """End every turn as interrupted and wait until they are settled, for at most that many seconds."""
+        end = time.monotonic() + seconds
+        for run in list(self._runs.values()):
+            run.stop(settle.interrupted())
+        while self._runs and time.monotonic() < end:
+            gevent.sleep(0.02)
+
+    def close(self) -> None:
+        """End the pulse and every worker without settling, as a process that is killed does."""
+        self._log.close()
+        greenlets = [self._pulse, self._mirroring, *self._workers]
+        gevent.killall([greenlet for greenlet in greenlets if greenlet is not None])
+        self._pulse = None
+
+    # Listening
+
+    def text_of(self, answer_id: UUID) -> str | None:
+        """Return the text so far of an answer that this process works on; None of any other."""
+        return next((run.log.text for run in self._runs.values() if run.answer_id == answer_id), None)
+
+    def follow(
+        self,
+        turn_id: UUID,
+        offset: int = 0,
+        *,
+        tick_seconds: float = 0.05,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    ) -> Iterator[Heard]:
+        """Yield the pieces of a turn from offset on, None when a heartbeat is due, at last its ending.
+
+        Holds no database connection while it waits. The caller has checked whose turn it is.
+        """
+        turn_log = self._log.get(turn_id) or self._mirror(turn_id)
+        return turn_log.follow(offset, tick_seconds=tick_seconds, heartbeat_seconds=heartbeat_seconds)
+
+    def _mirror(self, turn_id: UUID) -> TurnLog:
+        """Return this process's copy of a turn that another one works on, or that ended. All listeners share it."""
+        if turn_id not in self._mirrors:
+            self._mirrors[turn_id] = TurnLog(self._log.beats)
+            self._look_up([turn_id])
+            if self._mirroring is None:
+                self._mirroring = gevent.spawn(self._keep_mirrors)
+        return self._mirrors[turn_id]
+
+    def _keep_mirrors(self) -> None:
+        """Follow other processes' turns while somebody listens: the log for their text, the database for the rest."""
+        looked_up_at = time.monotonic()
+        while self._mirrors:
+            gevent.sleep(MIRROR_SECONDS)
+            for turn_id in [turn_id for turn_id, mirror in self._mirrors.items() if not mirror.listeners]:
+                del self._mirrors[turn_id]
+            self._log.fetch(self._mirrors)
+            if time.monotonic() - looked_up_at >= POLL_SECONDS:
+                looked_up_at = time.monotonic()
+                self._look_up([turn_id for turn_id, mirror in self._mirrors.items() if mirror.ending is None])
+        self._mirroring = None
+
+    def _look_up(self, turn_ids: list[UUID]) -> None:
+        """Take what the database has: the whole of an ended turn; of an open one the checkpoint, where it is further."""
+        with self._app.app_context():
+            for turn_id in turn_ids:
+                try:
+                    ending = settle.stored_ending(turn_id)
+                    text = settle.stored_text(turn_id)
+                except (SQLAlchemyError, NotFound) as error:
+                    if isinstance(error, NotFound):
+                        self._mirrors[turn_id].end(settle.gone())
+                    continue
+                mirror = self._mirrors[turn_id]
+                if ending is not None or len(text) > len(mirror.text):
+                    mirror.replace(text)
+                if ending is not None:
+                    mirror.end(ending)
+
+    # The pulse
+
+    def _beat(self) -> None:
+        heartbeat_at = sweep_at = float("-inf")
+        while True:
+            try:
+                with self._app.app_context():
+                    instant = time.monotonic()
+                    if instant - sweep_at >= SWEEP_SECONDS:
+                        sweep_at = instant
+                        self._sweep()
+                    if self._runs:
+                        self._hear_stops()
+                        self._checkpoint(instant)
+                        if instant - heartbeat_at >= HEARTBEAT_EVERY_SECONDS:
+                            heartbeat_at = instant
+                            self._heartbeat()
+            except Exception as error:
+                if not is_passing(error):
+                    log.exception("The pulse failed")
+            gevent.sleep(PULSE_SECONDS)
+
+    def _checkpoint(self, instant: float) -> None:
+        """Save what has grown since the last time: the first text within a second, then every two."""
+        due = [
+            run
+            for run in self._runs.values()
+            if len(run.log.text) > run.checkpoint_chars and instant - run.checkpoint_at >= CHECKPOINT_SECONDS
+        ]
+        if not due:
+            return
+        texts = [(run, run.log.text) for run in due]
+        with write() as session:
+            for run, text in texts:
+                # Only while it is open: a settled answer is final.
+                session.execute(
+                    update(Message)
+                    .where(Message.id == run.answer_id, Message.status == "in_progress")
+                    .values(content=text, thoughts=run.thoughts)
+                )
+        for run, text in texts:
+            run.checkpoint_chars, run.checkpoint_at = len(text), instant
+
+    def _heartbeat(self) -> None:
+        with write() as session:
+            session.execute(
+                update(Turn)
+                .where(Turn.id.in_(self._runs), Turn.status == "in_progress")
+                .values(heartbeat_at=database_now())
+                .execution_options(synchronize_session=False)
+            )
+
+    def _hear_stops(self) -> None:
+        """Stop what another process was asked to stop, what is over a lowered limit, and what was deleted."""
+        ids = list(self._runs)
+        rows = db.session.execute(
+            select(
+                Turn.id,
+                Turn.stop_requested_at.is_not(None),
+                UserUsage.total_tokens_used + UserUsage.reserved_tokens > UserUsage.token_limit,
+            )
+            .join(UserUsage, UserUsage.user_id == Turn.user_id)
+            .where(Turn.id.in_(ids))
+        ).all()
+        release()
+        for turn_id, was_stopped, is_over in rows:
+            if was_stopped or is_over:
+                self.stop(turn_id, settle.stopped() if was_stopped else settle.out_of_budget())
+        for turn_id in set(ids) - {row[0] for row in rows}:
+            self.stop(turn_id)
+
+    def _sweep(self) -> None:
+        recovery.settle_orphans(set(self._runs), self._log.stored_text)

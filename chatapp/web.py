@@ -1,0 +1,173 @@
+"""What every answer shares: one error handler for page, fragment and JSON, security headers, request ids, text at the door."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import Any
+from uuid import UUID
+
+from flask import Flask, Response, g, jsonify, make_response, render_template, request, url_for
+from flask_babel import gettext as _
+from flask_limiter.errors import RateLimitExceeded
+from flask_wtf.csrf import CSRFError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as WsgiResponse
+
+from chatapp.errors import (
+    ChatAppError,
+    CsrfFailed,
+    InvalidRequest,
+    RateLimited,
+    Refusal,
+    Unauthenticated,
+    Unavailable,
+)
+from chatapp.extensions import db
+from chatapp.services import settings
+
+log = logging.getLogger(__name__)
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
+    "manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    # Not no-referrer: the CSRF check of an HTTPS POST needs the referrer.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+
+
+def init_app(app: Flask) -> None:
+    app.before_request(_name_the_request)
+    app.after_request(_add_headers)
+    app.register_error_handler(Exception, answer_error)
+    app.jinja_env.globals["is_htmx"] = is_htmx
+
+
+def is_htmx() -> bool:
+    return request.headers.get("HX-Request") == "true"
+
+
+def wants_json() -> bool:
+    return request.path.startswith("/api/")
+
+
+def redirect_to(endpoint: str, **values: Any) -> Response:
+    """Send the browser to another page: 303 for a form, HX-Redirect for htmx."""
+    target = url_for(endpoint, **values)
+    if is_htmx():
+        return make_response("", 200, {"HX-Redirect": target})
+    return make_response("", 303, {"Location": target})
+
+
+def uuid_or_404(text: str, refusal: type[Refusal]) -> UUID:
+    """Read an id from a page's address. Raises the refusal for what is no UUID."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise refusal() from None
+
+
+def _name_the_request() -> None:
+    g.request_id = secrets.token_hex(8)
+
+
+def _add_headers(response: Response) -> Response:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    if settings().is_https:
+        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+    if request.endpoint != "static":
+        response.headers.setdefault("Cache-Control", "no-store, private")
+        response.vary.update(("Cookie", "HX-Request"))
+    response.headers.setdefault("X-Request-ID", g.get("request_id", ""))
+    return response
+
+
+def answer_error(error: Exception) -> WsgiResponse:
+    """Turn any error into the answer of the door it came through. Unexpected ones show a request id and nothing else."""
+    if isinstance(error, HTTPException) and error.code and error.code < 400:
+        return error.get_response()  # type: ignore[return-value]
+    refusal = _as_refusal(error)
+    if refusal.status >= 500 and not isinstance(refusal, Refusal):
+        log.error("Unexpected error", exc_info=error, extra={"requestId": g.get("request_id")})
+    db.session.rollback()
+    response = _response(refusal)
+    response.status_code = refusal.status
+    if isinstance(refusal, Refusal) and refusal.retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(refusal.retry_after_seconds)
+    if isinstance(error, HTTPException):
+        for name, value in error.get_headers():
+            if name.lower() in ("allow", "www-authenticate"):
+                response.headers[name] = value
+    return response
+
+
+def _as_refusal(error: Exception) -> ChatAppError:
+    if isinstance(error, ChatAppError):
+        return error
+    if isinstance(error, RateLimitExceeded):
+        return RateLimited(_("Too many requests. Wait a moment and try again"), retry_after_seconds=_window(error))
+    if isinstance(error, CSRFError):
+        return CsrfFailed()
+    if isinstance(error, HTTPException):
+        return _from_http(error)
+    if isinstance(error, PoolTimeout) or (isinstance(error, DBAPIError) and _is_store_trouble(error)):
+        log.warning("The database did not take a request: %s", type(error).__name__)
+        return Unavailable()
+    return ChatAppError(_("Something went wrong. Reference: %(id)s", id=g.get("request_id", "")))
+
+
+def _window(error: RateLimitExceeded) -> int:
+    limit = getattr(error, "limit", None)
+    return limit.limit.get_expiry() if limit is not None else 60
+
+
+def _is_store_trouble(error: DBAPIError) -> bool:
+    """Say whether the store is down, locked, full or read-only: the caller may try again later."""
+    from sqlalchemy.exc import InterfaceError, OperationalError
+
+    return isinstance(error, (OperationalError, InterfaceError)) or error.connection_invalidated
+
+
+def _from_http(error: HTTPException) -> ChatAppError:
+    """Give werkzeug's errors our codes. Their descriptions are fit for people."""
+    if error.code == 401:
+        return Unauthenticated()
+    codes = {403: "FORBIDDEN", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 406: "NOT_ACCEPTABLE", 429: "RATE_LIMITED"}
+    message = _("There is nothing here") if error.code == 404 else (error.description or error.name)
+    return InvalidRequest(message, status=error.code, code=codes.get(error.code or 400, "INVALID_REQUEST"))
+
+
+def _response(error: ChatAppError) -> Response:
+    if wants_json():
+        return jsonify({"status": "error", "message": error.message, "code": error.code})
+    if is_htmx() and isinstance(error, Unauthenticated):
+        return make_response("", 401, {"HX-Redirect": url_for("auth.show_sign_in")})
+    if is_htmx():
+        return _fragment(error)
+    if isinstance(error, Unauthenticated):
+        return _to_sign_in(error)
+    return make_response(render_template("errors/show.html", error=error))
+
+
+def _to_sign_in(error: ChatAppError) -> Response:
+    back = request.full_path.rstrip("?") if request.method == "GET" else ""
+    error.status = 303
+    return make_response("", 303, {"Location": url_for("auth.show_sign_in", next=back or None)})
+
+
+def _fragment(error: ChatAppError) -> Response:
+    """Show a toast and leave the page, and so the draft, as it is."""
+    response = make_response(render_template("_toast.html", text=error.message, code=error.code))
+    response.headers["HX-Retarget"] = "#toasts"
+    response.headers["HX-Reswap"] = "beforeend"
+    return response

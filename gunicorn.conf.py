@@ -1,0 +1,89 @@
+"""How gunicorn runs the product. gevent patches first: what was imported before would block the whole process."""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import faulthandler
+import os
+import sys
+from pathlib import Path
+
+from chatapp.config import ConfigurationError, load
+
+try:
+    settings = load()
+except ConfigurationError as error:
+    sys.exit(f"The product cannot start:\n{error}")
+
+pythonpath = str(Path(__file__).parent)
+wsgi_app = "wsgi:app"
+bind = f"{settings.host}:{settings.port}"
+workers = settings.web_concurrency
+worker_class = "chatapp.drain.DrainWorker"
+# Open streams count as connections, and at the limit not even a health check gets in.
+worker_connections = 8000
+# nginx keeps idle connections for 60 s; ours must outlive them, or it sends a request into a closed one.
+keepalive = 75
+timeout = 30
+graceful_timeout = settings.drain_seconds + 5
+# A worker that is replaced after so many requests would leave the only one's streams without service for seconds.
+max_requests = 0
+
+# A message may stand in the URL (GET form): 5,000 emoji are 60,000 characters. nginx has the limit.
+limit_request_line = 0
+limit_request_fields = 60
+limit_request_field_size = 8190
+forwarded_allow_ips = "127.0.0.1"
+control_socket_disable = True
+# Without the query string, which may hold a message.
+access_log_format = "%(h)s %(m)s %(U)s %(s)s %(B)s %(L)s"
+loglevel = "warning"
+
+
+def on_starting(server):
+    """Bring the database up to date. The workers are forks of this process and inherit what it imports for that."""
+    from flask_migrate import upgrade
+    from sqlalchemy.exc import OperationalError
+
+    from chatapp import create_app
+
+    # Not the one that is served: each worker makes its own. Limits would start a thread, which a fork must not inherit.
+    app = create_app(rate_limits=False)
+    with app.app_context():
+        try:
+            upgrade()
+        except OperationalError as error:
+            sys.exit(f"The database of DATABASE_URL cannot be used:\n{error.orig}")
+        for engine in app.extensions["sqlalchemy"].engines.values():
+            engine.dispose()  # A connection must not be shared with a fork.
+
+
+def on_reload(server):
+    """Forget our own modules, so that new workers import the code as it is now."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("chatapp", "wsgi")]:
+        del sys.modules[name]
+
+
+def post_worker_init(worker):
+    app = worker.wsgi
+    app.extensions["worker"] = worker
+    app.extensions["services"].turns.start()
+    if worker.age == 1:
+        _say_hello(app, worker)
+
+
+def worker_abort(worker):
+    """Show where a worker hangs and end it. gunicorn's own way out would be swallowed by the greenlet that hangs."""
+    faulthandler.dump_traceback(all_threads=True)
+    os._exit(1)
+
+
+def _say_hello(app, worker):
+    from chatapp.auth.invitations import setup_link
+
+    address = "http://{}:{}".format(*worker.sockets[0].getsockname()[:2])
+    print(f"Chat is at {address}", flush=True)
+    with app.app_context():
+        if link := setup_link(app):
+            print(f"There is no account yet. Make the first one here: {link}", flush=True)

@@ -1,0 +1,36 @@
+// Copies a message as it was written, or the text of a code block.
+const DONE_MS = 1600;
+
+const text = async button => {
+  const address = button.dataset.copy;
+  if (!address) return button.closest("figure").querySelector("code").textContent;
+  const answer = await fetch(address);
+  if (!answer.ok) throw new Error(answer.status);
+  return answer.text();
+};
+const write = async promise => {
+  // Asked for inside the click and filled later: some browsers forbid writing after a wait.
+  if (navigator.clipboard && window.ClipboardItem)
+    return navigator.clipboard.write([new ClipboardItem({ "text/plain": promise.then(t => new Blob([t], { type: "text/plain" })) })]);
+  // Without HTTPS there is no clipboard but this one.
+  const box = Object.assign(document.createElement("textarea"), { value: await promise, className: "unseen" });
+  document.body.append(box);
+  box.select();
+  document.execCommand("copy");
+  box.remove();
+};
+
+document.addEventListener("click", async event => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  event.preventDefault();
+  const texts = document.getElementById("toast").dataset;
+  try {
+    await write(text(button));
+    document.getElementById("status").textContent = texts.copied;
+    button.classList.add("copied");
+    setTimeout(() => button.classList.remove("copied"), DONE_MS);
+  } catch {
+    document.dispatchEvent(new CustomEvent("say", { detail: texts.uncopied }));
+  }
+});

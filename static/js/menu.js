@@ -1,0 +1,40 @@
+// The menu of a chat in the sidebar: one for all, filled by the server, shown beside the button that asked for it.
+const menu = document.getElementById("chat-menu");
+
+if (menu) {
+  let opener = null;
+  document.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => {
+    if (ctx.target !== menu) return;
+    opener = ctx.sourceElement;
+    menu.showPopover();
+    const at = opener.getBoundingClientRect();
+    menu.style.left = `${Math.min(at.left, innerWidth - menu.offsetWidth - 8)}px`;
+    menu.style.top = `${Math.min(at.bottom + 4, innerHeight - menu.offsetHeight - 8)}px`;
+    menu.querySelector("button, a")?.focus();
+  });
+  menu.addEventListener("toggle", event => {
+    const isOpen = event.newState === "open";
+    opener?.setAttribute("aria-expanded", String(isOpen));
+    if (!isOpen && document.activeElement === document.body) opener?.focus();
+  });
+  menu.addEventListener("click", () => setTimeout(() => menu.hidePopover()));
+  menu.addEventListener("keydown", event => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const items = [...menu.querySelectorAll("button, a")];
+    items[(items.indexOf(document.activeElement) + step + items.length) % items.length].focus();
+  });
+}
+
+// A title that is being changed: Escape, or leaving it as it was, puts the row back.
+const putBack = input => htmx.ajax("GET", input.dataset.cancel, { target: "#chats", swap: "outerHTML" });
+document.addEventListener("focusout", event => {
+  if (event.target.dataset?.cancel && event.target.value === event.target.defaultValue) putBack(event.target);
+});
+document.addEventListener("keydown", event => {
+  if (event.key !== "Escape" || !event.target.dataset?.cancel) return;
+  event.stopPropagation();
+  event.target.value = event.target.defaultValue;
+  event.target.blur();
+});

@@ -1,0 +1,29 @@
+// Keys that work everywhere. They are listed for people in the dialog of the account menu.
+const byId = id => document.getElementById(id);
+const isTyping = target => /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName);
+
+document.addEventListener("keydown", event => {
+  const mod = event.ctrlKey || event.metaKey, key = event.key.toLowerCase();
+  if (mod && key === "k") {
+    event.preventDefault();
+    const side = byId("side");
+    if (side && getComputedStyle(side).display === "none") side.showPopover();
+    byId("search")?.select();
+  } else if (mod && event.shiftKey && key === "o") {
+    event.preventDefault();
+    location.assign("/");
+  } else if (event.key === "/" && !mod && !isTyping(event.target)) {
+    event.preventDefault();
+    byId("text")?.focus();
+  } else if (event.key === "Escape" && !event.defaultPrevented && !event.isComposing) {
+    // Escape closes what lies on top first.
+    if (!document.querySelector(":popover-open, dialog[open]")) byId("stop")?.click();
+  }
+});
+
+// For browsers that do not know commandfor yet.
+document.addEventListener("click", event => {
+  const opener = event.target.closest("[commandfor]");
+  if (opener && !("command" in opener)) byId(opener.getAttribute("commandfor")).showModal();
+});
+if (/Mac|iPhone|iPad/.test(navigator.platform)) document.querySelectorAll("[data-mod]").forEach(key => { key.textContent = "⌘"; });

@@ -1,0 +1,32 @@
+// Short messages to the user. Ours come from the server as HTML; those the browser has to say itself from a template.
+const SHOWN_MS = 8000;
+const box = document.getElementById("toasts");
+const model = document.getElementById("toast");
+
+const say = text => {
+  const toast = model.content.firstElementChild.cloneNode(true);
+  toast.querySelector("p").textContent = text;
+  box.append(toast);
+};
+const dismissLater = toast => setTimeout(() => (toast.matches(":hover, :focus-within") ? dismissLater(toast) : toast.remove()), SHOWN_MS);
+
+for (const toast of box.children) dismissLater(toast);
+new MutationObserver(changes => {
+  for (const change of changes) change.addedNodes.forEach(node => node.nodeType === 1 && dismissLater(node));
+}).observe(box, { childList: true });
+
+document.addEventListener("click", event => event.target.closest("[data-dismiss]")?.closest(".toast").remove());
+document.addEventListener("submit", event => event.target.closest(".toast")?.setAttribute("hidden", ""));
+document.addEventListener("say", event => say(event.detail));
+
+const isStream = element => element?.hasAttribute?.("hx-sse:connect");
+
+// An error page that is not ours, a proxy's for example, must not land in the conversation.
+document.addEventListener("htmx:response:error", ({ detail: { ctx } }) => {
+  if (ctx.hx.retarget || ctx.hx.redirect) return;
+  ctx.status = "refused";
+  if (!isStream(ctx.sourceElement)) say(model.dataset.failed);
+});
+document.addEventListener("htmx:error", ({ detail: { ctx } }) => {
+  if (ctx && !isStream(ctx.sourceElement)) say(model.dataset.offline);
+});

@@ -1,0 +1,69 @@
+"""A browser without a screen: it keeps cookies and sends the CSRF token of the page it is on."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from chatapp.auth import accounts, passwords
+from chatapp.auth.models import LoginSession, User
+from chatapp.database import write
+from chatapp.extensions import db
+
+PASSWORD = "a horse called battery"
+TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
+
+
+class Browser:
+    def __init__(self, app: Flask, base_url: str = "http://localhost", **environ: Any) -> None:
+        self.app = app
+        self.client = app.test_client()
+        self.how = {"base_url": base_url, "environ_overrides": environ or None}
+
+    def get(self, path: str, **options: Any) -> TestResponse:
+        return self.client.get(path, **self.how, **options)
+
+    def post(self, path: str, headers: dict[str, str] | None = None, **fields: Any) -> TestResponse:
+        """Press a button on a page of this site."""
+        sent = {"Referer": f"{self.how['base_url']}/"} | (headers or {})
+        return self.client.post(path, data={"csrf_token": self.token(), **fields}, headers=sent, **self.how)
+
+    def token(self) -> str:
+        page = self.get("/login")
+        if page.status_code == 303:
+            page = self.get("/account")
+        found = TOKEN.search(page.text)
+        assert found, page.text
+        return found[1]
+
+    def sign_in(self, email: str = "grace@example.org", password: str = PASSWORD, **fields: Any) -> TestResponse:
+        return self.post("/login", email=email, password=password, **fields)
+
+    def is_signed_in(self) -> bool:
+        return self.get("/account").status_code == 200
+
+    def cookie(self, name: str = "session") -> str | None:
+        found = self.client.get_cookie(name)
+        return found.value if found else None
+
+
+def make_account(app: Flask, email: str = "grace@example.org", *, is_admin: bool = False) -> Any:
+    """Create an account with PASSWORD and return its id."""
+    with app.app_context():
+        password_hash = passwords.make_hash(PASSWORD)
+        with write():
+            return accounts.create(email, password_hash, is_admin=is_admin).id
+
+
+def signed_in(app: Flask, user_id: Any) -> Browser:
+    """Return a browser that is signed in, without a hash."""
+    browser = Browser(app)
+    with app.app_context(), write():
+        token = LoginSession.begin(db.session.get(User, user_id))
+    with browser.client.session_transaction() as session:
+        session["login"] = token
+        session.permanent = True
+    return browser

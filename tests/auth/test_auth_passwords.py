@@ -1,0 +1,143 @@
+"""Which passwords are accepted, and that hashing disturbs nobody."""
+
+import time
+
+import gevent
+import pytest
+
+from chatapp.auth import passwords
+from chatapp.errors import Unavailable
+from chatapp.extensions import db
+
+LONE_SURROGATE = "a horse \ud800 battery"
+
+
+@pytest.fixture
+def context(app):
+    with app.app_context():
+        yield
+
+
+def test_the_right_password_matches_and_others_do_not(context):
+    known = passwords.make_hash("a horse called battery")
+
+    assert passwords.matches(known, "a horse called battery")
+    assert not passwords.matches(known, "a horse called batter")
+    assert not passwords.matches(None, "a horse called battery")
+
+
+def test_nothing_is_cut_off_a_long_password(context, cheap_hashes):
+    known = passwords.make_hash("x" * 1023 + "a")
+
+    assert passwords.matches(known, "x" * 1023 + "a")
+    assert not passwords.matches(known, "x" * 1023 + "b")
+
+
+def test_a_letter_matches_however_the_keyboard_composes_it(context, cheap_hashes):
+    known = passwords.make_hash("müde Mäuse")
+
+    assert passwords.matches(known, "mu\u0308de Ma\u0308use")
+
+
+@pytest.mark.parametrize("password", [LONE_SURROGATE, "a horse\0battery", "x" * 1025, "ü" * 513])
+def test_what_cannot_be_hashed_is_refused_and_matches_nothing(context, cheap_hashes, password):
+    assert passwords.problem(password)
+    assert not passwords.matches(passwords.make_hash("a horse called battery"), password)
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "a horse called battery",
+        "eight ch",
+        "ÄÖÜäöüß€",
+        "🐴🔋🐴🔋🐎🪫🐎🪫",
+        "x1" * 32 + "y",
+        "correcthorse",
+        "8" * 7 + "x7",
+    ],
+)
+def test_length_is_what_counts(context, password):
+    assert passwords.problem(password, "ada@example.org") is None
+
+
+COMMON = (
+    "password Passw0rd! password123 iloveyou 12345678 87654321 qwertyuiop qwertzui aaaaaaaa abababab abcdefgh "
+    "Sommer2024! ada@example.org letmein! Administrator1"
+)
+
+
+@pytest.mark.parametrize("password", ["", "seven c", *COMMON.split()])
+def test_what_anybody_would_try_first_is_refused(context, password):
+    assert passwords.problem(password, "ada@example.org")
+
+
+def test_ones_own_name_with_a_number_is_refused(context):
+    assert passwords.problem("lovelace1815", "lovelace@example.org")
+    assert passwords.problem("lovelace1815", "ada@example.org") is None
+
+
+def spawn(app, function, *arguments):
+    """Run something as a request of its own would."""
+
+    def run():
+        with app.app_context():
+            return function(*arguments)
+
+    return gevent.spawn(run)
+
+
+def test_the_loop_goes_on_while_passwords_are_hashed(app):
+    late_ms: list[float] = []
+
+    def tick():
+        while True:
+            before = time.perf_counter()
+            gevent.sleep(0.005)
+            late_ms.append((time.perf_counter() - before) * 1000 - 5)
+
+    ticker = gevent.spawn(tick)
+    gevent.joinall([spawn(app, passwords.make_hash, "a horse called battery") for _ in range(6)], raise_error=True)
+    ticker.kill()
+
+    assert len(late_ms) > 10
+    assert max(late_ms) < 50
+
+
+def test_no_connection_is_held_while_a_password_is_hashed(context, cheap_hashes, monkeypatch):
+    held: list[int] = []
+    real, pool = passwords.generate_password_hash, db.engine.pool
+    monkeypatch.setattr(passwords, "generate_password_hash", lambda *a: held.append(pool.checkedout()) or real(*a))
+    db.session.execute(db.select(1))
+    assert pool.checkedout() == 1
+
+    passwords.make_hash("a horse called battery")
+
+    assert held == [0]
+
+
+def test_a_queue_that_is_too_long_refuses(app, cheap_hashes, monkeypatch):
+    monkeypatch.setattr(passwords, "MAX_WAITING", 2)
+    hashing = [spawn(app, passwords.make_hash, "a horse called battery") for _ in range(3)]
+    gevent.joinall(hashing)
+
+    assert [type(each.exception) for each in hashing].count(Unavailable) == 1
+    assert spawn(app, passwords.make_hash, "a horse called battery").get()
+
+
+def test_nobody_costs_the_same_work_as_somebody(context, monkeypatch):
+    """Not by the clock, which is no witness on a busy machine: by the work that is done."""
+    done: list[tuple[str, int]] = []
+    real = passwords.check_password_hash
+
+    def check(password_hash, password):
+        method, _salt, digest = password_hash.split("$")
+        done.append((method, len(digest)))
+        return real(password_hash, password)
+
+    monkeypatch.setattr(passwords, "check_password_hash", check)
+    passwords.matches(passwords.make_hash("a horse called battery"), "wrong")
+    passwords.matches(None, "wrong")
+    passwords.matches(None, LONE_SURROGATE)
+
+    assert done == [("scrypt:32768:8:1", 128)] * 3

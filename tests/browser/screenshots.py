@@ -1,0 +1,335 @@
+"""Take pictures of every page and state, wide and narrow, light and dark: `make screenshots` → docs/screenshots.
+
+It starts the product on a database of its own that holds a few days of work, and looks at it with Chromium.
+Give words to take only the pictures that have one of them in their name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from playwright.sync_api import Browser, Page, Route, sync_playwright
+
+from tests import servers
+
+FOLDER = servers.ROOT / "docs/screenshots"
+PASSWORD = "a quiet morning by the sea"
+SIZES = {"wide": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
+ANSWER = """\
+A rainbow is sunlight, **sorted by colour** inside raindrops. Three things happen in each drop:
+
+1. The light is *bent* as it enters, blue a little more than red.
+2. It is *mirrored* at the back of the drop.
+3. It is bent again as it leaves, and the colours have come apart.
+
+You see red from drops at about $42^\\circ$ above the shadow of your head, and violet from those at $40^\\circ$:
+
+| Colour | Wavelength | Angle |
+|:--|--:|--:|
+| Red | 700 nm | 42.4° |
+| Green | 530 nm | 41.4° |
+| Violet | 400 nm | 40.5° |
+
+> Everybody sees a rainbow of their own: other eyes, other drops.
+"""
+CODE = """\
+The sorted letters of a word are the same for all its anagrams, so they make a good key:
+
+```python
+from collections import defaultdict
+
+
+def group_anagrams(words: list[str]) -> list[list[str]]:
+    \"\"\"Return the words in groups of anagrams, in the order of their first word.\"\"\"
+    groups: dict[str, list[str]] = defaultdict(list)
+    for word in words:
+        groups["".join(sorted(word.lower()))].append(word)
+    return list(groups.values())
+
+
+def test_words_with_the_same_letters_come_together():
+    assert group_anagrams(["tea", "ate", "bun"]) == [["tea", "ate"], ["bun"]]
+```
+
+Sorting costs `O(k log k)` for a word of *k* letters; counting the letters instead would make it linear.
+"""
+TITLES = {
+    0: ["How a rainbow forms", "Group words by their anagrams", "رسالة قصيرة إلى صديق"],
+    1: ["A note that declines an invitation", "SQLite or PostgreSQL for a small web application, and when to move"],
+    4: ["Names for a sailing boat", "Bread without kneading"],
+    17: ["Plan for three days in Porto", "What a ledger is"],
+    70: ["Reading list on typography"],
+}
+
+
+class Data:
+    """What the pictures show, and where."""
+
+    def __init__(self) -> None:
+        self.chats: dict[str, UUID] = {}
+
+    def fill(self) -> None:
+        from chatapp.auth import accounts, passwords
+        from chatapp.chats.models import Chat
+        from chatapp.database import now, write
+
+        for email, limit in (("ada@example.org", 250_000), ("eve@example.org", 40)):
+            hashed = passwords.make_hash(PASSWORD)
+            with write() as session:
+                user = accounts.create(email, hashed, is_admin=email.startswith("ada"), limit=limit)
+                user_id = user.id
+            if email.startswith("eve"):
+                continue
+            for days, titles in TITLES.items():
+                for place, title in enumerate(titles):
+                    with write() as session:
+                        instant = now() - timedelta(days=days, minutes=7 * place)
+                        chat = Chat(user_id=user_id, title=title, model="demo", updated_at=instant)
+                        chat.pinned = title.startswith("Reading")
+                        session.add(chat)
+                        session.flush()
+                        self.chats[title] = chat.id
+        self._say(
+            "How a rainbow forms", "How does a rainbow form? One picture to keep in mind, please.", ANSWER, 61_240
+        )
+        self._say(
+            "Group words by their anagrams", "Write a Python function that groups words by their anagrams.", CODE, 3_871
+        )
+        self._say(
+            "Names for a sailing boat",
+            "Ten names for a small sailing boat",
+            "Here are ten:\n\n1. Plover\n2. Lull\n3. Half",
+            96,
+            "stopped",
+        )
+        self._say(
+            "Bread without kneading",
+            "How do I bake bread without kneading?",
+            "Mix flour, water, salt and a little yeast, and let **time** do",
+            118,
+            "interrupted",
+            "TURN_INTERRUPTED",
+        )
+        self._say("What a ledger is", "What is a ledger?", "", 0, "failed", "RATE_LIMIT_ERROR")
+
+    def _say(
+        self, title: str, question: str, answer: str, tokens: int, status: str = "completed", code: str | None = None
+    ) -> None:
+        """Save one exchange as a turn that has ended would have left it."""
+        from chatapp.budget.models import UserUsage
+        from chatapp.chats.models import Chat, Message
+        from chatapp.database import now, write
+        from chatapp.turns.models import Turn
+
+        with write() as session:
+            chat = session.get_one(Chat, self.chats[title])
+            asked = Message(id=uuid4(), chat_id=chat.id, role="user", content=question, model="demo")
+            told = Message(
+                id=uuid4(), chat_id=chat.id, parent_id=asked.id, role="assistant", content=answer, status=status
+            )
+            told.model, told.tokens_consumed, told.usage = "demo", tokens, usage(tokens, code)
+            session.add_all([asked, told])
+            session.flush()
+            turn = Turn(chat_id=chat.id, user_id=chat.user_id, question_id=asked.id, answer_id=told.id, status=status)
+            turn.model, turn.owner, turn.metering, turn.error_code = "demo", "-", "exchange", code
+            turn.started_at, turn.ended_at = chat.updated_at, now()
+            turn.reserved_tokens, turn.max_answer_tokens, turn.charged_tokens = 0, 0, tokens
+            turn.usage, turn.reported_tokens = told.usage, tokens + 412
+            session.add(turn)
+            chat.head_id = told.id
+            session.get_one(UserUsage, chat.user_id).total_tokens_used += tokens
+
+
+def usage(tokens: int, code: str | None) -> dict[str, Any]:
+    parts = {"user": min(tokens, 14), "answer": max(0, tokens - 24), "system": 0, "overhead": min(tokens, 10)}
+    reported = {"input": 412, "output": tokens, "cached": 256, "thoughts": 0, "tool": 0}
+    whole: dict[str, Any] = {f"{part}_tokens": figure for part, figure in parts.items()}
+    whole |= {"total_tokens": tokens, "charged_tokens": tokens, "excess_tokens": 0, "method": "estimate"}
+    whole |= {"methods": {"user": "api", "answer": "estimate", "system": "api"}, "metering": "exchange"}
+    return whole | {"reported": {f"{part}_tokens": figure for part, figure in reported.items()}, "error_code": code}
+
+
+def open_chat(title: str) -> Callable[[Page, Data, str], None]:
+    def show(page: Page, data: Data, url: str) -> None:
+        page.goto(f"{url}/chats/{data.chats[title]}")
+
+    return show
+
+
+def at(path: str) -> Callable[[Page, Data, str], None]:
+    return lambda page, data, url: (page.goto(url + path), None)[1]
+
+
+def bill(page: Page, data: Data, url: str) -> None:
+    open_chat("How a rainbow forms")(page, data, url)
+    page.locator(".bill > summary").last.click()
+
+
+def writing(page: Page, data: Data, url: str) -> None:
+    page.goto(url)
+    page.locator("#text").fill("Tell me about the planets, with a table and some code")
+    page.locator("#action button").click()
+    page.locator(".answer .prose > div:not(:empty)").first.wait_for()
+    page.wait_for_timeout(2500)
+
+
+def after_writing(page: Page, data: Data, url: str) -> None:
+    writing(page, data, url)
+    page.locator(".answer .bill").wait_for(timeout=60_000)
+
+
+def chat_menu(page: Page, data: Data, url: str) -> None:
+    open_chat("How a rainbow forms")(page, data, url)
+    drawer(page)
+    page.locator(".chat-row", has_text="anagrams").hover()
+    page.locator(".chat-row", has_text="anagrams").locator(".more").click()
+    page.locator("#chat-menu .danger").wait_for()
+
+
+def account_menu(page: Page, data: Data, url: str) -> None:
+    open_chat("Group words by their anagrams")(page, data, url)
+    drawer(page)
+    page.locator(".account").click()
+
+
+def drawer(page: Page) -> None:
+    if page.locator(".open-side").is_visible():
+        page.locator(".open-side").click()
+        page.wait_for_timeout(300)
+
+
+def with_drawer(page: Page, data: Data, url: str) -> None:
+    open_chat("How a rainbow forms")(page, data, url)
+    drawer(page)
+
+
+def shortcuts(page: Page, data: Data, url: str) -> None:
+    account_menu(page, data, url)
+    page.locator("[commandfor=shortcuts]").click()
+
+
+def refused(page: Page, data: Data, url: str) -> None:
+    page.goto(url)
+    page.locator("#text").fill("One more question")
+    page.locator("#action button").click()
+    page.locator(".toast").wait_for()
+
+
+def signed_out(page: Page, data: Data, url: str) -> None:
+    page.context.clear_cookies(name="session")
+    page.goto(f"{url}/login")
+
+
+SCENES: dict[str, Callable[[Page, Data, str], None]] = {
+    "welcome": at("/"),
+    "chat": open_chat("How a rainbow forms"),
+    "code": open_chat("Group words by their anagrams"),
+    "bill": bill,
+    "writing": writing,
+    "answered": after_writing,
+    "stopped": open_chat("Names for a sailing boat"),
+    "interrupted": open_chat("Bread without kneading"),
+    "failed": open_chat("What a ledger is"),
+    "sidebar": with_drawer,
+    "chat-menu": chat_menu,
+    "account-menu": account_menu,
+    "shortcuts": shortcuts,
+    "settings": lambda page, data, url: (page.goto(f"{url}/chats/{data.chats['What a ledger is']}/settings"), None)[1],
+    "usage": at("/usage"),
+    "account": at("/account"),
+    "admin": at("/admin"),
+    "not-found": at("/nowhere"),
+    "no-budget": refused,
+    "sign-in": signed_out,
+}
+
+
+def main(words: list[str]) -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    servers.begin_run()
+    try:
+        with (
+            tempfile.TemporaryDirectory() as place,
+            product(Path(place)) as (url, data),
+            sync_playwright() as playwright,
+        ):
+            flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+            browser = playwright.chromium.launch(executable_path=servers.find("chromium"), args=flags)
+            logins = {name: sign_in(browser, url, f"{name}@example.org") for name in ("ada", "eve")}
+            for scene, size, theme in itertools.product(SCENES, SIZES, ("light", "dark")):
+                name = f"{scene}-{size}-{theme}"
+                if words and not any(word in name for word in words):
+                    continue
+                login = logins["eve" if scene == "no-budget" else "ada"]
+                with looking(browser, size, theme, login) as page:
+                    SCENES[scene](page, data, url)
+                    page.wait_for_timeout(150)
+                    page.screenshot(path=FOLDER / f"{name}.png", caret="initial")
+            browser.close()
+    finally:
+        servers.end_run()
+
+
+@contextlib.contextmanager
+def looking(browser: Browser, size: str, theme: str, login: dict) -> Iterator[Page]:
+    is_phone = size == "phone"
+    context = browser.new_context(
+        viewport=SIZES[size],
+        color_scheme=theme,  # type: ignore[arg-type]
+        storage_state=login,  # type: ignore[arg-type]
+        has_touch=is_phone,
+        is_mobile=is_phone,
+        device_scale_factor=2 if is_phone else 1,
+        reduced_motion="reduce",
+    )
+    context.route("**/app.*.css", in_a_better_font)
+    yield context.new_page()
+    context.close()
+
+
+def in_a_better_font(route: Route) -> None:
+    """Say which font is the system's: a server's is often one for terminals, people's own systems have a better one."""
+    response = route.fetch()
+    route.fulfill(response=response, body=response.text().replace("system-ui,", '"Liberation Sans", "DejaVu Sans",'))
+
+
+@contextlib.contextmanager
+def product(place: Path) -> Iterator[tuple[str, Data]]:
+    from chatapp import create_app
+
+    database = servers.migrated_sqlite().rename(place / "chat.db")
+    settings = {"DATABASE_URL": f"sqlite:///{database}", "RATE_LIMITS": "false", "DEMO_PACE_SECONDS": "0.02"}
+    data = Data()
+    with create_app(instance_dir=place / "instance", database_url=settings["DATABASE_URL"]).app_context():
+        data.fill()
+    process = servers.start_product(place, settings)
+    try:
+        yield process.url, data
+    finally:
+        process.kill()
+
+
+def sign_in(browser: Browser, url: str, email: str) -> dict:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{url}/login")
+    page.fill("[name=email]", email)
+    page.fill("[name=password]", PASSWORD)
+    page.keyboard.press("Enter")
+    page.locator("#composer").wait_for()
+    state = context.storage_state()
+    context.close()
+    return dict(state)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

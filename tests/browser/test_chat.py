@@ -1,0 +1,407 @@
+"""A conversation as a person has it, in Chromium. The scripted provider says what it is told, when it is told."""
+
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from gevent.pywsgi import WSGIServer
+from playwright.sync_api import Page, expect
+
+from chatapp.extensions import db
+from chatapp.turns import pages
+from chatapp.turns.models import Turn
+from tests.auth.browser import signed_in
+from tests.conftest import make_user
+
+LONG = "\n\n".join(f"Paragraph {number} of a long answer, with some words in it." for number in range(60))
+FOLLOWED = "(s => s.scrollHeight - s.scrollTop - s.clientHeight < 5)(document.getElementById('scroll'))"
+RICH = "# Title\n\n`code`, [link](https://example.org).\n\n| a | b |\n|--|--|\n| 1 | 2 |\n\n```python\nx = 1 # y\n```"
+
+
+@pytest.fixture
+def site(app):
+    """The application's address."""
+    server = WSGIServer(("127.0.0.1", 0), app, log=None, error_log=None)
+    server.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.stop(timeout=1)
+
+
+def cookie(app, site, person):
+    return {"name": "session", "value": signed_in(app, person.id).cookie(), "url": site}
+
+
+@pytest.fixture
+def open_page(app, site, user, new_context):
+    """Open a page as the user: open_page("/usage", viewport=...)."""
+
+    def open_one(path="/", person=user, **options) -> Page:
+        context = new_context(base_url=site, **options)
+        context.add_cookies([cookie(app, site, person)])
+        page = context.new_page()
+        page.goto(path)
+        return page
+
+    return open_one
+
+
+@pytest.fixture
+def page(open_page):
+    return open_page()
+
+
+def send(page, text):
+    page.locator("#text").fill(text)
+    page.locator("#text").press("Enter")
+
+
+def last_answer(page):
+    return page.locator(".answer").last
+
+
+def turns(app):
+    with app.app_context():
+        return db.session.scalar(db.select(db.func.count(Turn.id)))
+
+
+def test_a_question_is_asked_and_answered(page, demo):
+    demo.will_say("A **bold** ", "start.\n\n", "```python\nx = 1\n", "y = 2\n```\n", "The end.")
+
+    send(page, "What is this?")
+
+    expect(page.locator(".bubble")).to_have_text("What is this?")
+    expect(page.locator(".bill summary")).to_contain_text("tokens · estimate")
+    expect(page.locator("#text")).to_have_value("")
+    expect(page.locator("#text")).to_be_focused()
+    expect(page.locator("#status")).to_have_text("The answer is complete.")
+    expect(page).to_have_title("What is this?")
+    assert "/chats/" in page.url
+    live = last_answer(page).locator(".prose").inner_text()
+    page.reload()
+    assert last_answer(page).locator(".prose").inner_text() == live
+    assert "x = 1\ny = 2" in live
+
+
+def test_the_next_question_stays_on_the_page(page, demo):
+    send(page, "One")
+    expect(page.locator(".bill")).to_have_count(1)
+    page.evaluate("window.same = true")
+
+    send(page, "Two")
+
+    expect(page.locator(".bill")).to_have_count(2)
+    assert page.evaluate("window.same")
+    expect(page.locator("#chats [aria-current]")).to_have_text("One")
+
+
+def test_shift_enter_makes_a_new_line_and_enter_waits_for_the_answer(app, page, demo):
+    demo.will_say("Wait", demo.hold())
+    page.locator("#text").fill("One")
+    page.locator("#text").press("Shift+Enter")
+    page.keyboard.type("two")
+    page.keyboard.press("Enter")
+    expect(page.locator("#stop")).to_be_visible()
+
+    send(page, "Too early")
+
+    expect(page.locator(".bubble")).to_have_text("One\ntwo")
+    expect(page.locator("#text")).to_have_value("Too early")
+    assert turns(app) == 1
+
+
+def test_a_reload_finds_the_answer_and_follows_it_on(app, page, demo):
+    hold = demo.hold()
+    demo.will_say("The first half", hold, " and the second.")
+    send(page, "Tell me")
+    expect(last_answer(page)).to_contain_text("The first half")
+
+    page.reload()
+    expect(last_answer(page)).to_contain_text("The first half")
+    hold.set()
+
+    expect(last_answer(page).locator(".prose")).to_have_text("The first half and the second.")
+    expect(page.locator(".bill")).to_be_visible()
+    assert turns(app) == 1
+
+
+def test_two_tabs_show_the_same_answer(page, demo):
+    hold = demo.hold()
+    demo.will_say("Half", hold, " whole.")
+    send(page, "Tell me")
+    expect(page.locator("#stop")).to_be_visible()
+    other = page.context.new_page()
+    other.goto(page.url)
+    expect(last_answer(other)).to_contain_text("Half")
+
+    hold.set()
+
+    for tab in (page, other):
+        expect(last_answer(tab).locator(".prose")).to_have_text("Half whole.")
+        expect(tab.locator("#stop")).to_have_count(0)
+
+
+def test_escape_stops_and_keeps_what_was_said(page, demo):
+    demo.will_say("As far as this", demo.hold(), " and no further")
+    send(page, "Tell me")
+    expect(last_answer(page)).to_contain_text("As far as this")
+
+    page.keyboard.press("Escape")
+
+    expect(last_answer(page)).to_contain_text("You stopped this answer.")
+    expect(last_answer(page).locator(".prose")).to_have_text("As far as this")
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+
+
+def test_a_connection_that_breaks_off_goes_on_without_a_gap(app, page, demo, monkeypatch):
+    whole, connections = pages.frames, []
+
+    def breaks_once(*arguments, **options):
+        connections.append(1)
+        for number, frame in enumerate(whole(*arguments, **options)):
+            if len(connections) == 1 and number == 2:
+                return
+            yield frame
+
+    monkeypatch.setattr(pages, "frames", breaks_once)
+    hold = demo.hold()
+    demo.will_say("One.\n\nTwo.\n\n", hold, "Three.\n\nFour.")
+    send(page, "Count")
+    hold.set()
+
+    expect(page.locator(".bill")).to_be_visible()
+    assert last_answer(page).locator(".prose").inner_text().split() == ["One.", "Two.", "Three.", "Four."]
+    assert (len(connections), turns(app)) == (2, 1)
+
+
+@pytest.mark.parametrize("trouble", ["refused", "no network"])
+def test_a_first_connection_that_fails_is_tried_again(page, demo, complaints, trouble):
+    complaints.expect("Failed to load resource")
+    complaints.expect("htmx:error")
+    tries = []
+
+    def fail_once(route):
+        tries.append(1)
+        if len(tries) > 1:
+            route.continue_()
+        elif trouble == "refused":
+            route.fulfill(status=503, body="<h1>Bad gateway</h1>", content_type="text/html")
+        else:
+            route.abort()
+
+    page.route("**/stream", fail_once)
+    send(page, "Hello")
+
+    expect(page.locator("#connection")).to_be_visible()
+    expect(last_answer(page)).to_contain_text("Hello.")
+    expect(page.locator("#connection")).to_be_hidden()
+    assert "Bad gateway" not in page.content()
+
+
+def test_a_refusal_says_why_and_keeps_the_draft(page, demo, complaints, app):
+    complaints.expect("Failed to load resource")
+    send(page, "x" * 5001)
+
+    expect(page.locator(".toast")).to_contain_text("between 1 and 5000 characters")
+    expect(page.locator("#length")).to_have_text("1 characters too many")
+    page.reload()
+    expect(page.locator("#text")).to_have_value("x" * 5001)
+    assert turns(app) == 0
+
+
+def test_an_error_page_of_a_proxy_does_not_land_in_the_conversation(page, complaints):
+    complaints.expect("Failed to load resource")
+    page.route(
+        "**/chats", lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>", content_type="text/html")
+    )
+
+    send(page, "Hello")
+
+    expect(page.locator(".toast")).to_contain_text("The server did not answer")
+    expect(page.locator("#text")).to_have_value("Hello")
+    assert "Bad gateway" not in page.content()
+
+
+def test_without_budget_the_page_says_when_there_is_some_again(app, open_page, complaints):
+    complaints.expect("Failed to load resource")
+    page = open_page(person=make_user(app, "poor@example.org", limit=20))
+
+    send(page, "Hello")
+
+    expect(page.locator(".toast")).to_be_visible()
+    expect(page.locator("#notice")).to_contain_text("It is filled again on")
+    expect(page.locator("#text")).to_have_value("Hello")
+
+
+def test_a_failed_answer_can_be_asked_for_again(page, demo):
+    from chatapp.errors import ProviderMisconfigured
+
+    demo.will_raise(ProviderMisconfigured())
+    demo.will_say("Here it is.")
+    send(page, "Why?")
+
+    page.get_by_role("button", name="Try again").click()
+
+    expect(last_answer(page).locator(".prose")).to_have_text("Here it is.")
+    expect(page.get_by_role("button", name="Try again")).to_have_count(0)
+
+
+def test_the_end_stays_in_sight_until_the_reader_scrolls_up(page, demo):
+    hold = demo.hold()
+    demo.will_say(LONG, hold, "\n\n" + LONG)
+    send(page, "A long one")
+    expect(last_answer(page)).to_contain_text("Paragraph 59")
+    page.wait_for_function(FOLLOWED)
+
+    page.locator("#scroll").hover()
+    page.mouse.wheel(0, -600)
+    expect(page.locator("#latest")).to_be_visible()
+    top = page.evaluate("document.getElementById('scroll').scrollTop")
+    hold.set()
+    expect(page.locator(".bill")).to_be_attached()
+
+    assert page.evaluate("document.getElementById('scroll').scrollTop") == top
+    page.locator("#latest").click()
+    page.wait_for_function(FOLLOWED)
+    expect(page.locator("#latest")).to_be_hidden()
+
+
+def test_it_works_without_a_script(app, open_page, demo):
+    hold = demo.hold()
+    demo.will_say("Slowly", hold, " done.")
+    page = open_page(java_script_enabled=False)
+
+    page.locator("#text").fill("Hello")
+    page.locator("#action button").click()
+    expect(page.get_by_role("button", name="Stop the answer")).to_be_visible()
+    hold.set()
+
+    expect(page.locator(".prose")).to_have_text("Slowly done.")
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+    assert turns(app) == 1
+
+
+def test_a_chat_is_renamed_pinned_deleted_and_taken_back(page, demo):
+    send(page, "First title")
+    expect(page.locator(".bill")).to_be_visible()
+    options = page.get_by_role("link", name="Options for")
+
+    page.locator(".chat-row").hover()
+    options.click()
+    page.get_by_role("button", name="Rename").click()
+    page.get_by_role("textbox", name="Title").fill("Another title")
+    page.keyboard.press("Enter")
+    expect(page.locator("#title")).to_have_text("Another title")
+
+    options.click()
+    page.get_by_role("button", name="Pin").click()
+    expect(page.locator("#chats h2")).to_have_text("Pinned")
+
+    options.click()
+    page.get_by_role("button", name="Delete").click()
+    expect(page.locator("#welcome")).to_be_visible()
+    expect(page.locator(".chat-row")).to_have_count(0)
+
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".chat-row")).to_contain_text("Another title")
+
+
+def test_chats_are_found_while_one_types(page, api, demo):
+    for title in ("Apples", "Pears"):
+        api.new_chat(title=title)
+    page.reload()
+
+    page.keyboard.press("Control+k")
+    page.keyboard.type("pea")
+
+    expect(page.locator(".chat-row")).to_have_text(["Pears"])
+
+
+def test_on_a_phone_the_list_is_a_drawer_and_nothing_is_wider_than_the_screen(open_page, demo, api):
+    chat_id = api.new_chat(title="An old chat")
+    demo.will_say("| " + " | ".join(["A wide column"] * 12) + " |\n|" + "--|" * 12 + "\n\n`" + "x" * 200 + "`")
+    api.send(chat_id, "y" * 300)
+    page = open_page(f"/chats/{chat_id}", viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+
+    expect(page.locator("#side")).to_be_hidden()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.get_by_role("button", name="Show chats").click()
+    expect(page.get_by_role("link", name="An old chat", exact=True)).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#side")).to_be_hidden()
+
+
+def test_a_chosen_appearance_is_there_from_the_first_byte(page):
+    page.locator(".account").click()
+    page.get_by_role("button", name="Dark").click()
+
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    assert 'data-theme="dark"' in page.request.get("/").text()
+
+
+def test_what_is_copied_is_the_source(page, demo):
+    demo.will_say("Some *text*.\n\n```python\nx = 1\n```\n")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    send(page, "Code")
+    expect(page.locator(".bill")).to_be_visible()
+
+    copied = []
+    for name in ("Copy", "Copy the answer", "Copy your message"):
+        page.locator(".turn").hover()
+        page.get_by_role("button", name=name, exact=True).or_(page.get_by_role("link", name=name, exact=True)).click()
+        expect(page.locator("#status")).to_have_text("Copied")
+        copied.append(page.evaluate("navigator.clipboard.readText()"))
+        page.evaluate("document.getElementById('status').textContent = ''")
+
+    assert copied == ["x = 1\n", "Some *text*.\n\n```python\nx = 1\n```\n", "Code"]
+
+
+def test_hostile_text_stays_text(page, demo, complaints):
+    nasty = '<img src=x onerror="window.pwn=1"><script>window.pwn=1</script><b hx-get="/logout" hx-trigger="load">'
+    demo.will_say(nasty + "\n\n<hx-partial hx-target='#side'>gone</hx-partial>\n\n</div></article>")
+
+    send(page, nasty)
+    expect(page.locator(".bill")).to_be_visible()
+    page.reload()
+
+    assert page.evaluate("window.pwn") is None
+    assert page.locator(".turn :is(img, script, [hx-get])").count() == 0
+    expect(page.locator(".bubble")).to_have_text(nasty)
+    expect(page.locator("#side")).to_be_visible()
+
+
+def test_a_first_page_is_light(open_page):
+    page = open_page("/usage")
+    responses = []
+    page.context.on("response", lambda response: responses.append(response))
+
+    page.goto("/")
+    page.wait_for_load_state("networkidle")
+
+    assert len(responses) <= 10
+    assert sum(response.request.sizes()["responseBodySize"] for response in responses) <= 80_000
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("path", ["/", "chat", "/usage", "/chats", "settings"])
+def test_everybody_can_use_it(open_page, api, demo, path, theme):
+    demo.will_say(RICH)
+    chat_id = api.new_chat()
+    api.send(chat_id, "Hello")
+    paths = {"chat": f"/chats/{chat_id}", "settings": f"/chats/{chat_id}/settings"}
+    page = open_page(paths.get(path, path), color_scheme=theme, reduced_motion="reduce", bypass_csp=True)
+    if path == "chat":
+        page.locator(".bill summary").click()
+
+    found = Axe().run(page).response["violations"]
+
+    assert [(each["id"], [node["html"][:150] for node in each["nodes"]]) for each in found] == []
+
+
+def test_the_address_of_an_answer_is_in_the_history(page, demo):
+    send(page, "Hello")
+    expect(page.locator(".bill")).to_be_visible()
+    page.go_back()
+    expect(page.locator("#welcome")).to_be_visible()
+    page.go_forward()
+    expect(page.locator(".bubble")).to_have_text("Hello")
+    assert re.search(r"/chats/[-0-9a-f]{36}$", page.url)

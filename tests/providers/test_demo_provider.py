@@ -1,0 +1,96 @@
+"""The offline demo."""
+
+import random
+
+import pytest
+
+from chatapp.providers.demo import DemoProvider
+from chatapp.tokens.estimate import calibrated
+
+
+@pytest.fixture
+def say(ask, text_of):
+    """Return what the demo answers to the last of some texts."""
+
+    def answer(*texts, seed=1):
+        demo = DemoProvider(pace_seconds=0, source=random.Random(seed))
+        return text_of(list(demo.stream(ask(*texts, max_output_tokens=8000))))
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("question", "sign"),
+    [
+        ("Hi!", "GEMINI_API_KEY"),
+        ("What can you do?", "| Ask for |"),
+        ("Write a function in Rust", "```rust"),
+        ("some code, please", "```python"),
+        ("Please show a query in SQL", "```sql"),
+        ("Compare the planets in a table", "|:--|--:|"),
+        ("Give me a checklist for moving house", "- [x] "),
+        ("What is the quadratic formula?", "$$\n"),
+        ("A poem about rain", "### Rain\n"),
+        ("Hallo!", "eingebaute Demo"),
+        ("Schreib mir ein Gedicht über Regen", "### Regen\n"),
+        ("Zeig mir eine Tabelle, bitte", "| Durchmesser"),
+        ("Warum ist der Himmel blau?", "Ein echtes Modell"),
+        ("Why is the sky blue?", "A real model"),
+    ],
+)
+def test_the_demo_answers_in_kind(say, question, sign):
+    answer = say(question)
+
+    assert sign in answer
+    assert "demo" in answer.lower()
+
+
+def test_every_answer_tells_how_to_get_a_real_model(say):
+    for question in ("code", "a table", "a list", "latex", "a poem", "long", "anything at all", "hello"):
+        assert "GEMINI_API_KEY" in say(question)
+
+
+def test_a_long_answer_fills_several_screens(say):
+    assert say("Give me a long answer about bridges").count("\n") > 60
+    assert "Fazit" in say("Bitte eine lange Antwort über Brücken")
+
+
+def test_the_same_source_gives_the_same_answer_and_another_varies(say):
+    assert say("Hello", seed=1) == say("Hello", seed=1)
+    assert len({say("Hello", seed=seed) for seed in range(20)}) > 1
+
+
+def test_a_follow_up_remembers_the_question_before(say):
+    assert "lighthouses" in say("Tell me about lighthouses", "Well.", "Why?")
+    assert "lighthouses" in say("Tell me about lighthouses", "Well.", "Show me a function in Go")
+
+
+def test_the_question_is_echoed_by_its_words_only(say):
+    answer = say("What about <marquee>alert(1)</marquee> [anchors](https://x.test) and `ticks`?")
+
+    assert "marquee" in answer
+    assert not any(part in answer for part in ("<marquee", "](", "x.test", "alert(1)"))
+
+
+@pytest.mark.parametrize("limit", [0, 1, 20, 100])
+def test_an_answer_ends_by_length_at_its_limit(ask, text_of, limit):
+    chunks = list(DemoProvider(pace_seconds=0).stream(ask("A long answer, please", max_output_tokens=limit)))
+
+    assert calibrated(text_of(chunks)) <= limit
+    assert chunks[-1].finish_reason == "length"
+
+
+def test_the_words_come_at_the_pace_of_a_fast_model(ask):
+    naps = []
+    demo = DemoProvider(sleep=naps.append, source=random.Random(1))
+    text = "".join(chunk.delta for chunk in demo.stream(ask("A long answer, please", max_output_tokens=8000)))
+
+    assert naps[0] == pytest.approx(0.3)
+    assert 40 <= calibrated(text) / sum(naps) <= 90
+
+
+def test_the_demo_bills_nothing(ask):
+    chunks = list(DemoProvider(pace_seconds=0).stream(ask()))
+
+    assert all(chunk.usage is None for chunk in chunks)
+    assert DemoProvider().count_tokens("demo", "text") is None

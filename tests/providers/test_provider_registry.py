@@ -1,0 +1,68 @@
+"""Which models are on offer, and who serves them."""
+
+import pytest
+
+from chatapp.errors import InvalidRequest
+from chatapp.providers.base import ModelInfo
+from chatapp.providers.registry import Providers
+from tests.providers.scripted import ScriptedProvider
+
+
+def test_without_a_key_there_is_the_demo_alone():
+    providers = Providers.from_settings()
+
+    assert [model.id for model in providers.models()] == ["demo"]
+    assert providers.default_model == "demo"
+
+
+@pytest.mark.parametrize("key", ["", "  \n"])
+def test_a_blank_key_is_no_key(key):
+    assert Providers.from_settings(gemini_api_key=key).default_model == "demo"
+
+
+def test_with_a_key_there_is_gemini_and_no_demo():
+    providers = Providers.from_settings(gemini_api_key="key")
+
+    assert providers.for_model(providers.default_model).name == "gemini"
+    with pytest.raises(InvalidRequest, match=r"^model"):
+        providers.for_model("demo")
+
+
+def test_a_default_model_newer_than_the_table_is_offered_first():
+    providers = Providers.from_settings(gemini_api_key="key", default_model="gemini-9-flash")
+
+    assert providers.models()[0].id == providers.default_model == "gemini-9-flash"
+    assert providers.model("gemini-9-flash").max_output_tokens > 0
+
+
+def test_a_default_model_from_the_table_is_offered_once():
+    providers = Providers.from_settings(gemini_api_key="key", default_model="gemini-2.5-pro")
+
+    assert [model.id for model in providers.models()].count("gemini-2.5-pro") == 1
+    assert providers.default_model == "gemini-2.5-pro"
+
+
+def test_a_default_model_that_nobody_serves_stops_the_start():
+    with pytest.raises(ValueError, match="DEFAULT_MODEL"):
+        Providers.from_settings(default_model="gemini-2.5-flash")
+
+
+@pytest.mark.parametrize("model", ["unknown", "", None, ["list"]])
+def test_an_unknown_model_is_refused_by_the_name_of_its_field(model):
+    with pytest.raises(InvalidRequest, match=r"^model"):
+        Providers([ScriptedProvider()]).for_model(model)
+
+
+def test_of_two_providers_with_one_model_the_first_serves_it():
+    mine, theirs = (ScriptedProvider(ModelInfo("same", label, 10, 10)) for label in ("mine", "theirs"))
+    providers = Providers([mine, theirs])
+
+    assert providers.for_model("same") is mine
+    assert [model.label for model in providers.models()] == ["mine"]
+
+
+def test_a_saved_choice_that_is_gone_falls_back_to_the_default():
+    providers = Providers.from_settings(gemini_api_key="key")
+
+    assert providers.offered("demo") == providers.offered(None) == providers.default_model
+    assert providers.offered("gemini-2.5-pro") == "gemini-2.5-pro"

@@ -1,0 +1,105 @@
+"""The turn log: text, offsets, and listeners who share a beat."""
+
+from uuid import uuid4
+
+import gevent
+import pytest
+
+from chatapp.turns.log import Beats, Ending, MemoryLog, Piece, TurnLog
+
+DONE = Ending("completed", uuid4(), 12, 88, "estimate", "stop")
+
+
+@pytest.fixture
+def log():
+    return MemoryLog(Beats(lambda seconds: gevent.sleep(0.005))).open(uuid4())
+
+
+def heard_of(log: TurnLog, offset: int = 0):
+    return list(log.follow(offset, tick_seconds=0.01))
+
+
+def text_of(heard):
+    return "".join(item.text for item in heard if isinstance(item, Piece))
+
+
+def test_a_listener_hears_what_was_said_before_it_came_and_what_comes_after(log):
+    log.append("one")
+    listener = gevent.spawn(heard_of, log)
+    gevent.sleep(0)
+    log.append(" two")
+    log.end(DONE)
+
+    assert text_of(listener.get()) == "one two"
+
+
+def test_the_ending_is_the_last_thing_that_is_heard(log):
+    log.append("one")
+    log.end(DONE)
+
+    assert heard_of(log) == [Piece("one", 3), DONE]
+
+
+@pytest.mark.parametrize("offset", range(8))
+def test_a_listener_that_returns_gets_exactly_the_rest(log, offset):
+    log.append("𝄞 é\n漢字x")
+    log.end(DONE)
+
+    assert text_of(heard_of(log, offset)) == "𝄞 é\n漢字x"[offset:]
+
+
+def test_a_listener_that_is_further_than_the_text_is_told_to_start_over(log):
+    log.append("short")
+    log.end(DONE)
+
+    assert heard_of(log, 99)[0] == Piece("short", 5, reset=True)
+
+
+def test_the_first_piece_goes_out_at_once_and_what_follows_within_a_beat_goes_together():
+    beat = gevent.event.Event()
+    log = TurnLog(Beats(lambda seconds: beat.wait()))
+    heard = []
+    gevent.spawn(lambda: heard.extend(log.follow(tick_seconds=0.02)))
+    gevent.sleep(0)
+    log.append("a")
+    gevent.sleep(0)
+    gevent.sleep(0)
+    assert heard == [Piece("a", 1)]
+
+    log.append("b")
+    log.append("c")
+    gevent.sleep(0)
+    assert len(heard) == 1
+    beat.set()
+    gevent.sleep(0.01)
+
+    assert heard[1:] == [Piece("bc", 3)]
+
+
+def test_a_silent_turn_asks_for_a_heartbeat(log):
+    listener = log.follow(heartbeat_seconds=0.01)
+
+    assert next(listener) is None
+    log.append("x")
+    assert next(listener) == Piece("x", 1)
+
+
+def test_listeners_that_leave_are_forgotten(log):
+    for _ in range(100):
+        next(log.follow(heartbeat_seconds=0.0001))
+    log.append("x")
+
+    assert not any(log._waiting.values())
+
+
+def test_an_ended_turn_leaves_the_memory_after_a_while():
+    later = []
+    logs = MemoryLog(spawn_later=lambda seconds, forget, *what: later.append(lambda: forget(*what)))
+    turn_id = uuid4()
+    logs.open(turn_id)
+    logs.end(turn_id, DONE)
+    assert logs.get(turn_id) is not None
+
+    later[0]()
+
+    assert logs.get(turn_id) is None
