@@ -46,7 +46,7 @@ class SoftRedis:
         self._failures = 0
         self._closed_until = 0.0
 
-    def call(self, ask: Callable[[redis.Redis], T], default: T) -> T:
+    def call(self, ask: Callable[[Any], T], default: T) -> T:
         """Return what ask gets from the client, or default where Redis is down, slow, full, or was so just now."""
         if self._clock() < self._closed_until:
             return default

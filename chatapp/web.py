@@ -1,4 +1,4 @@
-"""What every answer shares: one error handler for page, fragment and JSON, security headers, request ids, text at the door."""
+"""What every answer shares: one error handler for page, fragment and JSON, security headers, request ids."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ from chatapp.services import settings
 log = logging.getLogger(__name__)
 
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
-    "manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+    "object-src 'none'"
 )
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -93,9 +94,9 @@ def _add_headers(response: Response) -> Response:
 
 
 def answer_error(error: Exception) -> WsgiResponse:
-    """Turn any error into the answer of the door it came through. Unexpected ones show a request id and nothing else."""
+    """Turn any error into the answer of its door. Unexpected ones show a request id and nothing else."""
     if isinstance(error, HTTPException) and error.code and error.code < 400:
-        return error.get_response()  # type: ignore[return-value]
+        return error.get_response()
     refusal = _as_refusal(error)
     if refusal.status >= 500 and not isinstance(refusal, Refusal):
         log.error("Unexpected error", exc_info=error, extra={"requestId": g.get("request_id")})

@@ -93,9 +93,7 @@ class Api:
 
     def ask(self, chat_id: str, text: str, pieces: int | None = None, last_event_id: str | None = None, **query: str):
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_event_id} if last_event_id else {})
-        response = self.call(
-            "GET", f"/chat/{chat_id}/message", query_string={"msg": text} | query, headers=headers
-        )
+        response = self.call("GET", f"/chat/{chat_id}/message", query_string={"msg": text} | query, headers=headers)
         return read(response, pieces)
 
     def messages(self, chat_id: str) -> list[dict[str, Any]]:

@@ -50,7 +50,9 @@ def query_int(name: str, default: int, *, low: int, high: int) -> int:
     if raw is None:
         return default
     if not raw.isascii() or not raw.isdigit() or len(raw) > 9 or not low <= int(raw) <= high:
-        raise InvalidRequest(_("%(name)s must be a whole number from %(low)s to %(high)s", name=name, low=low, high=high))
+        raise InvalidRequest(
+            _("%(name)s must be a whole number from %(low)s to %(high)s", name=name, low=low, high=high)
+        )
     return int(raw)
 
 
@@ -92,7 +94,9 @@ def _checked(name: str, value: Any, kind: type, kind_name: str, may_be_null: boo
     if not isinstance(value, str):
         return value
     if not is_storable(value):
-        raise InvalidRequest(_("%(name)s contains characters that cannot be stored (NUL or lone surrogates)", name=name))
+        raise InvalidRequest(
+            _("%(name)s contains characters that cannot be stored (NUL or lone surrogates)", name=name)
+        )
     limit = getattr(settings(), bound) if bound else None
     if limit is not None and len(value) > limit:
         raise InvalidRequest(_("%(name)s is longer than %(limit)s characters", name=name, limit=limit))

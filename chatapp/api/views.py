@@ -193,5 +193,3 @@ def _frames(turn_id: UUID, offset: int, heard: Iterator[Any], identity: sessions
             yield sse.KEEP_ALIVE
         else:
             return
-
-

@@ -31,7 +31,7 @@ __all__ = ["Identity", "browser_required", "identity", "init_app", "is_good", "l
 
 log = logging.getLogger(__name__)
 
-TOKEN = "login"  # noqa: S105 - the name of a field of the cookie
+TOKEN = "login"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 
 

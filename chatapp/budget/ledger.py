@@ -162,6 +162,4 @@ def _change(statement: Any) -> bool:
 
 
 def _enter(user_id: UUID, operation: Operation, delta: int, turn_id: UUID | None = None, reason: str = "") -> None:
-    db.session.add(
-        LedgerEntry(user_id=user_id, operation=operation, delta=delta, turn_id=turn_id, reason=reason[:300])
-    )
+    db.session.add(LedgerEntry(user_id=user_id, operation=operation, delta=delta, turn_id=turn_id, reason=reason[:300]))

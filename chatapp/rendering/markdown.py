@@ -150,7 +150,8 @@ def _allow(tag: str, name: str, value: str) -> str | None:
 
 SANITISER = nh3.Cleaner(
     tags=set(TAGS.split()),
-    attributes={"a": {"href"}, "ol": {"start"}, "code": {"class"}},
+    # Without "*" the sanitiser would let title and lang through everywhere.
+    attributes={"*": set(), "a": {"href"}, "ol": {"start"}, "code": {"class"}},
     tag_attribute_values={
         "th": {"align": {"left", "center", "right"}},
         "td": {"align": {"left", "center", "right"}},

@@ -12,8 +12,9 @@ LONGEST_HELD_INLINE_CHARS = 80
 LONGEST_HELD_LINK_CHARS = 1_000
 
 FENCE = re.compile(r"^[ \t>]*(?:(?:[-+*]|\d{1,9}[.)])[ \t]+)*(`{3,}|~{3,})", re.MULTILINE)
+DELIMITER = re.compile(r"\\[\\$]|\\[\[\]()]|\$\$?|`+")
 # $ opens a formula before anything but a blank or a digit (a price), and closes one after anything but a blank.
-DELIMITER = re.compile(r"\\[\\$]|\\[\[\]()]|\$\$|(?<![\s$])\$|\$(?=[^\s\d$])|`+")
+AFTER_OPENING = re.compile(r"[^\s\d]")
 CLOSING = {"$$": "$$", "\\[": "\\]", "\\(": "\\)", "$": "$"}
 IN_PROGRESS = re.compile(
     r"(?<!\\)!?\[[^\[\]\n]{0,200}(?:\](?:\([^)\n]*)?)?\Z"  # [text](http://exam
@@ -51,8 +52,10 @@ def _open_formula(source: str) -> int:
     for found in DELIMITER.finditer(source, paragraph):
         sign = found[0]
         if opened and sign == CLOSING.get(opened, opened):
-            opened = ""
-        elif opened in ("", "$") and (sign in CLOSING or sign[0] == "`"):
+            opened = "" if sign != "$" or not source[found.start() - 1].isspace() else opened
+        elif opened not in ("", "$") or (sign == "$" and (opened or not AFTER_OPENING.match(source, found.end()))):
+            continue
+        elif sign in CLOSING or sign[0] == "`":
             opened, start = sign, found.start()
     if opened == "$" and "\n" not in source[start:] and len(source) - start <= LONGEST_HELD_INLINE_CHARS:
         return start

@@ -11,8 +11,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
-from redis import Redis
-
 from chatapp.soft_redis import SoftRedis, pipeline
 
 Kind = Literal["text", "system"]
@@ -103,7 +101,7 @@ class RedisCache:
         return int(replies[0]) if replies and replies[0] is not None else None
 
     def put(self, kind: Kind, key: str, tokens: int) -> None:
-        def store(client: Redis) -> None:
+        def store(client: Any) -> None:
             def commands(batch: Any) -> None:
                 batch.set(f"chat:count:{kind}:{key}", tokens, ex=self.TTL_SECONDS)
                 batch.zadd(_index(kind), {key: self._clock()})
@@ -116,7 +114,7 @@ class RedisCache:
 
         self._redis.call(store, None)
 
-    def _evict(self, client: Redis, kind: Kind, count: int) -> None:
+    def _evict(self, client: Any, kind: Kind, count: int) -> None:
         oldest = [key.decode() for key, _used_at in client.zpopmin(_index(kind), count)]
 
         def commands(batch: Any) -> None:
@@ -130,7 +128,7 @@ class RedisCache:
         self._redis.call(lambda client: client.hincrby(self.STATS, "hits" if is_hit else "misses", 1), 0)
 
     def clear(self) -> None:
-        def delete(client: Redis) -> None:
+        def delete(client: Any) -> None:
             for kind in ("text", "system"):
                 while keys := client.zrange(_index(kind), 0, 999):
                     names = [f"chat:count:{kind}:{key.decode()}" for key in keys]
@@ -145,7 +143,8 @@ class RedisCache:
             batch.zcard(_index("text"))
             batch.hgetall(self.STATS)
 
-        system, text, counted = self._redis.call(lambda client: pipeline(client, ask), [0, 0, {}])
+        nothing: list[Any] = [0, 0, {}]
+        system, text, counted = self._redis.call(lambda client: pipeline(client, ask), nothing)
         figures = {name.decode(): int(value) for name, value in counted.items()}
         return {
             "system_prompt_cache_entries": system,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 from uuid import UUID, uuid4
 
 from flask_babel import gettext as _
@@ -56,7 +57,7 @@ class _Send:
     joins_equal_text: bool
 
 
-def start(user: User, chat: Chat, text: str, *, key: str | None = None, joins_equal_text: bool = False) -> Started:
+def start(user: User, chat: Chat, text: object, *, key: str | None = None, joins_equal_text: bool = False) -> Started:
     """Start the answer to a message, or join the turn that the same send has started.
 
     Raises InvalidMessage, InvalidRequest, TurnConflict, KeyReused, BudgetExceeded, Unavailable.
@@ -124,7 +125,7 @@ def context(messages: list[Message], limit: int) -> list[Message]:
     A question without an answer, and an answer without a text, are left out.
     """
     shown: list[Message] = []
-    for question, answer in zip(messages, messages[1:], strict=False):
+    for question, answer in pairwise(messages):
         if question.role == "user" and answer.role == "assistant" and answer.content and answer.status != "in_progress":
             shown += [question, answer]
     shown = shown[-limit:] if limit else []
@@ -162,7 +163,9 @@ def _same_send(send: _Send) -> Started | None:
 def _check_budget(send: _Send, chat: Chat) -> None:
     """Refuse what can not fit before anything is written. Only the reservation decides what does."""
     needed = calibrated(send.text) + calibrated(_system_prompt(chat)) + settings().overhead_tokens
-    if usage_of(send.user_id).remaining_tokens < needed + min(settings().min_answer_tokens, settings().max_output_tokens):
+    if usage_of(send.user_id).remaining_tokens < needed + min(
+        settings().min_answer_tokens, settings().max_output_tokens
+    ):
         raise BudgetExceeded()
 
 
@@ -224,7 +227,10 @@ def _reserve(send: _Send, chat: Chat, turn: Turn, history: list[Message]) -> led
     """Hold what the exchange may cost, and note what is sent: the bill shows it, whatever the settings are by then."""
     turn.sent = [
         {"role": "system", "tokens": calibrated(_system_prompt(chat))},
-        *({"role": message.role, "message_id": str(message.id), "tokens": calibrated(message.content)} for message in history),
+        *(
+            {"role": message.role, "message_id": str(message.id), "tokens": calibrated(message.content)}
+            for message in history
+        ),
         {"role": "user", "message_id": str(turn.question_id), "tokens": calibrated(send.text)},
     ]
     metered = turn.sent if turn.metering == "provider" else [turn.sent[0], turn.sent[-1]]
@@ -261,5 +267,3 @@ def _system_prompt(chat: Chat) -> str:
 def _title(text: str) -> str:
     line = next(line.strip() for line in text.splitlines() if line.strip())
     return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"
-
-

@@ -77,6 +77,8 @@ def _settle(turn_id: UUID, logged: str) -> int:
     if row is None:
         return 0
     outcome = settle.stopped() if row.stop_requested_at else settle.interrupted()
-    ending = settle.settle(turn_id, Answer(max(row.content, logged, key=len), row.thoughts), outcome, seconds=SETTLE_SECONDS)
+    ending = settle.settle(
+        turn_id, Answer(max(row.content, logged, key=len), row.thoughts), outcome, seconds=SETTLE_SECONDS
+    )
     log.info("Settled an orphaned turn", extra={"turnId": str(turn_id)})
     return int(ending is not None)

@@ -84,7 +84,7 @@ class Run:
         for chunk in chunks:
             self._take(chunk, text, meter)
             if meter.is_over:
-                chunks.close()
+                # Leaving the loop lets go of the generator, and with it of the connection.
                 self.finish_reason = "length"
                 break
         self.log.append(text.finish())
@@ -248,7 +248,7 @@ class Workers:
         self._mirroring = None
 
     def _look_up(self, turn_ids: list[UUID]) -> None:
-        """Take what the database has: the whole of an ended turn; of an open one the checkpoint, where it is further."""
+        """Take what the database has: all of an ended turn, of an open one the checkpoint where it is further."""
         with self._app.app_context():
             for turn_id in turn_ids:
                 try:

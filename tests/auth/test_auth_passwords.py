@@ -1,7 +1,5 @@
 """Which passwords are accepted, and that hashing disturbs nobody."""
 
-import time
-
 import gevent
 import pytest
 
@@ -88,20 +86,14 @@ def spawn(app, function, *arguments):
 
 
 def test_the_loop_goes_on_while_passwords_are_hashed(app):
-    late_ms: list[float] = []
+    ticks = 0
+    hashing = [spawn(app, passwords.make_hash, "a horse called battery") for _ in range(6)]
+    while not all(job.ready() for job in hashing):
+        gevent.sleep(0.001)
+        ticks += 1
 
-    def tick():
-        while True:
-            before = time.perf_counter()
-            gevent.sleep(0.005)
-            late_ms.append((time.perf_counter() - before) * 1000 - 5)
-
-    ticker = gevent.spawn(tick)
-    gevent.joinall([spawn(app, passwords.make_hash, "a horse called battery") for _ in range(6)], raise_error=True)
-    ticker.kill()
-
-    assert len(late_ms) > 10
-    assert max(late_ms) < 50
+    # On the loop itself each hash would let one tick through.
+    assert ticks > 20
 
 
 def test_no_connection_is_held_while_a_password_is_hashed(context, cheap_hashes, monkeypatch):

@@ -35,12 +35,16 @@ def test_after_a_kill_the_text_so_far_is_there_marked_and_settled(server, reques
     chat = httpx.post(f"{first.url}/api/chat", json={}, headers=headers).json()["id"]
     address = f"/api/chat/{chat}"
     seen = ""
-    with httpx.stream("POST", f"{first.url}{address}/message", json={"message": "Write a long story"}, headers=headers) as answer:
+    with httpx.stream(
+        "POST", f"{first.url}{address}/message", json={"message": "Write a long story"}, headers=headers
+    ) as answer:
         for chunk in answer.iter_text():
             seen += chunk
             if len(seen) > 600:
                 break
-    wait_until(lambda: len(httpx.get(f"{first.url}{address}", headers=headers).json()["messages"][1]["content"]) > 60, "text")
+    wait_until(
+        lambda: len(httpx.get(f"{first.url}{address}", headers=headers).json()["messages"][1]["content"]) > 60, "text"
+    )
     with_checkpoint = lambda: _stored_chars(environment) > 20  # noqa: E731
     wait_until(with_checkpoint, "a checkpoint")
     first.kill()
