@@ -26,6 +26,8 @@ _NAMES = (
     "munderover mmultiscripts mprescripts none mtable mtr mtd"
 )
 ELEMENTS = frozenset(_NAMES.split())
+# The converter takes a missing argument for none at all; a browser shows such an element as an error.
+CHILDREN = {"mfrac": 2, "mroot": 2, "msub": 2, "msup": 2, "munder": 2, "mover": 2, "msubsup": 3, "munderover": 3}
 _FLAG = "true|false"
 # Under ten of a unit, and backwards under one: nothing leaves its message.
 _LENGTH = r"(?:\d(?:\.\d+)?|-?0?\.\d+)(?:em|ex|pt|px|mu)?|-?0"
@@ -61,7 +63,8 @@ def to_mathml(latex: str, *, is_block: bool) -> str | None:
 
 
 def _write(element: Element, depth: int) -> str:
-    if element.tag not in ELEMENTS or depth > DEEPEST_FORMULA:
+    is_whole = len(element) == CHILDREN.get(element.tag, len(element))
+    if element.tag not in ELEMENTS or not is_whole or depth > DEEPEST_FORMULA:
         raise ValueError(element.tag)
     attributes = "".join(
         f' {name}="{value}"' for name, value in element.items() if name in ATTRIBUTES and ATTRIBUTES[name].match(value)

@@ -50,16 +50,24 @@ def _open_formula(source: str) -> int:
     paragraph = max(source.rfind("\n\n") + 1, len(source) - LONGEST_HELD_FORMULA_CHARS)
     opened, start = "", len(source)
     for found in DELIMITER.finditer(source, paragraph):
-        sign = found[0]
-        if opened and sign == CLOSING.get(opened, opened):
-            opened = "" if sign != "$" or not source[found.start() - 1].isspace() else opened
-        elif opened not in ("", "$") or (sign == "$" and (opened or not AFTER_OPENING.match(source, found.end()))):
-            continue
-        elif sign in CLOSING or sign[0] == "`":
-            opened, start = sign, found.start()
+        if _closes(opened, found):
+            opened = ""
+        elif opened in ("", "$") and _opens(found):
+            opened, start = found[0], found.start()
     if opened == "$" and "\n" not in source[start:] and len(source) - start <= LONGEST_HELD_INLINE_CHARS:
         return start
     return start if opened in ("$$", "\\[", "\\(") else len(source)
+
+
+def _closes(opened: str, found: re.Match[str]) -> bool:
+    is_after_blank = found.string[found.start() - 1].isspace()
+    return bool(opened) and found[0] == CLOSING.get(opened, opened) and not (opened == "$" and is_after_blank)
+
+
+def _opens(found: re.Match[str]) -> bool:
+    if found[0] == "$":
+        return AFTER_OPENING.match(found.string, found.end()) is not None
+    return found[0] in CLOSING or found[0][0] == "`"
 
 
 def _without_markers(source: str) -> str:

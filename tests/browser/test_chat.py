@@ -208,6 +208,22 @@ def test_a_refusal_says_why_and_keeps_the_draft(page, demo, complaints, app):
     assert turns(app) == 0
 
 
+def test_a_draft_outlives_the_login(app, site, user, page, demo, complaints):
+    complaints.expect("Failed to load resource")
+    send(page, "Hello")
+    expect(page.locator(".bill")).to_be_visible()
+    address = page.url
+    page.context.clear_cookies(name="session")
+
+    send(page, "A long thought")
+
+    expect(page).to_have_url(re.compile("/login"))
+    page.context.add_cookies([cookie(app, site, user)])
+    page.goto(address)
+    expect(page.locator("#text")).to_have_value("A long thought")
+    assert turns(app) == 1
+
+
 def test_an_error_page_of_a_proxy_does_not_land_in_the_conversation(page, complaints):
     complaints.expect("Failed to load resource")
     page.route(

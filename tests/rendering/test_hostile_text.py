@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -18,16 +19,19 @@ CORPUS = DATA / "hostile-outputs-dev.jsonl"
 HOSTILE = [
     "<script>pwn()</script>", "<img src=x onerror=pwn()>", "<svg/onload=pwn()>", "<iframe src=//leak.invalid>",
     "<style>*{display:none}</style>", "<form action=/logout><button>go</button></form>", "</div></article></main>out",
-    "<!-- the rest", "<textarea>", "<a href=javascript:pwn()>x</a>", "[x](javascript:pwn())", "[x](JaVa\tScRiPt:pwn())",
-    "[x](&#106;avascript:pwn())", "[x](data:text/html,x)", "[x](vbscript:x)", "[x](/logout)", "[x](//leak.invalid)",
-    "[x](/\\leak.invalid)", "[x](#main)", "[x](https://user@leak.invalid/)", "[x](https://a%2F@leak.invalid)",
-    "[x](mailto:a@b.example?body=x)", "[x]: javascript:pwn()\n\n[x]", "<javascript:pwn()>", "![x](https://leak.invalid/p.png)",
-    "[![x](https://leak.invalid/p.png)](javascript:pwn())", "![x](javascript:pwn())", "![\"onload=pwn()](https://a.example/i)",
-    "[x](https://a.example '\" onclick=pwn() \"')", "https://a.example/\"onmouseover=\"pwn()", "<div hx-get=/logout>x</div>",
-    "<p id=answer class=hidden name=x style=a>x</p>", "```fixed inset-0\nx\n```", "```\"><script>\nx\n```",
-    "~~~html\n</code></pre><script>pwn()</script>\n~~~", "```python\n</code></pre><img src=x>\n```", "`<b>`", "# <svg onload=x>",
-    "| <img src=x> |\n|---|\n| </table><script> |", "- <input autofocus onfocus=pwn()>", "$\\href{javascript:pwn()}{x}$",
-    "$\\text{<script>pwn()</script>}$", "$\\class{hidden}{x}\\style{position:fixed}{y}$", "$$\\htmlData{hx-get=/}{x}$$",
+    "<!-- the rest", "<textarea>", "<a href=javascript:pwn()>x</a>", "[x](javascript:pwn())",
+    "[x](JaVa\tScRiPt:pwn())", "[x](&#106;avascript:pwn())", "[x](data:text/html,x)", "[x](vbscript:x)",
+    "[x](/logout)", "[x](//leak.invalid)", "[x](/\\leak.invalid)", "[x](#main)", "[x](https://user@leak.invalid/)",
+    "[x](https://a%2F@leak.invalid)", "[x](mailto:a@b.example?body=x)", "[x]: javascript:pwn()\n\n[x]",
+    "<javascript:pwn()>", "![x](https://leak.invalid/p.png)", "[![x](https://leak.invalid/p.png)](javascript:pwn())",
+    "![x](javascript:pwn())", "![\"onload=pwn()](https://a.example/i)",
+    "[x](https://a.example '\" onclick=pwn() \"')", "https://a.example/\"onmouseover=\"pwn()",
+    "<div hx-get=/logout>x</div>", "<p id=answer class=hidden name=x style=a>x</p>", "```fixed inset-0\nx\n```",
+    "```\"><script>\nx\n```", "~~~html\n</code></pre><script>pwn()</script>\n~~~",
+    "```python\n</code></pre><img src=x>\n```", "`<b>`", "# <svg onload=x>",
+    "| <img src=x> |\n|---|\n| </table><script> |", "- <input autofocus onfocus=pwn()>",
+    "$\\href{javascript:pwn()}{x}$", "$\\text{<script>pwn()</script>}$",
+    "$\\class{hidden}{x}\\style{position:fixed}{y}$", "$$\\htmlData{hx-get=/}{x}$$",
     "$\\hspace{-999em}\\rule{99em}{99em}$", "```math\n\\text{</math><img src=x onerror=pwn()>}\n```",
     "<span data-math-style=\"inline\">\\href{x}{y}</span>", "&lt;img src=x onerror=pwn()&gt;", "&#60;script&#62;",
     "{{ 6*7 }}", "\x01\x1b[31m\ufeff\u202e\u2066", "a\u0000b", "\ud800", "<b\n>x</b\n>", "<![CDATA[<img src=x>]]>",
@@ -46,7 +50,7 @@ EXPENSIVE = {
     "dollars": "$a$ " * 45_000,
     "formulas": " ".join(f"${number}a$" for number in range(20_000)),
     "braces": "$" + "{" * 900 + "x" + "}" * 900 + "$",
-    "macros": "$\\def\\a{xx}" + "".join(f"\\def\\{b}{{\\{a}\\{a}}}" for a, b in zip("abcdefgh", "bcdefghi", strict=True)) + "\\i$",
+    "macros": "$\\def\\a{xx}" + "".join(f"\\def\\{b}{{\\{a}\\{a}}}" for a, b in pairwise("abcdefghi")) + "\\i$",
     "powers": "$" + "^" * 900 + "$",
     "slow lexer": ("```csharp\n" + "a\n " * 900 + "\n```\n\n") * 50,
     "slower lexer": "```java\n" + "\n" * 11_900 + "x\n```\n",
@@ -96,13 +100,13 @@ def test_an_expensive_stream_ends_as_the_whole_text_does(name):
 
 
 @pytest.mark.parametrize("rule", [
-    "tag:script", "attr:onclick", "attr-prefix:hx-", "class:hidden", "id:x", "name:y", "target:_top", "scheme:javascript",
-    "href:relative", "href:userinfo", "a:no-rel", "load", "exec", "text:1338", "escape",
+    "tag:script", "attr:onclick", "attr-prefix:hx-", "class:hidden", "id:x", "name:y", "target:_top",
+    "scheme:javascript", "href:relative", "href:userinfo", "a:no-rel", "load", "exec", "text:1338", "escape",
 ])  # fmt: skip
 def test_the_checker_sees_what_it_looks_for(rule):
     bad = (
         '<script></script><a id=x name=y class="b hidden" hx-get=/ onclick=x target=_top href="java\nscript:x">1338</a>'
-        "<a href=/x></a><a href=https://u@h/></a><img src=x></article>"
+        "<a href=/x></a><a href=https://u@h/></a><img src=x></article><i>out</i>"
     )
     assert violations(bad, [rule]) == [rule]
 
