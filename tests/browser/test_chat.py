@@ -7,6 +7,8 @@ from axe_playwright_python.sync_playwright import Axe
 from gevent.pywsgi import WSGIServer
 from playwright.sync_api import Page, expect
 
+from chatapp.auth.models import LoginSession
+from chatapp.database import write
 from chatapp.extensions import db
 from chatapp.turns import pages
 from chatapp.turns.models import Turn
@@ -212,8 +214,11 @@ def test_a_draft_outlives_the_login(app, site, user, page, demo, complaints):
     complaints.expect("Failed to load resource")
     send(page, "Hello")
     expect(page.locator(".bill")).to_be_visible()
+    expect(page.locator("#stop")).to_have_count(0)
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
     address = page.url
-    page.context.clear_cookies(name="session")
+    with app.app_context(), write():
+        LoginSession.end_all(user.id)
 
     send(page, "A long thought")
 
