@@ -42,8 +42,7 @@ def frames(
 ) -> Iterator[str]:
     """Yield the events of a turn.
 
-    ended draws what changes around the answer; is_good says whether the login still is, asked every 15 s. Where heard
-    ends without an ending, so does the stream: without `done` the page comes back.
+    ended draws what changes around the answer; is_good says whether the login still is, asked every 15 s.
     """
     answer = AnswerFrames(answer_id, _("Copy"))
     checked_at = clock()
@@ -52,8 +51,7 @@ def frames(
         if clock() - checked_at >= HEARTBEAT_SECONDS or item is None:
             checked_at = clock()
             if not is_good():
-                yield DONE
-                return
+                break
         if isinstance(item, Piece):
             if frame := answer.grow(item):
                 yield frame
@@ -62,9 +60,9 @@ def frames(
                 sleep(pause)
         elif isinstance(item, Ending):
             yield answer.finish(ended(item))
-            yield DONE
         else:
             yield KEEP_ALIVE
+    yield DONE
 
 
 class AnswerFrames:
