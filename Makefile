@@ -5,7 +5,7 @@
 
 BIN := .venv/bin
 UV := uv==0.13.9
-COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
+COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-strip-extras
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -ge 2 ] || n=2; [ $$n -le 4 ] || n=4; echo $$n)
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 

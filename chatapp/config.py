@@ -74,8 +74,10 @@ class Settings(BaseSettings):
     body_bytes: Positive = 256 * 1024
     history_messages: NotNegative = 10
     max_open_turns: Positive = 500
+    max_loop_lag_ms: Positive = 500
     max_listeners_per_turn: Positive = 20
     max_listeners_per_user: Positive = 50
+    stream_seconds: Seconds = 300
 
     # Counting and budget
     metering: Literal["exchange", "provider"] = "exchange"

@@ -19,7 +19,7 @@ import gevent
 from flask import Flask, current_app
 from gevent.lock import RLock
 from sqlalchemy import DateTime, Engine, event, func
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.types import TypeDecorator
@@ -90,10 +90,17 @@ def write() -> Iterator[Session]:
             session.info["writing"] = False
 
 
-def retry_write(unit: Callable[[], T], *, seconds: float = 5, sleep: Callable[[float], None] = gevent.sleep) -> T:
+def retry_write(
+    unit: Callable[[], T],
+    *,
+    seconds: float = 5,
+    passes: Callable[[Exception], bool] | None = None,
+    sleep: Callable[[float], None] = gevent.sleep,
+) -> T:
     """Run unit inside write(), again after a passing fault (deadlock, restart, lost connection) until seconds are over.
 
-    Raises the last fault. unit must read what it needs inside.
+    passes says which faults are worth another try; without it those that may be gone a moment later. Raises the last
+    fault. unit must read what it needs inside.
     """
     end, pause = time.monotonic() + seconds, 0.05
     while True:
@@ -101,7 +108,7 @@ def retry_write(unit: Callable[[], T], *, seconds: float = 5, sleep: Callable[[f
             with write():
                 return unit()
         except (DBAPIError, PoolTimeout) as error:
-            if not is_passing(error) or time.monotonic() + pause > end:
+            if not (passes or is_passing)(error) or time.monotonic() + pause > end:
                 raise
         sleep(pause * random.uniform(0.5, 1.5))
         pause = min(pause * 2, 2.0)
@@ -117,6 +124,11 @@ def is_passing(error: Exception) -> bool:
         return True
     text = str(error.orig)
     return isinstance(error, OperationalError) and ("locked" in text or "connection" in text)
+
+
+def is_store_trouble(error: Exception) -> bool:
+    """Say whether a fault is the store's and not the statement's: down, locked, full, read-only. It may take long."""
+    return isinstance(error, (OperationalError, InterfaceError)) or is_passing(error)
 
 
 def release() -> None:

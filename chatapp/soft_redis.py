@@ -25,11 +25,14 @@ T = TypeVar("T")
 
 
 def soft_options() -> dict[str, Any]:
-    """Return a client's options for short calls. A connection that died while it was idle is replaced once."""
+    """Return a client's options for short calls. A connection that died while it was idle is replaced once.
+
+    A call that was not answered in time is not repeated: it would cost the same once more.
+    """
     return {
         "socket_timeout": TIMEOUT_SECONDS,
         "socket_connect_timeout": TIMEOUT_SECONDS,
-        "retry": Retry(NoBackoff(), 1),
+        "retry": Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
     }
 
 

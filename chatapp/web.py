@@ -11,11 +11,10 @@ from flask import Flask, Response, g, jsonify, make_response, render_template, r
 from flask_babel import gettext as _
 from flask_limiter.errors import RateLimitExceeded
 from flask_wtf.csrf import CSRFError
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WsgiResponse
 
+from chatapp.database import is_store_trouble
 from chatapp.errors import (
     ChatAppError,
     CsrfFailed,
@@ -121,7 +120,7 @@ def _as_refusal(error: Exception) -> ChatAppError:
         return CsrfFailed()
     if isinstance(error, HTTPException):
         return _from_http(error)
-    if isinstance(error, PoolTimeout) or (isinstance(error, DBAPIError) and _is_store_trouble(error)):
+    if is_store_trouble(error):
         log.warning("The database did not take a request: %s", type(error).__name__)
         return Unavailable()
     return ChatAppError(_("Something went wrong. Reference: %(id)s", id=g.get("request_id", "")))
@@ -130,13 +129,6 @@ def _as_refusal(error: Exception) -> ChatAppError:
 def _window(error: RateLimitExceeded) -> int:
     limit = getattr(error, "limit", None)
     return limit.limit.get_expiry() if limit is not None else 60
-
-
-def _is_store_trouble(error: DBAPIError) -> bool:
-    """Say whether the store is down, locked, full or read-only: the caller may try again later."""
-    from sqlalchemy.exc import InterfaceError, OperationalError
-
-    return isinstance(error, (OperationalError, InterfaceError)) or error.connection_invalidated
 
 
 def _from_http(error: HTTPException) -> ChatAppError:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import time
+from collections.abc import Callable, Iterable, Iterator
 from uuid import UUID
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify, request, stream_with_context
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_login import current_user
@@ -22,7 +22,8 @@ from chatapp.errors import ChatNotFound, Forbidden, Unauthenticated
 from chatapp.extensions import db, limiter
 from chatapp.services import services, settings
 from chatapp.turns import lifecycle, sse
-from chatapp.turns.log import Ending, Piece
+from chatapp.turns.limits import for_a_while, streamed
+from chatapp.turns.log import HEARTBEAT_SECONDS, Ending, Heard, Piece
 from chatapp.turns.models import Turn
 
 bp = Blueprint("api", __name__, url_prefix="/api")
@@ -97,6 +98,7 @@ def destroy(chat_id: str) -> ResponseReturnValue:
 def send(chat_id: str) -> ResponseReturnValue:
     chat = _chat(chat_id)
     text = body.message()
+    services().turns.listeners.check(current_user.id)
     started = lifecycle.start(current_user, chat, text, key=request.headers.get("Idempotency-Key"))
     return _stream(started.turn_id, 0)
 
@@ -109,6 +111,7 @@ def join_or_send(chat_id: str) -> ResponseReturnValue:
     last_event_id = request.headers.get("Last-Event-ID")
     if last_event_id is not None:
         return _resume(chat, last_event_id)
+    services().turns.listeners.check(current_user.id)
     started = lifecycle.start(
         current_user, chat, request.args.get("msg"), key=body.query_key("key"), joins_equal_text=True
     )
@@ -176,20 +179,32 @@ def _resume(chat: Chat, last_event_id: str) -> ResponseReturnValue:
 
 def _stream(turn_id: UUID, offset: int) -> Response:
     identity = sessions.identity()
+    leave = services().turns.listeners.enter(turn_id, current_user.id)
     heard = services().turns.follow(turn_id, offset, tick_seconds=TICK_SECONDS)
+    frames = _frames(turn_id, offset, for_a_while(heard, settings().stream_seconds), lambda: sessions.is_good(identity))
     release()
-    return Response(_frames(turn_id, offset, heard, identity), headers=sse.HEADERS)
+    return streamed(stream_with_context(frames), sse.HEADERS, leave)
 
 
-def _frames(turn_id: UUID, offset: int, heard: Iterator[Any], identity: sessions.Identity) -> Iterator[str]:
+def _frames(
+    turn_id: UUID,
+    offset: int,
+    heard: Iterable[Heard],
+    is_good: Callable[[], bool],
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[str]:
+    """Yield the events of a turn. is_good says whether the login still is, asked every 15 s."""
+    checked_at = clock()
     if offset == 0:
         yield sse.position(turn_id)
     for item in heard:
+        if item is None or clock() - checked_at >= HEARTBEAT_SECONDS:
+            checked_at = clock()
+            if not is_good():
+                return
         if isinstance(item, Piece):
             yield sse.piece(turn_id, item)
         elif isinstance(item, Ending):
             yield sse.ending(turn_id, item)
-        elif sessions.is_good(identity):
-            yield sse.KEEP_ALIVE
         else:
-            return
+            yield sse.KEEP_ALIVE

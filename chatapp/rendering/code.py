@@ -88,8 +88,10 @@ def colour(source: str, language: str) -> str:
     if language.lower() not in LANGUAGES or len(source) > LONGEST_COLOURED_CHARS:
         return escape(source, quote=False)
     runs: list[tuple[str, list[str]]] = []
+    # The first use of a language imports it, which is not the text's fault.
+    lexer = _lexer(LANGUAGES[language.lower()])
     deadline = time.thread_time() + LONGEST_CPU_SECONDS
-    for kind, text in _lexer(LANGUAGES[language.lower()]).get_tokens(source):
+    for kind, text in lexer.get_tokens(source):
         if time.thread_time() > deadline:
             return escape(source, quote=False)
         css_class = _class_of(kind)

@@ -23,8 +23,10 @@ from chatapp.rendering.maths import to_mathml
 from chatapp.text import clean_model_text
 
 LONGEST_MARKDOWN_CHARS = 200_000
-# The sanitiser is quadratic in depth (12 s were measured at 40,000 levels), the parser in table columns.
+# The sanitiser is quadratic in depth (12 s were measured at 40,000 levels), the parser in table columns and in
+# formulas that are opened and not closed (7 s at 100,000).
 DEEPEST_HTML = 100
+MOST_FORMULAS = 2_000
 TOO_WIDE_TABLE = re.compile(r"^[ \t>]*+\|?+(?:[ \t]*+:?-++:?[ \t]*+\|){300}", re.MULTILINE)
 # Of one message, this much HTML is coloured and has its formulas converted; what follows stays as it was written.
 RICH_HTML_CHARS = 100_000
@@ -83,7 +85,8 @@ POSITION = re.compile(r' data-sourcepos="(\d+):\d+-(\d+):\d+"')
 
 def parse(text: str) -> list[Block]:
     """Return the text's top-level blocks. Raises TooStrange."""
-    if len(text) > LONGEST_MARKDOWN_CHARS or TOO_WIDE_TABLE.search(text):
+    formulas = text.count("\\[") + text.count("\\(")
+    if len(text) > LONGEST_MARKDOWN_CHARS or formulas > MOST_FORMULAS or TOO_WIDE_TABLE.search(text):
         raise TooStrange
     return _split(_comrak(text))
 

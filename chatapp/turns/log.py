@@ -69,12 +69,16 @@ class Beats:
 
 
 class TurnLog:
-    """One turn's text. It only grows, except that replace() may put another in its place."""
+    """One turn's text. It only grows, except that replace() may put another in its place.
 
-    def __init__(self, beats: Beats | None = None) -> None:
+    is_copy: another process produces it, so this text may be a moment behind what a listener has already had there.
+    """
+
+    def __init__(self, beats: Beats | None = None, *, is_copy: bool = False) -> None:
         self.text = ""
         self.ending: Ending | None = None
         self.listeners = 0
+        self._is_copy = is_copy
         self._beats = beats or Beats()
         self._replaced = 0
         self._waiting: dict[float, list[Event]] = {}
@@ -105,7 +109,7 @@ class TurnLog:
         self.listeners += 1
         try:
             while True:
-                if offset > len(self.text) or replaced != self._replaced:
+                if replaced != self._replaced or (offset > len(self.text) and self._is_all_there_is):
                     offset, replaced = len(self.text), self._replaced
                     yield Piece(self.text, offset, reset=True)
                 elif offset < len(self.text):
@@ -119,6 +123,10 @@ class TurnLog:
                     yield None
         finally:
             self.listeners -= 1
+
+    @property
+    def _is_all_there_is(self) -> bool:
+        return not self._is_copy or self.ending is not None
 
     def _wait(self, tick_seconds: float, timeout: float) -> bool:
         listener = Event()
@@ -162,8 +170,8 @@ class MemoryLog:
         self._logs[turn_id].end(ending)
         self._spawn_later(KEPT_SECONDS, self._logs.pop, turn_id, None)
 
-    def fetch(self, known: dict[UUID, TurnLog]) -> None:
-        """Bring logs of other processes' turns up to date. In memory nothing is known of them."""
+    def fetch(self, copies: dict[UUID, TurnLog]) -> None:
+        """Bring copies of other processes' turns up to date. In memory nothing is known of them."""
 
     def stored_text(self, turn_id: UUID) -> str:
         """Return what is left of the text of a turn whose process is gone; "" where nothing is."""

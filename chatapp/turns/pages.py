@@ -42,7 +42,8 @@ def frames(
 ) -> Iterator[str]:
     """Yield the events of a turn.
 
-    ended draws what changes around the answer; is_good says whether the login still is, asked every 15 s.
+    ended draws what changes around the answer; is_good says whether the login still is, asked every 15 s. Where heard
+    ends without an ending, so does the stream: without `done` the page comes back.
     """
     answer = AnswerFrames(answer_id, _("Copy"))
     checked_at = clock()
@@ -51,7 +52,8 @@ def frames(
         if clock() - checked_at >= HEARTBEAT_SECONDS or item is None:
             checked_at = clock()
             if not is_good():
-                break
+                yield DONE
+                return
         if isinstance(item, Piece):
             if frame := answer.grow(item):
                 yield frame
@@ -60,9 +62,9 @@ def frames(
                 sleep(pause)
         elif isinstance(item, Ending):
             yield answer.finish(ended(item))
+            yield DONE
         else:
             yield KEEP_ALIVE
-    yield DONE
 
 
 class AnswerFrames:

@@ -1,4 +1,8 @@
-"""Turns whose process is gone: found, marked interrupted, settled once by whoever claims them first."""
+"""What nobody looks after any more: turns whose process is gone, and chats that were deleted.
+
+A turn belongs to a process by a lease: a heartbeat by the database's clock. Whoever finds one that has run out claims
+it, marks the answer interrupted and settles it; of those that find it at once, one gets it.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import CursorResult, delete, select, update
 
-from chatapp.chats.models import Message
-from chatapp.database import database_now, release, write
+from chatapp.chats.models import Chat, Message
+from chatapp.database import database_now, is_store_trouble, release, write
 from chatapp.extensions import db
 from chatapp.turns import owner, settle
 from chatapp.turns.models import Turn
@@ -18,30 +22,57 @@ from chatapp.turns.settle import Answer
 
 log = logging.getLogger(__name__)
 
-# Six heartbeats. Only for owners on other hosts: of a process here it is known whether it lives.
-LEASE = timedelta(seconds=30)
-SETTLE_SECONDS = 20.0
+# Three heartbeats. Only for owners on other hosts: of a process here it is known whether it lives.
+LEASE = timedelta(seconds=15)
+SETTLE_SECONDS = 10.0
+PURGE_AFTER = timedelta(hours=1)
+PURGED_AT_ONCE = 50
 
 
-def settle_orphans(running: set[UUID], logged_text: Callable[[UUID], str] = lambda turn_id: "") -> int:
+def settle_orphans(
+    running: set[UUID], logged_text: Callable[[UUID], str] = lambda turn_id: "", *, trusts_leases: bool = True
+) -> int:
     """Settle the open turns that nobody works on; return how many.
 
-    running: the turns of this process. logged_text: what the turn log still has of a turn's text.
+    running: the turns of this process. logged_text: what the turn log still has of a turn's text. trusts_leases: the
+    database has answered for a while. After an outage every lease has run out, of the living too: they come first.
     """
     settled = 0
-    for turn_id, old_owner in _orphans(running):
-        if _claim(turn_id, old_owner):
-            settled += _settle(turn_id, logged_text(turn_id))
+    for turn_id, old_owner in _orphans(running, trusts_leases):
+        try:
+            if _claim(turn_id, old_owner):
+                settled += _settle(turn_id, logged_text(turn_id))
+        except Exception as error:
+            if is_store_trouble(error):
+                raise
+            # One turn that cannot be settled must not keep the others from it.
+            log.exception("An orphaned turn could not be settled", extra={"turnId": str(turn_id)})
     return settled
 
 
-def _orphans(running: set[UUID]) -> list[tuple[UUID, str]]:
-    rows = db.session.execute(
-        select(Turn.id, Turn.owner, Turn.heartbeat_at < database_now() - LEASE).where(Turn.status == "in_progress")
-    ).all()
+def purge_deleted_chats() -> int:
+    """Remove chats that were deleted long enough ago, a few at a time; return how many. Their entries in the ledger
+    stay. A chat that is still answering waits for its end."""
+    open_turn = select(Turn.id).where(Turn.chat_id == Chat.id, Turn.status == "in_progress").exists()
+    found = select(Chat.id).where(Chat.deleted_at < database_now() - PURGE_AFTER, ~open_turn).limit(PURGED_AT_ONCE)
+    ids = list(db.session.scalars(found))
+    release()
+    for chat_id in ids:
+        with write() as session:
+            # One by one the messages would go down the branch, and databases follow only so many levels.
+            session.execute(update(Message).where(Message.chat_id == chat_id).values(parent_id=None))
+            session.execute(delete(Chat).where(Chat.id == chat_id))
+    return len(ids)
+
+
+def _orphans(running: set[UUID], trusts_leases: bool) -> list[tuple[UUID, str]]:
+    is_late = (Turn.heartbeat_at < database_now() - LEASE).label("is_late")
+    rows = db.session.execute(select(Turn.id, Turn.owner, is_late).where(Turn.status == "in_progress")).all()
     release()
     return [
-        (turn_id, name) for turn_id, name, is_late in rows if turn_id not in running and _is_abandoned(name, is_late)
+        (row.id, row.owner)
+        for row in rows
+        if row.id not in running and _is_abandoned(row.owner, row.is_late and trusts_leases)
     ]
 
 

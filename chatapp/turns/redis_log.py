@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import gevent
+from gevent.lock import BoundedSemaphore
 
 from chatapp.soft_redis import SoftRedis, pipeline
 from chatapp.turns.log import Ending, MemoryLog, TurnLog
@@ -39,6 +40,8 @@ class RedisLog(MemoryLog):
         # Turn → how much of its text is in Redis, in characters and in bytes.
         self._written: dict[UUID, tuple[int, int]] = {}
         self._writer: gevent.Greenlet | None = None
+        # Of two writes at once the older could put back a shorter text.
+        self._one_write = BoundedSemaphore()
 
     def open(self, turn_id: UUID) -> TurnLog:
         log = super().open(turn_id)
@@ -49,11 +52,13 @@ class RedisLog(MemoryLog):
 
     def end(self, turn_id: UUID, ending: Ending) -> None:
         text = self._logs[turn_id].text
-        self._write({turn_id: text})
+        # The listeners of this process do not wait for Redis.
+        super().end(turn_id, ending)
+        with self._one_write:
+            self._write({turn_id: text})
+            self._written.pop(turn_id, None)
         value = json.dumps({"chars": len(text), "ending": asdict(ending)}, default=str)
         self._redis.call(lambda client: client.set(end_key(turn_id), value, ex=EXPIRE_SECONDS), None)
-        self._written.pop(turn_id, None)
-        super().end(turn_id, ending)
 
     def close(self) -> None:
         if self._writer is not None:
@@ -63,16 +68,16 @@ class RedisLog(MemoryLog):
     def _write_on(self) -> None:
         while self._written:
             gevent.sleep(WRITE_SECONDS)
-            self._write({turn_id: self._logs[turn_id].text for turn_id in self._written})
+            with self._one_write:
+                self._write({turn_id: self._logs[turn_id].text for turn_id in self._written})
         self._writer = None
 
     def _write(self, texts: dict[UUID, str]) -> None:
         """Write what is new of each text, in one pipeline. After a failure the next write begins at the same place."""
         news = [
-            (turn_id, chars, size, text[chars:].encode())
+            (turn_id, *self._written[turn_id], text[self._written[turn_id][0] :].encode())
             for turn_id, text in texts.items()
-            for chars, size in [self._written[turn_id]]
-            if len(text) > chars
+            if turn_id in self._written and len(text) > self._written[turn_id][0]
         ]
         if not news:
             return
@@ -87,8 +92,7 @@ class RedisLog(MemoryLog):
         if replies is None:
             return
         for (turn_id, _chars, size, new), length_before in zip(news, replies[::3], strict=True):
-            is_there = length_before >= size or self._write_whole(turn_id, texts[turn_id])
-            if is_there and turn_id in self._written:
+            if length_before >= size or self._write_whole(turn_id, texts[turn_id]):
                 self._written[turn_id] = (len(texts[turn_id]), size + len(new))
 
     def _write_whole(self, turn_id: UUID, text: str) -> bool:
@@ -96,32 +100,37 @@ class RedisLog(MemoryLog):
             self._redis.call(lambda client: client.set(text_key(turn_id), text.encode(), ex=EXPIRE_SECONDS), False)
         )
 
-    def fetch(self, known: dict[UUID, TurnLog]) -> None:
+    def fetch(self, copies: dict[UUID, TurnLog]) -> None:
         """Ask for what is new of other processes' turns, all in one pipeline."""
-        sizes = {turn_id: len(log.text.encode()) for turn_id, log in known.items() if log.ending is None}
-        if not sizes:
+        asked = [(turn_id, copy, copy.text) for turn_id, copy in copies.items() if copy.ending is None]
+        if not asked:
             return
 
         def ask(batch: Any) -> None:
-            for turn_id, size in sizes.items():
+            for turn_id, _copy, text in asked:
+                # The end first: what is read after it holds all of the text.
                 batch.get(end_key(turn_id))
-                batch.getrange(text_key(turn_id), size, -1)
+                batch.getrange(text_key(turn_id), len(text.encode()), -1)
 
         replies = self._redis.call(lambda client: pipeline(client, ask), None)
-        for turn_id, ending, new in zip(sizes, (replies or [])[::2], (replies or [])[1::2], strict=False):
-            _take(known[turn_id], ending, new)
+        if replies is None:
+            return
+        for (_turn_id, copy, text), ending, new in zip(asked, replies[::2], replies[1::2], strict=True):
+            # Where the database has brought more text in the meantime, these bytes have another place.
+            if copy.ending is None and copy.text == text:
+                _take(copy, ending, new)
 
     def stored_text(self, turn_id: UUID) -> str:
         stored: bytes | None = self._redis.call(lambda client: client.get(text_key(turn_id)), None)
         return (stored or b"").partition(b"\0")[0].decode(errors="ignore")
 
 
-def _take(log: TurnLog, ending: bytes | None, new: bytes) -> None:
+def _take(copy: TurnLog, ending: bytes | None, new: bytes) -> None:
     if new and b"\0" not in new:
-        log.append(new.decode())
+        copy.append(new.decode())
     if ending:
         value = json.loads(ending)
         # Where Redis lost some of the text, the database has it all a moment later.
-        if value["chars"] == len(log.text):
+        if value["chars"] == len(copy.text):
             fields = value["ending"]
-            log.end(Ending(**fields | {"message_id": UUID(fields["message_id"])}))
+            copy.end(Ending(**fields | {"message_id": UUID(fields["message_id"])}))

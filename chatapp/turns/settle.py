@@ -19,7 +19,7 @@ from chatapp.budget import ledger, pricing
 from chatapp.budget.pricing import Price
 from chatapp.budget.queries import usage_of
 from chatapp.chats.models import Chat, Message
-from chatapp.database import now, release, retry_write
+from chatapp.database import is_store_trouble, now, release, retry_write
 from chatapp.errors import (
     BudgetExceeded,
     ChatAppError,
@@ -123,12 +123,14 @@ def settle(turn_id: UUID, answer: Answer, outcome: Outcome, *, seconds: float = 
 
     Tries until the database takes it, for at most that many seconds; then raises.
     """
-    facts = _facts(turn_id)
+    facts = retry_write(lambda: _facts(turn_id), seconds=seconds, passes=is_store_trouble)
     release()
     if facts is None:
         return None
     bill = _bill(facts, answer, outcome)
-    ending = retry_write(lambda: _close(turn_id, facts, answer, outcome, bill), seconds=seconds)
+    ending = retry_write(
+        lambda: _close(turn_id, facts, answer, outcome, bill), seconds=seconds, passes=is_store_trouble
+    )
     if ending:
         _write_log_line(facts, answer, bill)
     return ending
@@ -292,6 +294,13 @@ def stored_ending(turn_id: UUID) -> Ending | None:
     )
 
 
+def stored_states(turn_ids: list[UUID]) -> dict[UUID, tuple[str, int]]:
+    """Return turn → its status and how many characters of its answer the database has; those that are gone absent."""
+    chars = db.func.length(Message.content)
+    found = db.select(Turn.id, Turn.status, chars).join(Message, Message.id == Turn.answer_id)
+    return {row[0]: (row[1], row[2]) for row in db.session.execute(found.where(Turn.id.in_(turn_ids)))}
+
+
 def stored_text(turn_id: UUID) -> str:
     """Return the answer as the database has it: the whole, or of an open turn the last checkpoint."""
     answer = db.select(Message.content).join(Turn, Turn.answer_id == Message.id).where(Turn.id == turn_id)
@@ -300,7 +309,11 @@ def stored_text(turn_id: UUID) -> str:
 
 def gone(answer_id: UUID = NOBODY) -> Ending:
     """The ending of a turn whose rows are gone: its chat or its user was deleted."""
-    outcome = interrupted()
+    return unsaved(interrupted(), answer_id)
+
+
+def unsaved(outcome: Outcome, answer_id: UUID) -> Ending:
+    """The ending of a turn of which the database has none."""
     return Ending(outcome.status, answer_id, 0, 0, None, None, outcome.code, outcome.message)
 
 

@@ -17,11 +17,12 @@ from chatapp.budget.queries import usage_of
 from chatapp.chats import queries
 from chatapp.chats.models import Chat, Message
 from chatapp.database import release, write
-from chatapp.errors import KeyReused, NotFound
+from chatapp.errors import KeyReused, NotFound, RateLimited
 from chatapp.extensions import db, limiter
 from chatapp.services import services, settings
 from chatapp.turns import lifecycle, pages
 from chatapp.turns.lifecycle import Started
+from chatapp.turns.limits import for_a_while, streamed
 from chatapp.turns.log import Ending
 from chatapp.turns.models import Turn
 from chatapp.web import is_htmx, redirect_to
@@ -68,12 +69,16 @@ def stream(turn_id: UUID) -> ResponseReturnValue:
     turn = _own_turn(turn_id)
     if turn is None:
         return Response([pages.DONE], headers=pages.HEADERS)
+    try:
+        leave = services().turns.listeners.enter(turn_id, current_user.id)
+    except RateLimited:
+        return Response([pages.DONE], headers=pages.HEADERS)
     answer_id, identity = turn.answer_id, sessions.identity()
     tick = pages.tick_seconds(request.headers.get("Sec-CH-UA-Mobile"), request.headers.get("User-Agent", ""))
-    heard = services().turns.follow(turn_id, tick_seconds=tick)
+    heard = for_a_while(services().turns.follow(turn_id, tick_seconds=tick), settings().stream_seconds)
     release()
     frames = pages.frames(answer_id, heard, _ended(turn_id), lambda: sessions.is_good(identity), tick_seconds=tick)
-    return Response(stream_with_context(frames), headers=pages.HEADERS)
+    return streamed(stream_with_context(frames), pages.HEADERS, leave)
 
 
 @bp.post("/turns/<uuid:turn_id>/cancellation")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -20,15 +21,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chatapp.budget.models import UserUsage
 from chatapp.chats.models import Message
-from chatapp.database import database_now, is_passing, release, write
+from chatapp.database import database_now, is_store_trouble, release, retry_write, write
 from chatapp.errors import NotFound, Unavailable
 from chatapp.extensions import db
 from chatapp.providers.base import ChatRequest, Chunk, FinishReason, Usage
 from chatapp.providers.retry import stream_with_retries
 from chatapp.services import services
 from chatapp.text import ModelText
-from chatapp.turns import recovery, settle
-from chatapp.turns.log import HEARTBEAT_SECONDS, Heard, MemoryLog, TurnLog
+from chatapp.turns import owner, recovery, settle
+from chatapp.turns.limits import Listeners, LoopLag
+from chatapp.turns.log import HEARTBEAT_SECONDS, Ending, Heard, MemoryLog, TurnLog
 from chatapp.turns.meter import RunningMeter
 from chatapp.turns.models import Turn
 from chatapp.turns.settle import Answer, Outcome
@@ -38,9 +40,12 @@ log = logging.getLogger(__name__)
 PULSE_SECONDS = 0.5
 CHECKPOINT_SECONDS = 2.0
 HEARTBEAT_EVERY_SECONDS = 5.0
-SWEEP_SECONDS = 10.0
+SWEEP_SECONDS = 5.0
+PURGE_SECONDS = 300.0
+# Two heartbeats: after an outage of the database those who live have renewed their leases by then.
+TRUST_SECONDS = 10.0
 POLL_SECONDS = 1.0
-MIRROR_SECONDS = 0.1
+FETCH_SECONDS = 0.1
 MAX_THOUGHT_CHARS = 200_000
 
 
@@ -114,9 +119,13 @@ class Workers:
         self._runs: dict[UUID, Run] = {}
         self._workers: set[gevent.Greenlet] = set()
         self._pulse: gevent.Greenlet | None = None
+        self._sweeper: gevent.Greenlet | None = None
         self._is_draining = False
-        self._mirrors: dict[UUID, TurnLog] = {}
-        self._mirroring: gevent.Greenlet | None = None
+        # Other processes' turns, while somebody here listens to them.
+        self._copies: dict[UUID, TurnLog] = {}
+        self._copying: gevent.Greenlet | None = None
+        self._lag = LoopLag()
+        self.listeners = Listeners()
 
     # Admission
 
@@ -126,6 +135,8 @@ class Workers:
             raise Unavailable("The service is restarting. Try again in a moment", retry_after_seconds=5)
         if len(self._runs) >= services().settings.max_open_turns:
             raise Unavailable("The service is busy. Try again in a moment", retry_after_seconds=10)
+        if self._lag.seconds * 1000 > services().settings.max_loop_lag_ms:
+            raise Unavailable("The service is busy. Try again in a moment", retry_after_seconds=5)
 
     def open_count(self) -> int:
         return len(self._runs)
@@ -136,6 +147,8 @@ class Workers:
         """Settle what dead processes left, and go on looking after this one's turns."""
         if self._pulse is None:
             self._pulse = gevent.spawn(self._beat)
+            self._sweeper = gevent.spawn(self._sweep_on)
+            self._lag.start()
 
     def begin(self, turn_id: UUID, answer_id: UUID, request: ChatRequest, max_answer: int, clamped: bool) -> None:
         """Work on a turn that is committed."""
@@ -148,14 +161,33 @@ class Workers:
     def _work(self, run: Run) -> None:
         with self._app.app_context():
             try:
-                outcome = self._read(run)
-                ending = settle.settle(run.turn_id, run.answer, outcome)
-                self._log.end(run.turn_id, ending or settle.stored_ending(run.turn_id) or settle.gone(run.answer_id))
-            except Exception:
-                log.exception("A turn could not be settled", extra={"turnId": str(run.turn_id)})
-                self._log.end(run.turn_id, settle.gone(run.answer_id))
+                self._log.end(run.turn_id, self._settle(run))
             finally:
                 self._runs.pop(run.turn_id, None)
+
+    def _settle(self, run: Run) -> Ending:
+        """Return how the turn ended, as the database has it."""
+        try:
+            outcome = self._read(run)
+            return settle.settle(run.turn_id, run.answer, outcome) or self._settled_elsewhere(run)
+        except Exception as error:
+            log.exception("A turn could not be settled", extra={"turnId": str(run.turn_id)})
+            outcome = settle.failed(error, run.log.text)
+        try:
+            return settle.settle(run.turn_id, run.answer, outcome) or self._settled_elsewhere(run)
+        except Exception:
+            # It stays open; the sweep tries again when its lease has run out.
+            log.exception("A turn was left to the sweep", extra={"turnId": str(run.turn_id)})
+            return settle.unsaved(outcome, run.answer_id)
+
+    def _settled_elsewhere(self, run: Run) -> Ending:
+        """Return the ending that another process made of the turn, with the text that it saved."""
+        try:
+            ending = retry_write(lambda: settle.stored_ending(run.turn_id), passes=is_store_trouble)
+            run.log.replace(settle.stored_text(run.turn_id))
+        except NotFound:
+            return settle.gone(run.answer_id)
+        return ending or settle.gone(run.answer_id)
 
     def _read(self, run: Run) -> Outcome:
         run.reader = gevent.Greenlet(self._in_context, run)
@@ -200,9 +232,10 @@ class Workers:
     def close(self) -> None:
         """End the pulse and every worker without settling, as a process that is killed does."""
         self._log.close()
-        greenlets = [self._pulse, self._mirroring, *self._workers]
+        self._lag.stop()
+        greenlets = [self._pulse, self._sweeper, self._copying, *self._workers]
         gevent.killall([greenlet for greenlet in greenlets if greenlet is not None])
-        self._pulse = None
+        self._pulse = self._sweeper = self._copying = None
 
     # Listening
 
@@ -222,69 +255,99 @@ class Workers:
 
         Holds no database connection while it waits. The caller has checked whose turn it is.
         """
-        turn_log = self._log.get(turn_id) or self._mirror(turn_id)
-        return turn_log.follow(offset, tick_seconds=tick_seconds, heartbeat_seconds=heartbeat_seconds)
+        own = self._log.get(turn_id)
+        with nullcontext(own) if own else self._copy(turn_id) as turn_log:
+            yield from turn_log.follow(offset, tick_seconds=tick_seconds, heartbeat_seconds=heartbeat_seconds)
 
-    def _mirror(self, turn_id: UUID) -> TurnLog:
-        """Return this process's copy of a turn that another one works on, or that ended. All listeners share it."""
-        if turn_id not in self._mirrors:
-            self._mirrors[turn_id] = TurnLog(self._log.beats)
-            self._look_up([turn_id])
-            if self._mirroring is None:
-                self._mirroring = gevent.spawn(self._keep_mirrors)
-        return self._mirrors[turn_id]
+    @contextmanager
+    def _copy(self, turn_id: UUID) -> Iterator[TurnLog]:
+        """Keep a copy of a turn that another process works on, or that ended. All who listen here share it."""
+        is_new = turn_id not in self._copies
+        copy = self._copies.setdefault(turn_id, TurnLog(self._log.beats, is_copy=True))
+        copy.listeners += 1
+        try:
+            if is_new:
+                self._look_up({turn_id: copy})
+                self._log.fetch({turn_id: copy})
+            if self._copying is None:
+                self._copying = gevent.spawn(self._keep_copies)
+            yield copy
+        finally:
+            copy.listeners -= 1
 
-    def _keep_mirrors(self) -> None:
+    def _keep_copies(self) -> None:
         """Follow other processes' turns while somebody listens: the log for their text, the database for the rest."""
         looked_up_at = time.monotonic()
-        while self._mirrors:
-            gevent.sleep(MIRROR_SECONDS)
-            for turn_id in [turn_id for turn_id, mirror in self._mirrors.items() if not mirror.listeners]:
-                del self._mirrors[turn_id]
-            self._log.fetch(self._mirrors)
-            if time.monotonic() - looked_up_at >= POLL_SECONDS:
-                looked_up_at = time.monotonic()
-                self._look_up([turn_id for turn_id, mirror in self._mirrors.items() if mirror.ending is None])
-        self._mirroring = None
+        while self._copies:
+            gevent.sleep(FETCH_SECONDS)
+            self._copies = {turn_id: copy for turn_id, copy in self._copies.items() if copy.listeners}
+            try:
+                self._log.fetch(self._copies)
+                if time.monotonic() - looked_up_at >= POLL_SECONDS:
+                    looked_up_at = time.monotonic()
+                    self._look_up({key: copy for key, copy in self._copies.items() if copy.ending is None})
+            except Exception:
+                log.exception("Turns of other processes could not be followed")
+        self._copying = None
 
-    def _look_up(self, turn_ids: list[UUID]) -> None:
-        """Take what the database has: all of an ended turn, of an open one the checkpoint where it is further."""
-        with self._app.app_context():
-            for turn_id in turn_ids:
-                try:
-                    ending = settle.stored_ending(turn_id)
-                    text = settle.stored_text(turn_id)
-                except (SQLAlchemyError, NotFound) as error:
-                    if isinstance(error, NotFound):
-                        self._mirrors[turn_id].end(settle.gone())
-                    continue
-                mirror = self._mirrors[turn_id]
-                if ending is not None or len(text) > len(mirror.text):
-                    mirror.replace(text)
-                if ending is not None:
-                    mirror.end(ending)
+    def _look_up(self, copies: dict[UUID, TurnLog]) -> None:
+        """Take what the database has: the whole of an ended turn, the checkpoint of an open one if it is further."""
+        if not copies:
+            return
+        try:
+            with self._app.app_context():
+                stored = settle.stored_states(list(copies))
+                for turn_id, copy in copies.items():
+                    self._take(turn_id, copy, *stored.get(turn_id, (None, 0)))
+        except SQLAlchemyError as error:
+            log.warning("The database did not tell of other processes' turns: %s", type(error).__name__)
+
+    def _take(self, turn_id: UUID, copy: TurnLog, status: str | None, stored_chars: int) -> None:
+        if status is None:
+            copy.end(settle.gone())
+        elif status != "in_progress":
+            ending = settle.stored_ending(turn_id)
+            copy.replace(settle.stored_text(turn_id))
+            copy.end(ending or settle.gone())
+        elif stored_chars > len(copy.text):
+            text = settle.stored_text(turn_id)
+            if len(text) > len(copy.text):
+                copy.replace(text)
 
     # The pulse
 
     def _beat(self) -> None:
-        heartbeat_at = sweep_at = float("-inf")
+        heartbeat_at = float("-inf")
+        while True:
+            try:
+                if self._runs:
+                    with self._app.app_context():
+                        instant = time.monotonic()
+                        self._hear_stops()
+                        if instant - heartbeat_at >= HEARTBEAT_EVERY_SECONDS:
+                            self._heartbeat()
+                            heartbeat_at = instant
+                        self._checkpoint(instant)
+            except Exception as error:
+                if not is_store_trouble(error):
+                    log.exception("The pulse failed")
+            gevent.sleep(PULSE_SECONDS)
+
+    def _sweep_on(self) -> None:
+        """Look after what others left. Apart from the pulse: to settle takes its time."""
+        trusted_at, purged_at = time.monotonic() + TRUST_SECONDS, time.monotonic()
         while True:
             try:
                 with self._app.app_context():
-                    instant = time.monotonic()
-                    if instant - sweep_at >= SWEEP_SECONDS:
-                        sweep_at = instant
-                        self._sweep()
-                    if self._runs:
-                        self._hear_stops()
-                        self._checkpoint(instant)
-                        if instant - heartbeat_at >= HEARTBEAT_EVERY_SECONDS:
-                            heartbeat_at = instant
-                            self._heartbeat()
+                    self._sweep(time.monotonic() >= trusted_at)
+                    if time.monotonic() - purged_at >= PURGE_SECONDS:
+                        purged_at = time.monotonic()
+                        recovery.purge_deleted_chats()
             except Exception as error:
-                if not is_passing(error):
-                    log.exception("The pulse failed")
-            gevent.sleep(PULSE_SECONDS)
+                trusted_at = time.monotonic() + TRUST_SECONDS
+                if not is_store_trouble(error):
+                    log.exception("The sweep failed")
+            gevent.sleep(SWEEP_SECONDS)
 
     def _checkpoint(self, instant: float) -> None:
         """Save what has grown since the last time: the first text within a second, then every two."""
@@ -317,23 +380,24 @@ class Workers:
             )
 
     def _hear_stops(self) -> None:
-        """Stop what another process was asked to stop, what is over a lowered limit, and what was deleted."""
+        """Stop what another process was asked to stop, what is over a lowered limit, and what is no longer ours."""
         ids = list(self._runs)
         rows = db.session.execute(
             select(
                 Turn.id,
-                Turn.stop_requested_at.is_not(None),
-                UserUsage.total_tokens_used + UserUsage.reserved_tokens > UserUsage.token_limit,
+                Turn.stop_requested_at.is_not(None).label("was_stopped"),
+                (UserUsage.total_tokens_used + UserUsage.reserved_tokens > UserUsage.token_limit).label("is_over"),
             )
             .join(UserUsage, UserUsage.user_id == Turn.user_id)
-            .where(Turn.id.in_(ids))
+            .where(Turn.id.in_(ids), Turn.owner == owner.me(), Turn.status == "in_progress")
         ).all()
         release()
-        for turn_id, was_stopped, is_over in rows:
-            if was_stopped or is_over:
-                self.stop(turn_id, settle.stopped() if was_stopped else settle.out_of_budget())
-        for turn_id in set(ids) - {row[0] for row in rows}:
-            self.stop(turn_id)
+        for row in rows:
+            if row.was_stopped or row.is_over:
+                self.stop(row.id, settle.stopped() if row.was_stopped else settle.out_of_budget())
+        # Deleted, or taken for dead by another process and settled there.
+        for turn_id in set(ids) - {row.id for row in rows}:
+            self.stop(turn_id, settle.interrupted())
 
-    def _sweep(self) -> None:
-        recovery.settle_orphans(set(self._runs), self._log.stored_text)
+    def _sweep(self, trusts_leases: bool) -> None:
+        recovery.settle_orphans(set(self._runs), self._log.stored_text, trusts_leases=trusts_leases)

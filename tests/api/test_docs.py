@@ -14,7 +14,7 @@ from tests.servers import ROOT
 EXAMPLES = re.findall(r"^```(\w+) run\n(.*?)^```", (ROOT / "docs/api.md").read_text(), re.M | re.S)
 SHELL = [code for language, code in EXAMPLES if language == "sh"]
 PYTHON = [code for language, code in EXAMPLES if language == "python"]
-
+SCRIPT = "\n".join(code for language, code in EXAMPLES if language == "js")
 PASSWORD = "correct horse battery staple"
 
 
@@ -62,3 +62,30 @@ def test_the_example_in_python_hears_the_whole_answer(product):
     saved = httpx.get(f"{product['CHAT_URL']}/api/chat/{product['CHAT_ID']}", headers=headers).json()["messages"]
     assert printed.startswith(saved[1]["content"])
     assert "'done': True" in printed
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_the_examples_for_pages_run_in_a_browser_under_our_policy(product):
+    from playwright.sync_api import sync_playwright
+
+    from tests import servers
+    from tests.browser.conftest import FLAGS
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=servers.find("chromium"), args=[*FLAGS, "--no-sandbox"])
+        page = browser.new_page()
+        page.goto(f"{product['CHAT_URL']}/login")
+        page.fill("input[name=email]", "ada@example.org")
+        page.fill("input[name=password]", PASSWORD)
+        page.press("input[name=password]", "Enter")
+        page.wait_for_selector("#text, textarea")
+        chat = product["CHAT_ID"]
+        sent = page.evaluate(f"({{chat}}) => {{ {SCRIPT}; return send(chat, 'Hello') }}", {"chat": chat})
+        heard = page.evaluate(f"({{chat}}) => {{ {SCRIPT}; return listen(chat, 'And again') }}", {"chat": chat})
+        browser.close()
+    headers = {"Authorization": f"Bearer {product['CHAT_KEY']}"}
+    saved = httpx.get(f"{product['CHAT_URL']}/api/chat/{chat}", headers=headers).json()["messages"]
+    assert '"done": true' in sent
+    assert [message["status"] for message in saved] == ["completed"] * 4
+    assert heard == saved[3]["content"]

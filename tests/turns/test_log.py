@@ -1,18 +1,41 @@
-"""The turn log: text, offsets, and listeners who share a beat."""
+"""The turn log: text, offsets, and listeners who share a beat. In memory and with Redis behind it alike."""
 
 from uuid import uuid4
 
 import gevent
 import pytest
 
+from chatapp.soft_redis import SoftRedis
 from chatapp.turns.log import Beats, Ending, MemoryLog, Piece, TurnLog
+from chatapp.turns.redis_log import RedisLog
 
 DONE = Ending("completed", uuid4(), 12, 88, "estimate", "stop")
 
 
+BOTH = ["memory", pytest.param("redis", marks=pytest.mark.redis)]
+
+
+@pytest.fixture(params=BOTH)
+def make_logs(request):
+    """Make the logs of one process; those made by one test with Redis share it."""
+    made = []
+
+    def make(**options):
+        if request.param == "redis":
+            client = SoftRedis(request.getfixturevalue("redis_url"))
+            made.append(RedisLog(client, **options))
+        else:
+            made.append(MemoryLog(**options))
+        return made[-1]
+
+    yield make
+    for logs in made:
+        logs.close()
+
+
 @pytest.fixture
-def log():
-    return MemoryLog(Beats(lambda seconds: gevent.sleep(0.005))).open(uuid4())
+def log(make_logs):
+    return make_logs(beats=Beats(lambda seconds: gevent.sleep(0.005))).open(uuid4())
 
 
 def heard_of(log: TurnLog, offset: int = 0):
@@ -55,6 +78,27 @@ def test_a_listener_that_is_further_than_the_text_is_told_to_start_over(log):
     assert heard_of(log, 99)[0] == Piece("short", 5, reset=True)
 
 
+def test_a_copy_that_is_behind_its_listener_waits_until_it_has_caught_up():
+    copy = TurnLog(is_copy=True)
+    copy.append("one")
+    listener = gevent.spawn(heard_of, copy, 5)
+    gevent.sleep(0)
+    copy.append(" two")
+    copy.end(DONE)
+
+    assert listener.get() == [Piece("wo", 7), DONE]
+
+
+def test_a_copy_that_ends_behind_its_listener_starts_over():
+    copy = TurnLog(is_copy=True)
+    listener = gevent.spawn(heard_of, copy, 5)
+    gevent.sleep(0)
+    copy.append("one")
+    copy.end(DONE)
+
+    assert listener.get() == [Piece("one", 3, reset=True), DONE]
+
+
 def test_the_first_piece_goes_out_at_once_and_what_follows_within_a_beat_goes_together():
     beat = gevent.event.Event()
     log = TurnLog(Beats(lambda seconds: beat.wait()))
@@ -92,9 +136,9 @@ def test_listeners_that_leave_are_forgotten(log):
     assert not any(log._waiting.values())
 
 
-def test_an_ended_turn_leaves_the_memory_after_a_while():
+def test_an_ended_turn_leaves_the_memory_after_a_while(make_logs):
     later = []
-    logs = MemoryLog(spawn_later=lambda seconds, forget, *what: later.append(lambda: forget(*what)))
+    logs = make_logs(spawn_later=lambda seconds, forget, *what: later.append(lambda: forget(*what)))
     turn_id = uuid4()
     logs.open(turn_id)
     logs.end(turn_id, DONE)
