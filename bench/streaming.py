@@ -78,7 +78,7 @@ class Server:
     def memory_kb(self) -> int:
         """Return the proportional set size of the process tree: memory shared by a fork counts once."""
         rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in self.pids()]
-        return sum(int(re.search(r"^Pss:\s+(\d+)", text, re.MULTILINE)[1]) for text in rollups)  # type: ignore[index]
+        return sum(int(size) for text in rollups for size in re.findall(r"(?m)^Pss:\s+(\d+)", text))
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from chatapp.errors import InvalidRequest
 from chatapp.providers.base import ModelInfo, Provider
@@ -33,6 +34,7 @@ class Providers:
         *,
         gemini_api_key: str | None = None,
         gemini_base_url: str | None = None,
+        gemini_stream: Literal["rest", "sdk"] = "rest",
         default_model: str | None = None,
         demo_pace_seconds: float = 0.02,
         connect_seconds: float = 5,
@@ -49,7 +51,13 @@ class Providers:
         known = {info.id for info in MODELS}
         added = (gemini_model(default_model),) if default_model and default_model not in known else ()
         gemini = GeminiProvider(
-            key, gemini_base_url, connect_seconds, idle_seconds, total_seconds, models=added + MODELS
+            key,
+            gemini_base_url,
+            connect_seconds,
+            idle_seconds,
+            total_seconds,
+            models=added + MODELS,
+            stream_by=gemini_stream,
         )
         return cls([gemini], default_model)
 

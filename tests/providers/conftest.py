@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -32,13 +33,19 @@ def server(_server: ScriptedGemini) -> ScriptedGemini:
     return _server
 
 
+@pytest.fixture(scope="module", params=["rest", "sdk"])
+def stream_by(request: pytest.FixtureRequest) -> str:
+    """The two ways to read the stream. What holds of one holds of the other."""
+    return str(request.param)
+
+
 @pytest.fixture
-def make_gemini(server: ScriptedGemini) -> Iterator[Callable[..., GeminiProvider]]:
+def make_gemini(server: ScriptedGemini, stream_by: Any) -> Iterator[Callable[..., GeminiProvider]]:
     made: list[GeminiProvider] = []
 
     def make(key: str = KEY, url: str = server.url, **seconds: float) -> GeminiProvider:
         limits = {"connect_seconds": 2.0, "idle_seconds": 5.0, "total_seconds": 20.0, **seconds}
-        made.append(GeminiProvider(key, url, **limits))
+        made.append(GeminiProvider(key, url, stream_by=stream_by, **limits))
         return made[-1]
 
     yield make
@@ -47,8 +54,10 @@ def make_gemini(server: ScriptedGemini) -> Iterator[Callable[..., GeminiProvider
 
 
 @pytest.fixture(scope="module")
-def _gemini(_server: ScriptedGemini) -> Iterator[GeminiProvider]:
-    provider = GeminiProvider(KEY, _server.url, connect_seconds=2, idle_seconds=5, total_seconds=20)
+def _gemini(_server: ScriptedGemini, stream_by: Any) -> Iterator[GeminiProvider]:
+    provider = GeminiProvider(
+        KEY, _server.url, connect_seconds=2, idle_seconds=5, total_seconds=20, stream_by=stream_by
+    )
     provider.warm_up()
     yield provider
     provider.close()

@@ -8,7 +8,8 @@ import pytest
 
 from chatapp.errors import ProviderError, ProviderMisconfigured
 from chatapp.providers.base import Usage
-from chatapp.providers.gemini import MODELS, GeminiProvider, thinking_of
+from chatapp.providers.gemini import MODELS, thinking_of
+from chatapp.providers.gemini.sdk import SdkReader
 from tests.providers.conftest import KEY
 from tests.scripted_gemini import counts, refuses, says
 
@@ -359,9 +360,7 @@ def test_a_closed_provider_opens_again(gemini, ask):
 def test_one_client_is_built_however_many_ask_at_first(make_gemini, monkeypatch):
     gemini = make_gemini()
     built = []
-    monkeypatch.setattr(
-        GeminiProvider, "_build_client", lambda self: gevent.sleep(0.01) or built.append(1) or FakeClient()
-    )
+    monkeypatch.setattr(SdkReader, "_build_client", lambda self: gevent.sleep(0.01) or built.append(1) or FakeClient())
 
     gevent.joinall([gevent.spawn(gemini.warm_up) for _ in range(5)], raise_error=True)
 

@@ -4,14 +4,20 @@ import gevent
 import pytest
 
 from chatapp.providers.demo import DemoProvider
+from chatapp.providers.gemini import GeminiProvider
+from tests.providers.conftest import KEY
 from tests.providers.scripted import ScriptedProvider
 
 
-@pytest.fixture(params=["demo", "gemini", "scripted"])
+@pytest.fixture(params=["demo", "gemini by rest", "gemini by sdk", "scripted"])
 def provider(request):
-    if request.param == "gemini":
-        return request.getfixturevalue("gemini")
-    return DemoProvider(pace_seconds=0) if request.param == "demo" else ScriptedProvider()
+    if request.param.startswith("gemini"):
+        url = request.getfixturevalue("server").url
+        gemini = GeminiProvider(KEY, url, stream_by=request.param.removeprefix("gemini by "))
+        yield gemini
+        gemini.close()
+    else:
+        yield DemoProvider(pace_seconds=0) if request.param == "demo" else ScriptedProvider()
 
 
 def test_an_answer_is_text_and_then_exactly_one_finish(provider, ask, text_of):

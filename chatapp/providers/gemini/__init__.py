@@ -1,0 +1,185 @@
+"""Gemini. The answer's stream is read in one of two ways, each in a file of its own, behind the same three methods:
+
+rest.py  the REST call's event stream, as it is: the default
+sdk.py   google-genai; it also counts tokens, whoever reads the stream
+
+Both make Said of a chunk; from there on there is one path: Said → _Reading.take → Chunk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Literal, Protocol
+
+import gevent
+
+from chatapp.errors import ContentBlocked, ProviderError, ProviderInterrupted, ProviderTimeout
+from chatapp.providers.base import ChatRequest, Chunk, FinishReason, ModelInfo, Usage
+from chatapp.providers.gemini import wire
+from chatapp.providers.gemini.models import MODELS, gemini_model, thinking_of
+from chatapp.providers.gemini.rest import RestReader
+from chatapp.providers.gemini.sdk import SdkReader
+from chatapp.providers.gemini.wire import Call, Said
+
+__all__ = ["MODELS", "GeminiProvider", "gemini_model", "thinking_of"]
+
+MAX_PIECE_CHARACTERS = 1_000_000  # 65,536 tokens, the longest whole answer of any model, are a quarter of it.
+AFTER_FINISH_SECONDS = 10.0  # What may still come after a finish reason is the last usage.
+
+
+class Reader(Protocol):
+    def open(self, call: Call) -> Iterator[Said]: ...
+
+    def translate(self, error: Exception, *, has_begun: bool, has_piece: bool) -> ProviderError: ...
+
+    def warm_up(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class GeminiProvider:
+    """Serve Gemini models. One per process: the clients inside keep the connections and are safe across greenlets."""
+
+    name = "gemini"
+
+    def __init__(
+        self,
+        api_key: str,
+        base_url: str | None = None,
+        connect_seconds: float = 5,
+        idle_seconds: float = 60,
+        total_seconds: float = 600,
+        models: tuple[ModelInfo, ...] = MODELS,
+        stream_by: Literal["rest", "sdk"] = "rest",
+    ) -> None:
+        self._total_seconds = total_seconds
+        self._models = models
+        self._sdk = SdkReader(api_key, base_url, connect_seconds, idle_seconds)
+        self._reader: Reader = self._sdk
+        if stream_by == "rest":
+            self._reader = RestReader(api_key, base_url, connect_seconds, idle_seconds)
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        return self._models
+
+    def warm_up(self) -> None:
+        self._sdk.warm_up()
+        self._reader.warm_up()
+
+    def close(self) -> None:
+        """Close idle connections. The provider stays usable: the next call opens new ones."""
+        self._reader.close()
+        self._sdk.close()
+
+    def stream(self, request: ChatRequest) -> Iterator[Chunk]:
+        """Yield the answer while it is generated. The contract is Provider's.
+
+        Where a model must think, its allowance is added to the output limit. It may spend less on thoughts, so the
+        answer is ended here, with "length", as soon as its reported length is over max_output_tokens.
+
+        Source: Gemini API, models.streamGenerateContent, GenerateContentResponse.UsageMetadata.
+        """
+        deadline = time.monotonic() + self._total_seconds
+        reading = _Reading(request.max_output_tokens)
+        upstream = self._reader.open(self._call(request))
+        try:
+            while not reading.is_full():
+                said = self._next(upstream, deadline - time.monotonic(), reading)
+                if said is None:
+                    break
+                chunk = reading.take(said)
+                if chunk is not None:
+                    yield chunk
+                if reading.is_blocked:
+                    raise ContentBlocked
+            if reading.finish is None:
+                raise ProviderInterrupted(can_retry=not reading.has_piece)
+            yield Chunk(usage=reading.usage, finish_reason=reading.finish)
+        finally:
+            upstream.close()  # type: ignore[attr-defined]
+
+    def count_tokens(self, model: str, text: str) -> int | None:
+        """Return Gemini's count of a text sent as one user message (about one token is for the message itself).
+
+        The caller brings the deadline (gevent.Timeout): interrupting this closes the connection.
+        Source: Gemini API, models.countTokens.
+        """
+        failure = None
+        try:
+            if (tokens := self._sdk.count(model, text)) is not None:
+                return tokens
+        except Exception as error:
+            failure = self._sdk.translate(error, has_begun=False, has_piece=False)
+        raise failure or ProviderError("The model's counter gave no number")
+
+    def _call(self, request: ChatRequest) -> Call:
+        thinking, thinking_tokens = thinking_of(request.model).settings(request.thinking_tokens)
+        limit = next((info.max_output_tokens for info in self._models if info.id == request.model), 65_536)
+        return Call(
+            request.model,
+            wire.contents((message.role, message.content) for message in request.messages),
+            min(request.max_output_tokens + thinking_tokens, limit),
+            request.system_prompt,
+            request.temperature,
+            thinking,
+        )
+
+    def _next(self, upstream: Iterator[Said], seconds: float, reading: _Reading) -> Said | None:
+        """Return what is said next; None at the end, however it came about if the answer had finished.
+
+        The timer runs during this step only: between two steps it would go off in the caller's code.
+        """
+        failure: ProviderError
+        if reading.finish is not None:
+            seconds = min(seconds, AFTER_FINISH_SECONDS)
+        if seconds <= 0:
+            raise ProviderTimeout  # A stream that never pauses never lets a timer go off.
+        with gevent.Timeout(seconds) as timer:
+            try:
+                return next(upstream, None)
+            except gevent.Timeout as expired:
+                if expired is not timer:
+                    raise
+                failure = ProviderTimeout()
+            except Exception as error:
+                # Not BaseException: a kill, another's timeout and GeneratorExit are not ours.
+                failure = self._reader.translate(error, has_begun=reading.has_begun, has_piece=reading.has_piece)
+        if reading.finish is not None:
+            return None
+        # Raised outside of the handler: a provider's message may hold the key, and must not travel as context.
+        raise failure
+
+
+class _Reading:
+    """What one answer has come to so far."""
+
+    def __init__(self, max_output_tokens: int) -> None:
+        self.max_output_tokens = max_output_tokens
+        self.usage: Usage | None = None
+        self.finish: FinishReason | None = None
+        self.has_begun = False
+        self.has_piece = False
+        self.is_blocked = False
+
+    def is_full(self) -> bool:
+        """Return True once the answer is longer than asked for, which makes it end by length."""
+        if self.usage is None or self.usage.output_tokens - self.usage.thoughts_tokens <= self.max_output_tokens:
+            return False
+        self.finish = self.finish or "length"
+        return True
+
+    def take(self, said: Said) -> Chunk | None:
+        """Return what is new in what was said, None if nothing is."""
+        self.has_begun = True
+        if len(said.text) + len(said.thought) > MAX_PIECE_CHARACTERS:
+            raise ProviderInterrupted
+        self.usage = said.usage or self.usage
+        self.has_piece = self.has_piece or bool(said.text or said.thought)
+        # Some models send STOP with every chunk: the last reason counts, and the stream is read to its end.
+        if said.finish:
+            self.finish = wire.finish_reason(said.finish)
+        if said.is_blocked:
+            self.is_blocked = not self.has_piece
+            self.finish = "content_filter"
+        return Chunk(said.text, said.thought, said.usage) if said.text or said.thought or said.usage else None

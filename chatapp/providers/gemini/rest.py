@@ -1,0 +1,150 @@
+"""Gemini's stream, read from the REST call itself: what the SDK makes of a chunk costs several times as much as the
+chunk (bench/streaming.py). Everything in a reply may be of any shape; what is not as it should be is passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
+
+from chatapp.errors import ProviderError, ProviderInterrupted, ProviderMisconfigured, ProviderTimeout
+from chatapp.providers.event_stream import EventStreams, Refused
+from chatapp.providers.gemini import wire
+from chatapp.providers.gemini.wire import Call, Said
+
+log = logging.getLogger(__name__)
+
+GOOGLE = "https://generativelanguage.googleapis.com"
+
+
+class RestReader:
+    def __init__(self, api_key: str, base_url: str | None, connect_seconds: float, idle_seconds: float) -> None:
+        self._api_key = api_key
+        self._url = (base_url or GOOGLE).rstrip("/")
+        self._streams = EventStreams(self._url, connect_seconds, idle_seconds)
+
+    def warm_up(self) -> None:
+        """There is nothing slow about the first call."""
+
+    def close(self) -> None:
+        self._streams.close()
+
+    def open(self, call: Call) -> Iterator[Said]:
+        """Yield what is said; nothing is sent before the first next(). Raises whatever translate() knows.
+
+        Source: Gemini API v1beta, models.streamGenerateContent with alt=sse.
+        """
+        url = f"{self._url}/v1beta/models/{quote(call.model, safe='')}:streamGenerateContent?alt=sse"
+        events = self._streams.post(url, {"x-goog-api-key": self._api_key}, _body(call))
+        try:
+            for data in events:
+                yield _said(json.loads(data))
+        finally:
+            events.close()  # type: ignore[attr-defined]
+
+    def translate(self, error: Exception, *, has_begun: bool, has_piece: bool) -> ProviderError:
+        """Turn what open() raised into our own error, and log its kind, never its words.
+
+        has_begun: a chunk was received, so the model was at work. has_piece: it held text, so nothing may be retried.
+        """
+        if isinstance(error, ProviderError):
+            return error
+        if isinstance(error, Refused | _Error):
+            body = error.body if isinstance(error, _Error) else _json(error.body)
+            status = error.code if isinstance(error, _Error) else error.status
+            log.warning("Gemini answered %s, reason %s", status, wire.reason(body))
+            headers = error.headers if isinstance(error, Refused) else None
+            return wire.refusal(status, body, headers, has_piece=has_piece)
+        log.warning("Gemini call failed: %s", type(error).__name__)
+        # A refused connection is one of its kinds.
+        if isinstance(error, ConnectTimeoutError) and not isinstance(error, NewConnectionError):
+            return ProviderTimeout(can_retry=True)
+        if isinstance(error, ReadTimeoutError):
+            return ProviderTimeout()
+        is_network = isinstance(error, HTTPError | OSError)
+        if has_begun:
+            return ProviderInterrupted(can_retry=is_network and not has_piece)
+        if isinstance(error, UnicodeError) or (isinstance(error, ValueError) and "header" in str(error)):
+            return ProviderMisconfigured()  # A key that cannot be sent: pasted with a line break or beyond ASCII.
+        return ProviderError(can_retry=is_network)
+
+
+class _Error(Exception):
+    """An error object in place of a chunk."""
+
+    def __init__(self, code: Any, body: Any) -> None:
+        super().__init__("error object")
+        self.code = code
+        self.body = body
+
+
+def _body(call: Call) -> dict[str, Any]:
+    settings = {
+        "temperature": call.temperature,
+        "maxOutputTokens": call.max_tokens,
+        "thinkingConfig": call.thinking,
+    }
+    body: dict[str, Any] = {
+        "contents": call.contents,
+        "generationConfig": {name: value for name, value in settings.items() if value is not None},
+    }
+    if call.system_prompt:
+        body["systemInstruction"] = {"parts": [{"text": call.system_prompt}]}
+    return body
+
+
+def _said(chunk: Any) -> Said:
+    """Read one chunk. Raises _Error for an error object; passes over parts that are no text (calls, files, code)."""
+    if (error := wire.error_of(chunk)) is not None:
+        raise _Error(error.get("code"), chunk)
+    chunk = _dict(chunk)
+    candidate = _dict(_first(chunk.get("candidates")))
+    text = thought = ""
+    parts = _dict(candidate.get("content")).get("parts")
+    for part in parts if isinstance(parts, list) else ():
+        words = part.get("text") if isinstance(part, dict) else None
+        if not isinstance(words, str):
+            continue
+        if part.get("thought") is True:
+            thought += words
+        else:
+            text += words
+    finish = candidate.get("finishReason")
+    used = chunk.get("usageMetadata")
+    return Said(
+        text,
+        thought,
+        _usage(used) if isinstance(used, dict) else None,
+        finish if isinstance(finish, str) and finish else None,
+        bool(_dict(chunk.get("promptFeedback")).get("blockReason")),
+    )
+
+
+def _usage(reported: dict[str, Any]) -> Any:
+    return wire.usage(
+        reported.get("promptTokenCount"),
+        reported.get("candidatesTokenCount"),
+        reported.get("thoughtsTokenCount"),
+        reported.get("cachedContentTokenCount"),
+        reported.get("toolUsePromptTokenCount"),
+    )
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, list) and value else None
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,158 @@
+"""Gemini through google-genai. Everything that knows the SDK, its objects and its errors is in this file.
+
+SDK facts that shaped it (google-genai 3.4): there is no timeout unless a request hook sets it;
+HttpOptions.timeout also sends a server deadline, which the API refuses below 10 s; connections are capped at 100 unless
+told otherwise, and the rest wait silently; nothing is sent before the first next(); transport errors come through as
+httpx2's own.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from gevent.lock import RLock
+
+from chatapp.errors import ProviderError, ProviderInterrupted, ProviderMisconfigured, ProviderTimeout
+from chatapp.providers.base import Usage
+from chatapp.providers.gemini import wire
+from chatapp.providers.gemini.wire import Call, Said
+
+if TYPE_CHECKING:
+    from google.genai import Client
+
+log = logging.getLogger(__name__)
+
+
+class SdkReader:
+    """One per process: the client inside keeps the connections and is safe across greenlets."""
+
+    def __init__(self, api_key: str, base_url: str | None, connect_seconds: float, idle_seconds: float) -> None:
+        self._api_key = api_key
+        self._base_url = base_url or None
+        self._phase_seconds = {"connect": connect_seconds, "read": idle_seconds, "write": 10.0, "pool": connect_seconds}
+        self._client: Client | None = None
+        self._lock = RLock()
+
+    def warm_up(self) -> None:
+        """Import the SDK, build the client, and let the SDK build its models, which it else does in the first answer.
+
+        About 0.8 s of CPU during which nothing else in the process runs: call it before requests are served.
+        """
+        self._ready_client()
+        from google.genai import types
+
+        types.GenerateContentConfig()
+        types.GenerateContentResponse.model_validate({})
+
+    def close(self) -> None:
+        """Close idle connections. The next call opens new ones."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def open(self, call: Call) -> Iterator[Said]:
+        """Yield what is said; nothing is sent before the first next(). Raises whatever translate() knows."""
+        _expect_new_enum_values()
+        models = self._ready_client().models
+        from google.genai import types
+
+        config = types.GenerateContentConfig(
+            system_instruction=call.system_prompt or None,
+            max_output_tokens=call.max_tokens,
+            temperature=call.temperature,
+            thinking_config=None if call.thinking is None else types.ThinkingConfig(**call.thinking),
+            # Both are on by default and would make further, billed requests of their own.
+            automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+            automatic_continuation=False,
+        )
+        contents: Any = call.contents
+        for chunk in models.generate_content_stream(model=call.model, contents=contents, config=config):
+            yield _said(chunk)
+
+    def count(self, model: str, text: str) -> int | None:
+        contents: Any = wire.contents([("user", text)])
+        total = self._ready_client().models.count_tokens(model=model, contents=contents).total_tokens
+        return None if total is None else wire.tokens(total)
+
+    def translate(self, error: Exception, *, has_begun: bool, has_piece: bool) -> ProviderError:
+        """Turn what the SDK or its HTTP client raised into our own error, and log its kind, never its words.
+
+        has_begun: a chunk was received, so the model was at work. has_piece: it held text, so nothing may be retried.
+        """
+        import httpx2
+        from google.genai import errors
+
+        if isinstance(error, ProviderError):
+            return error
+        if isinstance(error, errors.APIError):
+            log.warning("Gemini answered %s, reason %s", error.code, wire.reason(error.details))
+            headers = getattr(error.response, "headers", None)
+            return wire.refusal(error.code, error.details, headers, has_piece=has_piece)
+        log.warning("Gemini call failed: %s", type(error).__name__)
+        if isinstance(error, httpx2.ConnectTimeout):
+            return ProviderTimeout(can_retry=True)
+        if isinstance(error, httpx2.TimeoutException):
+            return ProviderTimeout()
+        if has_begun:
+            return ProviderInterrupted(can_retry=not has_piece and isinstance(error, httpx2.NetworkError))
+        if isinstance(error, httpx2.LocalProtocolError | UnicodeError):
+            return ProviderMisconfigured()  # A key that cannot be sent: pasted with a line break or beyond ASCII.
+        return ProviderError(can_retry=isinstance(error, httpx2.TransportError))
+
+    def _ready_client(self) -> Client:
+        """Return the client, built once. The import takes 0.8 s of CPU and the client 0.1 s."""
+        with self._lock:
+            if self._client is None:
+                self._client = self._build_client()
+            return self._client
+
+    def _build_client(self) -> Client:
+        import httpx2
+        from google import genai
+
+        def set_phase_timeouts(request: Any) -> None:
+            request.extensions["timeout"] = dict(self._phase_seconds)
+
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=60.0)
+        client_args = {"limits": limits, "event_hooks": {"request": [set_phase_timeouts]}}
+        options: Any = {"base_url": self._base_url, "api_version": "v1beta", "client_args": client_args}
+        # enterprise=False: an environment variable would otherwise send the key to another service.
+        return genai.Client(api_key=self._api_key, enterprise=False, http_options=options)
+
+
+def _said(chunk: Any) -> Said:
+    """Read one of the SDK's chunks. Parts that are neither text nor thought (calls, files, code) are passed over."""
+    candidate = chunk.candidates[0] if chunk.candidates else None
+    parts = (candidate.content.parts if candidate and candidate.content else None) or ()
+    return Said(
+        "".join(part.text for part in parts if part.text and not part.thought),
+        "".join(part.text for part in parts if part.text and part.thought),
+        _usage(chunk.usage_metadata),
+        candidate.finish_reason.name if candidate and candidate.finish_reason else None,
+        bool(chunk.prompt_feedback and chunk.prompt_feedback.block_reason),
+    )
+
+
+def _usage(reported: Any) -> Usage | None:
+    if reported is None:
+        return None
+    return wire.usage(
+        reported.prompt_token_count,
+        reported.candidates_token_count,
+        reported.thoughts_token_count,
+        reported.cached_content_token_count,
+        reported.tool_use_prompt_token_count,
+    )
+
+
+def _expect_new_enum_values() -> None:
+    """Let values newer than the SDK pass without a warning; it keeps them by name.
+
+    Called with each answer: the filter list is the process's own and others may have replaced it. Adding a filter
+    that is there already moves it to the front.
+    """
+    warnings.filterwarnings("ignore", message=r".* is not a valid \w+$", category=UserWarning)
