@@ -120,7 +120,7 @@ def _wire(app: Flask, settings: config.Settings, providers: Providers | None) ->
     providers = providers or Providers.from_settings(
         gemini_api_key=settings.gemini_api_key,
         gemini_base_url=settings.gemini_base_url,
-        gemini_stream=settings.gemini_stream,
+        gemini_client=settings.gemini_client,
         default_model=settings.default_model,
         demo_pace_seconds=settings.demo_pace_seconds,
         connect_seconds=settings.provider_connect_seconds,

@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     # Models
     gemini_api_key: str | None = None
     gemini_base_url: str | None = None
-    gemini_stream: Literal["rest", "sdk"] = "rest"
+    gemini_client: Literal["rest", "sdk"] = "rest"
     default_model: str | None = None
     system_prompt: str = ""
     demo_pace_seconds: Annotated[float, Field(ge=0)] = 0.03

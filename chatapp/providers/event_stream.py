@@ -51,16 +51,7 @@ class EventStreams:
         Raises Refused, and urllib3.exceptions.HTTPError for what the network does; ProtocolError where a line is longer
         than any should be.
         """
-        response = self._pool.urlopen(
-            "POST",
-            url,
-            body=json.dumps(body).encode(),
-            headers={"Content-Type": "application/json", "Accept-Encoding": "identity", **headers},
-            timeout=self._timeout,
-            preload_content=False,
-            redirect=False,
-            retries=False,
-        )
+        response = self._send(url, headers, body, preload_content=False)
         is_whole = False
         try:
             if response.status != 200:
@@ -70,6 +61,27 @@ class EventStreams:
         finally:
             # An answer that was read to its end leaves a connection to be used again; any other is of no use.
             response.release_conn() if is_whole else response.close()
+
+    def post_json(self, url: str, headers: Mapping[str, str], body: Any) -> bytes:
+        """Return the body that answers the request. Raises what post() does."""
+        response = self._send(url, headers, body, preload_content=True)
+        if response.status != 200:
+            raise Refused(response.status, response.headers, response.data[:LONGEST_REFUSAL_BYTES])
+        return response.data
+
+    def _send(
+        self, url: str, headers: Mapping[str, str], body: Any, *, preload_content: bool
+    ) -> urllib3.BaseHTTPResponse:
+        return self._pool.urlopen(
+            "POST",
+            url,
+            body=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", "Accept-Encoding": "identity", **headers},
+            timeout=self._timeout,
+            preload_content=preload_content,
+            redirect=False,
+            retries=False,
+        )
 
     def close(self) -> None:
         self._pool.clear()

@@ -34,7 +34,7 @@ class Providers:
         *,
         gemini_api_key: str | None = None,
         gemini_base_url: str | None = None,
-        gemini_stream: Literal["rest", "sdk"] = "rest",
+        gemini_client: Literal["rest", "sdk"] = "rest",
         default_model: str | None = None,
         demo_pace_seconds: float = 0.02,
         connect_seconds: float = 5,
@@ -57,7 +57,7 @@ class Providers:
             idle_seconds,
             total_seconds,
             models=added + MODELS,
-            stream_by=gemini_stream,
+            client=gemini_client,
         )
         return cls([gemini], default_model)
 

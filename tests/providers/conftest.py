@@ -34,18 +34,18 @@ def server(_server: ScriptedGemini) -> ScriptedGemini:
 
 
 @pytest.fixture(scope="module", params=["rest", "sdk"])
-def stream_by(request: pytest.FixtureRequest) -> str:
-    """The two ways to read the stream. What holds of one holds of the other."""
+def gemini_client(request: pytest.FixtureRequest) -> str:
+    """The two clients. What holds of one holds of the other."""
     return str(request.param)
 
 
 @pytest.fixture
-def make_gemini(server: ScriptedGemini, stream_by: Any) -> Iterator[Callable[..., GeminiProvider]]:
+def make_gemini(server: ScriptedGemini, gemini_client: Any) -> Iterator[Callable[..., GeminiProvider]]:
     made: list[GeminiProvider] = []
 
     def make(key: str = KEY, url: str = server.url, **seconds: float) -> GeminiProvider:
         limits = {"connect_seconds": 2.0, "idle_seconds": 5.0, "total_seconds": 20.0, **seconds}
-        made.append(GeminiProvider(key, url, stream_by=stream_by, **limits))
+        made.append(GeminiProvider(key, url, client=gemini_client, **limits))
         return made[-1]
 
     yield make
@@ -54,9 +54,9 @@ def make_gemini(server: ScriptedGemini, stream_by: Any) -> Iterator[Callable[...
 
 
 @pytest.fixture(scope="module")
-def _gemini(_server: ScriptedGemini, stream_by: Any) -> Iterator[GeminiProvider]:
+def _gemini(_server: ScriptedGemini, gemini_client: Any) -> Iterator[GeminiProvider]:
     provider = GeminiProvider(
-        KEY, _server.url, connect_seconds=2, idle_seconds=5, total_seconds=20, stream_by=stream_by
+        KEY, _server.url, connect_seconds=2, idle_seconds=5, total_seconds=20, client=gemini_client
     )
     provider.warm_up()
     yield provider

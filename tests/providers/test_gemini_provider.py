@@ -9,7 +9,7 @@ import pytest
 from chatapp.errors import ProviderError, ProviderMisconfigured
 from chatapp.providers.base import Usage
 from chatapp.providers.gemini import MODELS, thinking_of
-from chatapp.providers.gemini.sdk import SdkReader
+from chatapp.providers.gemini.sdk import SdkClient
 from tests.providers.conftest import KEY
 from tests.scripted_gemini import counts, refuses, says
 
@@ -357,10 +357,10 @@ def test_a_closed_provider_opens_again(gemini, ask):
     assert list(gemini.stream(ask()))
 
 
-def test_one_client_is_built_however_many_ask_at_first(make_gemini, monkeypatch):
-    gemini = make_gemini()
+def test_one_sdk_client_is_built_however_many_ask_at_first(monkeypatch):
+    gemini = SdkClient(KEY, None, connect_seconds=2, idle_seconds=5)
     built = []
-    monkeypatch.setattr(SdkReader, "_build_client", lambda self: gevent.sleep(0.01) or built.append(1) or FakeClient())
+    monkeypatch.setattr(SdkClient, "_build_client", lambda self: gevent.sleep(0.01) or built.append(1) or FakeClient())
 
     gevent.joinall([gevent.spawn(gemini.warm_up) for _ in range(5)], raise_error=True)
 

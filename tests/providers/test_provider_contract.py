@@ -13,7 +13,7 @@ from tests.providers.scripted import ScriptedProvider
 def provider(request):
     if request.param.startswith("gemini"):
         url = request.getfixturevalue("server").url
-        gemini = GeminiProvider(KEY, url, stream_by=request.param.removeprefix("gemini by "))
+        gemini = GeminiProvider(KEY, url, client=request.param.removeprefix("gemini by "))
         yield gemini
         gemini.close()
     else:

@@ -1,7 +1,7 @@
-"""Gemini. The answer's stream is read in one of two ways, each in a file of its own, behind the same three methods:
+"""Gemini, over one of two clients with the same methods:
 
-rest.py  the REST call's event stream, as it is: the default
-sdk.py   google-genai; it also counts tokens, whoever reads the stream
+rest.py  makes the REST calls itself: the default, since a chunk costs a fraction and nothing is loaded at the start
+sdk.py   google-genai
 
 Both make Said of a chunk; from there on there is one path: Said → _Reading.take → Chunk.
 """
@@ -18,8 +18,8 @@ from chatapp.errors import ContentBlocked, ProviderError, ProviderInterrupted, P
 from chatapp.providers.base import ChatRequest, Chunk, FinishReason, ModelInfo, Usage
 from chatapp.providers.gemini import wire
 from chatapp.providers.gemini.models import MODELS, gemini_model, thinking_of
-from chatapp.providers.gemini.rest import RestReader
-from chatapp.providers.gemini.sdk import SdkReader
+from chatapp.providers.gemini.rest import RestClient
+from chatapp.providers.gemini.sdk import SdkClient
 from chatapp.providers.gemini.wire import Call, Said
 
 __all__ = ["MODELS", "GeminiProvider", "gemini_model", "thinking_of"]
@@ -28,10 +28,21 @@ MAX_PIECE_CHARACTERS = 1_000_000  # 65,536 tokens, the longest whole answer of a
 AFTER_FINISH_SECONDS = 10.0  # What may still come after a finish reason is the last usage.
 
 
-class Reader(Protocol):
-    def open(self, call: Call) -> Iterator[Said]: ...
+class Client(Protocol):
+    def open(self, call: Call) -> Iterator[Said]:
+        """Yield what is said; nothing is sent before the first next(). Raises whatever translate() knows."""
+        ...
 
-    def translate(self, error: Exception, *, has_begun: bool, has_piece: bool) -> ProviderError: ...
+    def count(self, model: str, text: str) -> int | None:
+        """Return the tokens of a text sent as one user message; None where the reply has no number."""
+        ...
+
+    def translate(self, error: Exception, *, has_begun: bool, has_piece: bool) -> ProviderError:
+        """Turn what the client raised into our own error, and log its kind, never its words.
+
+        has_begun: a chunk was received, so the model was at work. has_piece: it held text, so nothing may be retried.
+        """
+        ...
 
     def warm_up(self) -> None: ...
 
@@ -39,7 +50,7 @@ class Reader(Protocol):
 
 
 class GeminiProvider:
-    """Serve Gemini models. One per process: the clients inside keep the connections and are safe across greenlets."""
+    """Serve Gemini models. One per process: the client inside keeps the connections and is safe across greenlets."""
 
     name = "gemini"
 
@@ -51,26 +62,22 @@ class GeminiProvider:
         idle_seconds: float = 60,
         total_seconds: float = 600,
         models: tuple[ModelInfo, ...] = MODELS,
-        stream_by: Literal["rest", "sdk"] = "rest",
+        client: Literal["rest", "sdk"] = "rest",
     ) -> None:
         self._total_seconds = total_seconds
         self._models = models
-        self._sdk = SdkReader(api_key, base_url, connect_seconds, idle_seconds)
-        self._reader: Reader = self._sdk
-        if stream_by == "rest":
-            self._reader = RestReader(api_key, base_url, connect_seconds, idle_seconds)
+        make = RestClient if client == "rest" else SdkClient
+        self._client: Client = make(api_key, base_url, connect_seconds, idle_seconds)
 
     def models(self) -> tuple[ModelInfo, ...]:
         return self._models
 
     def warm_up(self) -> None:
-        self._sdk.warm_up()
-        self._reader.warm_up()
+        self._client.warm_up()
 
     def close(self) -> None:
         """Close idle connections. The provider stays usable: the next call opens new ones."""
-        self._reader.close()
-        self._sdk.close()
+        self._client.close()
 
     def stream(self, request: ChatRequest) -> Iterator[Chunk]:
         """Yield the answer while it is generated. The contract is Provider's.
@@ -82,7 +89,7 @@ class GeminiProvider:
         """
         deadline = time.monotonic() + self._total_seconds
         reading = _Reading(request.max_output_tokens)
-        upstream = self._reader.open(self._call(request))
+        upstream = self._client.open(self._call(request))
         try:
             while not reading.is_full():
                 said = self._next(upstream, deadline - time.monotonic(), reading)
@@ -107,10 +114,10 @@ class GeminiProvider:
         """
         failure = None
         try:
-            if (tokens := self._sdk.count(model, text)) is not None:
+            if (tokens := self._client.count(model, text)) is not None:
                 return tokens
         except Exception as error:
-            failure = self._sdk.translate(error, has_begun=False, has_piece=False)
+            failure = self._client.translate(error, has_begun=False, has_piece=False)
         raise failure or ProviderError("The model's counter gave no number")
 
     def _call(self, request: ChatRequest) -> Call:
@@ -144,7 +151,7 @@ class GeminiProvider:
                 failure = ProviderTimeout()
             except Exception as error:
                 # Not BaseException: a kill, another's timeout and GeneratorExit are not ours.
-                failure = self._reader.translate(error, has_begun=reading.has_begun, has_piece=reading.has_piece)
+                failure = self._client.translate(error, has_begun=reading.has_begun, has_piece=reading.has_piece)
         if reading.finish is not None:
             return None
         # Raised outside of the handler: a provider's message may hold the key, and must not travel as context.

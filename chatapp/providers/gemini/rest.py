@@ -1,5 +1,6 @@
-"""Gemini's stream, read from the REST call itself: what the SDK makes of a chunk costs several times as much as the
-chunk (bench/streaming.py). Everything in a reply may be of any shape; what is not as it should be is passed over.
+"""Gemini's REST calls: what the SDK makes of a chunk costs several times as much as the chunk (bench/streaming.py).
+
+Everything in a reply may be of any shape; what is not as it should be is passed over.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ log = logging.getLogger(__name__)
 GOOGLE = "https://generativelanguage.googleapis.com"
 
 
-class RestReader:
+class RestClient:
     def __init__(self, api_key: str, base_url: str | None, connect_seconds: float, idle_seconds: float) -> None:
-        self._api_key = api_key
+        self._headers = {"x-goog-api-key": api_key}
         self._url = (base_url or GOOGLE).rstrip("/")
         self._streams = EventStreams(self._url, connect_seconds, idle_seconds)
 
@@ -35,23 +36,23 @@ class RestReader:
         self._streams.close()
 
     def open(self, call: Call) -> Iterator[Said]:
-        """Yield what is said; nothing is sent before the first next(). Raises whatever translate() knows.
-
-        Source: Gemini API v1beta, models.streamGenerateContent with alt=sse.
-        """
-        url = f"{self._url}/v1beta/models/{quote(call.model, safe='')}:streamGenerateContent?alt=sse"
-        events = self._streams.post(url, {"x-goog-api-key": self._api_key}, _body(call))
+        """Source: Gemini API v1beta, models.streamGenerateContent with alt=sse."""
+        events = self._streams.post(
+            self._address(call.model, "streamGenerateContent?alt=sse"), self._headers, _body(call)
+        )
         try:
             for data in events:
                 yield _said(json.loads(data))
         finally:
             events.close()  # type: ignore[attr-defined]
 
-    def translate(self, error: Exception, *, has_begun: bool, has_piece: bool) -> ProviderError:
-        """Turn what open() raised into our own error, and log its kind, never its words.
+    def count(self, model: str, text: str) -> int | None:
+        """Source: Gemini API v1beta, models.countTokens."""
+        body = {"contents": wire.contents([("user", text)])}
+        reply = _dict(_json(self._streams.post_json(self._address(model, "countTokens"), self._headers, body)))
+        return wire.tokens(reply["totalTokens"]) if isinstance(reply.get("totalTokens"), int) else None
 
-        has_begun: a chunk was received, so the model was at work. has_piece: it held text, so nothing may be retried.
-        """
+    def translate(self, error: Exception, *, has_begun: bool, has_piece: bool) -> ProviderError:
         if isinstance(error, ProviderError):
             return error
         if isinstance(error, Refused | _Error):
@@ -72,6 +73,9 @@ class RestReader:
         if isinstance(error, UnicodeError) or (isinstance(error, ValueError) and "header" in str(error)):
             return ProviderMisconfigured()  # A key that cannot be sent: pasted with a line break or beyond ASCII.
         return ProviderError(can_retry=is_network)
+
+    def _address(self, model: str, method: str) -> str:
+        return f"{self._url}/v1beta/models/{quote(model, safe='')}:{method}"
 
 
 class _Error(Exception):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class SdkReader:
+class SdkClient:
     """One per process: the client inside keeps the connections and is safe across greenlets."""
 
     def __init__(self, api_key: str, base_url: str | None, connect_seconds: float, idle_seconds: float) -> None:
@@ -55,7 +55,6 @@ class SdkReader:
             client.close()
 
     def open(self, call: Call) -> Iterator[Said]:
-        """Yield what is said; nothing is sent before the first next(). Raises whatever translate() knows."""
         _expect_new_enum_values()
         models = self._ready_client().models
         from google.genai import types
@@ -79,10 +78,6 @@ class SdkReader:
         return None if total is None else wire.tokens(total)
 
     def translate(self, error: Exception, *, has_begun: bool, has_piece: bool) -> ProviderError:
-        """Turn what the SDK or its HTTP client raised into our own error, and log its kind, never its words.
-
-        has_begun: a chunk was received, so the model was at work. has_piece: it held text, so nothing may be retried.
-        """
         import httpx2
         from google.genai import errors
 
