@@ -49,7 +49,10 @@ def on_starting(server):
     from chatapp import create_app
 
     # Not the one that is served: each worker makes its own. Limits would start a thread, which a fork must not inherit.
-    app = create_app(rate_limits=False)
+    try:
+        app = create_app(rate_limits=False)
+    except ConfigurationError as error:
+        sys.exit(f"The product cannot start:\n{error}")
     with app.app_context():
         try:
             upgrade()

@@ -1,5 +1,11 @@
 """What gunicorn serves and the flask command finds."""
 
-from chatapp import create_app
+import sys
 
-app = create_app()
+from chatapp import create_app
+from chatapp.config import ConfigurationError
+
+try:
+    app = create_app()
+except ConfigurationError as error:
+    sys.exit(f"The product cannot start:\n{error}")

@@ -39,7 +39,11 @@ def create_app(providers: Providers | None = None, **overrides: Any) -> Flask:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=0)  # type: ignore[method-assign]
     _bind_extensions(app)
     _register(app)
-    app.extensions["services"] = _wire(app, settings, providers)
+    try:
+        app.extensions["services"] = _wire(app, settings, providers)
+    except ValueError as error:
+        # A model, a price table or a tokenizer that cannot be used: each names its setting.
+        raise config.ConfigurationError(str(error)) from None
     return app
 
 
@@ -113,6 +117,7 @@ def _register(app: Flask) -> None:
 def _wire(app: Flask, settings: config.Settings, providers: Providers | None) -> Services:
     from chatapp.tokens.cache import MemoryCache, RedisCache
     from chatapp.tokens.count import Counter
+    from chatapp.tokens.local import LocalTokenizer
     from chatapp.turns.log import MemoryLog
     from chatapp.turns.redis_log import RedisLog
     from chatapp.turns.workers import Workers
@@ -129,13 +134,8 @@ def _wire(app: Flask, settings: config.Settings, providers: Providers | None) ->
     )
     redis = SoftRedis(settings.redis_url) if settings.redis_url else None
     entries = settings.count_cache_entries
-    counter = Counter(providers, RedisCache(redis, entries) if redis else MemoryCache(entries), settings)
+    file = settings.tokenizer_file
+    local = LocalTokenizer(file, settings.tokenizer_sha256) if file else None
+    counter = Counter(providers, RedisCache(redis, entries) if redis else MemoryCache(entries), settings, local)
     workers = Workers(app, RedisLog(redis) if redis else MemoryLog())
-    return Services(settings, providers, counter, _prices(settings), workers)
-
-
-def _prices(settings: config.Settings) -> PriceTable:
-    try:
-        return PriceTable(settings.prices_file)
-    except ValueError as error:
-        raise config.ConfigurationError(str(error)) from None
+    return Services(settings, providers, counter, PriceTable(settings.prices_file), workers)

@@ -86,6 +86,8 @@ class Settings(BaseSettings):
     estimate_chars_per_token: Positive = 4
     estimate_special_factor: Annotated[float, Field(ge=0)] = 0.02
     estimate_buffer: Annotated[float, Field(ge=1)] = 1.03
+    tokenizer_file: Path | None = None
+    tokenizer_sha256: str | None = None
     count_seconds: Seconds = 2
     count_cache_entries: Positive = 10_000
     overhead_tokens: NotNegative = 10

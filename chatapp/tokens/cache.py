@@ -98,7 +98,8 @@ class RedisCache:
             batch.zadd(_index(kind), {key: self._clock()}, xx=True)
 
         replies = self._redis.call(lambda client: pipeline(client, ask), None)
-        return int(replies[0]) if replies and replies[0] is not None else None
+        found = replies[0] if replies else None
+        return int(found) if found is not None and found.isdigit() else None
 
     def put(self, kind: Kind, key: str, tokens: int) -> None:
         def store(client: Any) -> None:

@@ -1,4 +1,7 @@
-"""Counting texts: the provider's own counter, else an estimate. A count that fails or is late never fails a turn."""
+"""Counting texts: the provider's own counter, else a tokenizer on this machine, else an estimate.
+
+A count that fails or is late never fails a turn: the next layer counts.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from chatapp.tokens.cache import CountCache, Kind, cache_key
 if TYPE_CHECKING:
     from chatapp.config import Settings
     from chatapp.providers.registry import Providers
+    from chatapp.tokens.local import LocalTokenizer
 
 log = logging.getLogger(__name__)
 
@@ -34,20 +38,23 @@ EMPTY = TokenCount(0, "api", True)
 
 
 class Counter:
-    """Counts for this process. Providers and cache are chosen in create_app."""
+    """Counts for this process. Providers, cache and tokenizer are chosen in create_app."""
 
-    def __init__(self, providers: Providers, cache: CountCache, settings: Settings) -> None:
+    def __init__(
+        self, providers: Providers, cache: CountCache, settings: Settings, local: LocalTokenizer | None = None
+    ) -> None:
         self._providers = providers
         self._cache = cache
         self._settings = settings
+        self._local = local
+        self._layers: tuple[Method, ...] = ("api", "local", "estimate") if local else ("api", "estimate")
 
     def count(self, model: str, text: str, kind: Kind = "text") -> TokenCount:
         """Return a text's tokens for a model and the method that counted them."""
         if not text:
             return EMPTY
-        layers: tuple[Method, ...] = ("api", "estimate")
-        for method in layers:
-            key = cache_key(model, method, text)
+        for method in self._layers:
+            key = cache_key(model, self._source(method), text)
             cached = self._cache.get(kind, key)
             if cached is not None:
                 self._cache.note(is_hit=True)
@@ -92,10 +99,22 @@ class Counter:
             return self.estimate(text)
         try:
             with gevent.Timeout(self._settings.count_seconds, False):
+                if method == "local" and self._local:
+                    return self._local.count(text)
                 return self._providers.for_model(model).count_tokens(model, text)
         except ChatAppError as error:
             log.info("The provider could not count a text: %s", error.code)
+        except Exception:
+            # A counter that breaks in a way nobody thought of must not keep a turn from being settled.
+            log.exception("A text could not be counted: %s", method)
         return None
+
+    def _source(self, method: Method) -> str:
+        """Name what makes a count, for its key in the cache."""
+        if method == "local" and self._local:
+            return f"local {self._local.name}"
+        # Another formula gives another number.
+        return f"estimate {self._settings.token_estimator}" if method == "estimate" else method
 
 
 def weakest(counts: list[TokenCount]) -> Method:
