@@ -79,6 +79,7 @@ class Settings(BaseSettings):
     max_listeners_per_turn: Positive = 20
     max_listeners_per_user: Positive = 50
     stream_seconds: Seconds = 300
+    send_seconds: Seconds = 30
 
     # Counting and budget
     metering: Literal["exchange", "provider"] = "exchange"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from flask import request
+from werkzeug.exceptions import MethodNotAllowed
 
 from chatapp.errors import CsrfFailed, NotAcceptable
 from chatapp.services import settings
@@ -18,7 +19,9 @@ EVENT_STREAM = re.compile(r"text/event-stream\b", re.ASCII)
 
 
 def check_gate() -> None:
-    """Raise CsrfFailed or NotAcceptable."""
+    """Raise CsrfFailed, NotAcceptable or, for a HEAD, MethodNotAllowed: it would send and never hear the answer."""
+    if request.method == "HEAD":
+        raise MethodNotAllowed(["GET", "POST"])
     if not request.headers.get("Authorization", "").startswith("Bearer "):
         _check_origin()
     if not EVENT_STREAM.match(request.headers.get("Accept", "")):

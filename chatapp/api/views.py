@@ -22,7 +22,7 @@ from chatapp.errors import ChatNotFound, Forbidden, Unauthenticated
 from chatapp.extensions import db, limiter
 from chatapp.services import services, settings
 from chatapp.turns import lifecycle, sse
-from chatapp.turns.limits import for_a_while, streamed
+from chatapp.turns.limits import Seat, for_a_while, streamed
 from chatapp.turns.log import HEARTBEAT_SECONDS, Ending, Heard, Piece
 from chatapp.turns.models import Turn
 
@@ -70,7 +70,9 @@ def index() -> ResponseReturnValue:
 @bp.get("/chat/<chat_id>")
 def show(chat_id: str) -> ResponseReturnValue:
     chat = _chat(chat_id)
-    messages = [shapes.message(message, services().turns.text_of(message.id)) for message in chat.branch()]
+    # Before the rows: of an answer that ends in between, the rows may be from before, and its text no longer here.
+    texts = services().turns.texts()
+    messages = [shapes.message(message, texts.get(message.id)) for message in chat.branch()]
     return jsonify(shapes.chat(chat) | {"messages": messages})
 
 
@@ -98,9 +100,9 @@ def destroy(chat_id: str) -> ResponseReturnValue:
 def send(chat_id: str) -> ResponseReturnValue:
     chat = _chat(chat_id)
     text = body.message()
-    services().turns.listeners.check(current_user.id)
-    started = lifecycle.start(current_user, chat, text, key=request.headers.get("Idempotency-Key"))
-    return _stream(started.turn_id, 0)
+    with services().turns.listeners.enter(current_user.id) as seat:
+        started = lifecycle.start(current_user, chat, text, key=request.headers.get("Idempotency-Key"))
+        return _stream(started.turn_id, 0, seat)
 
 
 @bp.get("/chat/<chat_id>/message")
@@ -111,11 +113,11 @@ def join_or_send(chat_id: str) -> ResponseReturnValue:
     last_event_id = request.headers.get("Last-Event-ID")
     if last_event_id is not None:
         return _resume(chat, last_event_id)
-    services().turns.listeners.check(current_user.id)
-    started = lifecycle.start(
-        current_user, chat, request.args.get("msg"), key=body.query_key("key"), joins_equal_text=True
-    )
-    return _stream(started.turn_id, 0)
+    with services().turns.listeners.enter(current_user.id) as seat:
+        started = lifecycle.start(
+            current_user, chat, request.args.get("msg"), key=body.query_key("key"), joins_equal_text=True
+        )
+        return _stream(started.turn_id, 0, seat)
 
 
 @bp.post("/chat/<chat_id>/stop")
@@ -174,16 +176,17 @@ def _resume(chat: Chat, last_event_id: str) -> ResponseReturnValue:
     turn = db.session.get(Turn, at[0]) if at else None
     if at is None or turn is None or turn.chat_id != chat.id or at[1] is None:
         return "", 204
-    return _stream(turn.id, at[1])
+    with services().turns.listeners.enter(current_user.id) as seat:
+        return _stream(turn.id, at[1], seat)
 
 
-def _stream(turn_id: UUID, offset: int) -> Response:
+def _stream(turn_id: UUID, offset: int, seat: Seat) -> Response:
+    seat.listen_to(turn_id)
     identity = sessions.identity()
-    leave = services().turns.listeners.enter(turn_id, current_user.id)
     heard = services().turns.follow(turn_id, offset, tick_seconds=TICK_SECONDS)
     frames = _frames(turn_id, offset, for_a_while(heard, settings().stream_seconds), lambda: sessions.is_good(identity))
     release()
-    return streamed(stream_with_context(frames), sse.HEADERS, leave)
+    return streamed(stream_with_context(frames), sse.HEADERS, seat)
 
 
 def _frames(

@@ -65,19 +65,19 @@ def start(user: User, chat: Chat, text: object, *, key: str | None = None, joins
     send = _Send(user.id, chat.id, checked_message(text), _checked_key(key), joins_equal_text)
     if (same := _same_send(send)) is not None:
         return same
-    services().turns.admit()
-    _check_budget(send, chat)
-    try:
-        started, request, reservation = retry_write(lambda: _admit(send))
-    except IntegrityError:
-        # Somebody was faster: the same send, or another one in this chat.
-        db.session.rollback()
-        if (same := _same_send(send)) is not None:
-            return same
-        raise TurnConflict() from None
-    services().turns.begin(
-        started.turn_id, started.answer_id, request, reservation.answer_tokens, reservation.is_clamped
-    )
+    with services().turns.place():
+        _check_budget(send, chat)
+        try:
+            started, request, reservation = retry_write(lambda: _admit(send))
+        except IntegrityError:
+            # Somebody was faster: the same send, or another one in this chat.
+            db.session.rollback()
+            if (same := _same_send(send)) is not None:
+                return same
+            raise TurnConflict() from None
+        services().turns.begin(
+            started.turn_id, started.answer_id, request, reservation.answer_tokens, reservation.is_clamped
+        )
     return started
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -16,8 +18,6 @@ from chatapp.services import settings
 from chatapp.turns.log import Heard
 
 LAG_EVERY_SECONDS = 0.1
-# A listener that takes nothing for so long is dropped. It comes back with its position.
-SEND_SECONDS = 30
 
 
 class LoopLag:
@@ -49,34 +49,55 @@ class LoopLag:
             self.measure()
 
 
+class Seat:
+    """A connection that is counted: as its user's from the beginning, as a turn's once it listens to one.
+
+    with seat: … leaves it if the block fails. Afterwards it is left with the response that it belongs to.
+    """
+
+    def __init__(self, of: Counter[UUID]) -> None:
+        self._of = of
+        self._ids: list[UUID] = []
+
+    def take(self, key: UUID, limit: int) -> Seat:
+        """Count it as a user's or a turn's. Raises RateLimited where there are too many."""
+        if self._of[key] >= limit:
+            raise RateLimited("Too many connections listen already", retry_after_seconds=15)
+        self._of[key] += 1
+        self._ids.append(key)
+        return self
+
+    def listen_to(self, turn_id: UUID) -> None:
+        self.take(turn_id, settings().max_listeners_per_turn)
+
+    def leave(self) -> None:
+        for key in self._ids:
+            self._of[key] -= 1
+            if not self._of[key]:
+                del self._of[key]
+        self._ids = []
+
+    def __enter__(self) -> Seat:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self.leave()
+
+
 class Listeners:
     """Counts who listens in this process, of each turn and of each user."""
 
     def __init__(self) -> None:
         self._of: Counter[UUID] = Counter()
 
-    def enter(self, turn_id: UUID, user_id: UUID) -> Callable[[], None]:
-        """Count a listener in and return what counts it out. Raises RateLimited where there are too many."""
-        self.check(user_id)
-        self._check(turn_id, settings().max_listeners_per_turn)
-        self._of.update((turn_id, user_id))
-
-        def leave() -> None:
-            self._of.subtract((turn_id, user_id))
-            self._of += Counter()  # Forgets those that are at nought.
-
-        return leave
-
-    def check(self, user_id: UUID) -> None:
-        """Raise RateLimited where a user has too many connections for another one."""
-        self._check(user_id, settings().max_listeners_per_user)
-
-    def _check(self, key: UUID, limit: int) -> None:
-        if self._of[key] >= limit:
-            raise RateLimited("Too many connections listen already", retry_after_seconds=15)
+    def enter(self, user_id: UUID) -> Seat:
+        """Count a connection in, before anything is begun for it. Raises RateLimited where the user has too many."""
+        return Seat(self._of).take(user_id, settings().max_listeners_per_user)
 
     def __len__(self) -> int:
-        return self._of.total() // 2
+        """Return how many counts are held: 0 where nobody listens."""
+        return self._of.total()
 
 
 def for_a_while(heard: Iterable[Heard], seconds: float, clock: Callable[[], float] = time.monotonic) -> Iterator[Heard]:
@@ -88,13 +109,19 @@ def for_a_while(heard: Iterable[Heard], seconds: float, clock: Callable[[], floa
             return
 
 
-def streamed(frames: Iterable[str], headers: dict[str, str], leave: Callable[[], None]) -> Response:
-    """Return a response that a peer cannot hold up: gunicorn's sockets have no time limit of their own."""
+def streamed(frames: Iterable[str], headers: dict[str, str], seat: Seat) -> Response:
+    """Return a response that a peer cannot hold up: gunicorn's sockets have no time limit of their own.
+
+    A listener that takes nothing for SEND_SECONDS is dropped, also one that lost its power: of that the kernel would
+    tell only after a quarter of an hour. It comes back with its position.
+    """
     response = Response(frames, headers=headers)
-    response.call_on_close(leave)
-    socket: Any = request.environ.get("gunicorn.socket")
-    if socket is not None:
-        socket.settimeout(SEND_SECONDS)
+    response.call_on_close(seat.leave)
+    peer: Any = request.environ.get("gunicorn.socket")
+    if peer is not None:
+        peer.settimeout(settings().send_seconds)
+        with suppress(OSError):  # No TCP, or a system that has no such option.
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(settings().send_seconds * 1000))
         # The next request on this connection has its own rules.
-        response.call_on_close(lambda: socket.settimeout(None))
+        response.call_on_close(lambda: peer.settimeout(None))
     return response

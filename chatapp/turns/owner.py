@@ -20,26 +20,37 @@ def _this_system() -> str:
 
 
 def me() -> str:
-    pid = os.getpid()
+    return _process(os.getpid())
+
+
+@cache
+def _process(pid: int) -> str:
+    """Read once: a process that has no file left to open must not forget who it is, and with that its turns."""
     return f"{_this_system()}|{pid}|{_started(pid)}"
 
 
 def is_gone(owner: str) -> bool | None:
-    """Say whether a turn's owner is no longer there; None where this process cannot know."""
+    """Say whether a turn's owner is no longer there; None where this process cannot know.
+
+    A host's name proves nothing: copies of one machine have one name and another boot each.
+    """
     system, _, process = owner.rpartition("|")
     system, _, pid = system.rpartition("|")
-    host, boot, _space = _this_system().split("|")
-    if system == _this_system() and boot != "-":
+    if system != _this_system() or "|-|" in system:
+        return None
+    try:
         return _started(int(pid)) != process
-    their_host, _, their_boot = system.rpartition("|")[0].partition("|")
-    # The same host after a restart: nothing of the time before is alive.
-    return True if (their_host == host and "-" not in (boot, their_boot) and their_boot != boot) else None
+    except OSError:
+        return None
 
 
 def _started(pid: int) -> str:
-    """Return a process's start in clock ticks since boot; "" when there is no such process (or it is a zombie)."""
+    """Return a process's start in clock ticks since boot; "" when there is no such process (or it is a zombie).
+
+    Raises OSError where that cannot be read, as with too many open files.
+    """
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
         return ""
     return "" if fields[0] in "ZX" else fields[19]

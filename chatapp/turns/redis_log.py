@@ -9,6 +9,7 @@ no text has: a reader waits, and the writer sees the length before its write and
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,8 @@ from gevent.lock import BoundedSemaphore
 
 from chatapp.soft_redis import SoftRedis, pipeline
 from chatapp.turns.log import Ending, MemoryLog, TurnLog
+
+log = logging.getLogger(__name__)
 
 WRITE_SECONDS = 0.1
 EXPIRE_SECONDS = 3600
@@ -55,8 +58,10 @@ class RedisLog(MemoryLog):
         # The listeners of this process do not wait for Redis.
         super().end(turn_id, ending)
         with self._one_write:
-            self._write({turn_id: text})
-            self._written.pop(turn_id, None)
+            try:
+                self._write({turn_id: text})
+            finally:
+                self._written.pop(turn_id, None)
         value = json.dumps({"chars": len(text), "ending": asdict(ending)}, default=str)
         self._redis.call(lambda client: client.set(end_key(turn_id), value, ex=EXPIRE_SECONDS), None)
 
@@ -68,8 +73,12 @@ class RedisLog(MemoryLog):
     def _write_on(self) -> None:
         while self._written:
             gevent.sleep(WRITE_SECONDS)
-            with self._one_write:
-                self._write({turn_id: self._logs[turn_id].text for turn_id in self._written})
+            try:
+                with self._one_write:
+                    self._write({turn_id: self._logs[turn_id].text for turn_id in self._written})
+            except Exception:
+                # Other processes hear the rest from the database; the next turns must not depend on it.
+                log.exception("The turn logs were not written")
         self._writer = None
 
     def _write(self, texts: dict[UUID, str]) -> None:

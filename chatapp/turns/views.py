@@ -67,10 +67,12 @@ def create(chat_id: UUID) -> ResponseReturnValue:
 def stream(turn_id: UUID) -> ResponseReturnValue:
     """Follow a turn. Whatever is refused is a stream that ends at once: on any other answer htmx would ask for ever."""
     turn = _own_turn(turn_id)
-    if turn is None:
+    # A HEAD has no body, so nobody would ever count its listener out.
+    if turn is None or request.method == "HEAD":
         return Response([pages.DONE], headers=pages.HEADERS)
     try:
-        leave = services().turns.listeners.enter(turn_id, current_user.id)
+        with services().turns.listeners.enter(current_user.id) as seat:
+            seat.listen_to(turn_id)
     except RateLimited:
         return Response([pages.DONE], headers=pages.HEADERS)
     answer_id, identity = turn.answer_id, sessions.identity()
@@ -78,7 +80,7 @@ def stream(turn_id: UUID) -> ResponseReturnValue:
     heard = for_a_while(services().turns.follow(turn_id, tick_seconds=tick), settings().stream_seconds)
     release()
     frames = pages.frames(answer_id, heard, _ended(turn_id), lambda: sessions.is_good(identity), tick_seconds=tick)
-    return streamed(stream_with_context(frames), pages.HEADERS, leave)
+    return streamed(stream_with_context(frames), pages.HEADERS, seat)
 
 
 @bp.post("/turns/<uuid:turn_id>/cancellation")

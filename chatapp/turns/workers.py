@@ -117,6 +117,7 @@ class Workers:
         self._app = app
         self._log = turn_log
         self._runs: dict[UUID, Run] = {}
+        self._beginning = 0
         self._workers: set[gevent.Greenlet] = set()
         self._pulse: gevent.Greenlet | None = None
         self._sweeper: gevent.Greenlet | None = None
@@ -129,11 +130,21 @@ class Workers:
 
     # Admission
 
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Keep a place for a turn that is about to begin. Raises Unavailable where there is none."""
+        self.admit()
+        self._beginning += 1
+        try:
+            yield
+        finally:
+            self._beginning -= 1
+
     def admit(self) -> None:
         """Raise Unavailable while this process takes no new turn."""
         if self._is_draining:
             raise Unavailable("The service is restarting. Try again in a moment", retry_after_seconds=5)
-        if len(self._runs) >= services().settings.max_open_turns:
+        if len(self._runs) + self._beginning >= services().settings.max_open_turns:
             raise Unavailable("The service is busy. Try again in a moment", retry_after_seconds=10)
         if self._lag.seconds * 1000 > services().settings.max_loop_lag_ms:
             raise Unavailable("The service is busy. Try again in a moment", retry_after_seconds=5)
@@ -239,9 +250,12 @@ class Workers:
 
     # Listening
 
+    def texts(self) -> dict[UUID, str]:
+        """Return answer → its text so far, of those that this process works on."""
+        return {run.answer_id: run.log.text for run in self._runs.values()}
+
     def text_of(self, answer_id: UUID) -> str | None:
-        """Return the text so far of an answer that this process works on; None of any other."""
-        return next((run.log.text for run in self._runs.values() if run.answer_id == answer_id), None)
+        return self.texts().get(answer_id)
 
     def follow(
         self,
@@ -306,9 +320,13 @@ class Workers:
         if status is None:
             copy.end(settle.gone())
         elif status != "in_progress":
-            ending = settle.stored_ending(turn_id)
-            copy.replace(settle.stored_text(turn_id))
-            copy.end(ending or settle.gone())
+            try:
+                ending = settle.stored_ending(turn_id) or settle.gone()
+            except NotFound:  # Deleted since it was looked up.
+                ending = settle.gone()
+            else:
+                copy.replace(settle.stored_text(turn_id))
+            copy.end(ending)
         elif stored_chars > len(copy.text):
             text = settle.stored_text(turn_id)
             if len(text) > len(copy.text):

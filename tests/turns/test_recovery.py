@@ -1,5 +1,6 @@
 """A process that dies: what it was answering is found at the next start, marked, and settled once."""
 
+import errno
 import subprocess
 import sys
 from datetime import timedelta
@@ -125,5 +126,20 @@ def test_a_process_that_lives_is_not_taken_for_gone():
     assert owner.is_gone(owner.me()) is False
     assert owner.is_gone(f"{HERE}|999999999|1") is True
     assert owner.is_gone("another|boot|space|1|1") is None
+
+
+def test_another_machine_of_the_same_name_is_not_taken_for_this_one_before_its_restart():
     host = owner.me().split("|")[0]
-    assert owner.is_gone(f"{host}|an-earlier-boot|space|1|1") is True
+
+    assert owner.is_gone(f"{host}|another-boot|space|1|1") is None
+
+
+def test_a_process_without_a_file_left_to_open_knows_itself_and_buries_nobody(monkeypatch):
+    me = owner.me()
+
+    def fail(*_arguments, **_options):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("pathlib.Path.read_text", fail)
+    assert owner.me() == me
+    assert owner.is_gone(f"{HERE}|1|1") is None
