@@ -1,6 +1,6 @@
 # The commands of daily work. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-quick lint format bench screenshots lock clean servers vendor-is-missing
+.PHONY: help setup setup-dev run test test-quick lint format bench screenshots translations lock clean servers vendor-is-missing
 .NOTPARALLEL:
 
 BIN := .venv/bin
@@ -37,6 +37,10 @@ bench: setup-dev ## measure; how and what is in bench/
 
 screenshots: setup-dev servers ## take the pictures of docs/ anew
 	@$(BIN)/python -m tests.browser.screenshots
+
+translations: setup-dev ## bring the catalogues up to date with the texts in source and templates
+	@$(BIN)/pybabel -q extract -F babel.cfg -k _l -o chatapp/translations/messages.pot --no-location --no-wrap --sort-output --omit-header .
+	@$(BIN)/pybabel -q update -i chatapp/translations/messages.pot -d chatapp/translations --no-wrap --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date
 
 lock: setup-dev ## choose newer packages and write the three locks
 	@$(BIN)/pip install --quiet $(UV)

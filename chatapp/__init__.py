@@ -11,7 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from chatapp import config, database, logs, web
 from chatapp.budget import ledger
 from chatapp.budget.pricing import PriceTable
-from chatapp.extensions import babel, csrf, db, limiter, login_manager, migrate
+from chatapp.extensions import csrf, db, limiter, login_manager, migrate
 from chatapp.providers.registry import Providers
 from chatapp.services import Services
 from chatapp.soft_redis import SoftRedis, soft_options
@@ -94,7 +94,7 @@ def _bind_extensions(app: Flask) -> None:
     web.init_app(app)
     csrf.init_app(app)
     limiter.init_app(app)
-    babel.init_app(app, locale_selector=i18n.locale, timezone_selector=i18n.timezone)
+    i18n.init_app(app)
     login_manager.init_app(app)
     sessions.init_app(app)
 

@@ -1,5 +1,7 @@
 """Every refusal and failure, drawn once. No Flask in here: front doors turn these into pages, fragments and JSON.
 
+Pages translate the messages, programs get them in English.
+
 ChatAppError
 ├── Refusal                     the request is not carried out; nothing was changed
 │   ├── InvalidRequest          400  wrong type, unknown model, bad cursor: names the field
@@ -27,13 +29,15 @@ ChatAppError
 
 from __future__ import annotations
 
+from chatapp.text import N_
+
 
 class ChatAppError(Exception):
     """Carry a message that may be shown to people, and the code that programs read."""
 
     status = 500
     code = "INTERNAL_ERROR"
-    default_message = "Something went wrong"
+    default_message = N_("Something went wrong")
 
     def __init__(self, message: str | None = None, *, code: str | None = None, status: int | None = None) -> None:
         super().__init__(message or self.default_message)
@@ -49,74 +53,74 @@ class Refusal(ChatAppError):
 class InvalidRequest(Refusal):
     status = 400
     code = "INVALID_REQUEST"
-    default_message = "The request is not valid"
+    default_message = N_("The request is not valid")
 
 
 class InvalidMessage(InvalidRequest):
     code = "INVALID_MESSAGE"
-    default_message = "Message must be between 1 and 5000 characters"
+    default_message = N_("Message must be between 1 and 5000 characters")
 
 
 class Unauthenticated(Refusal):
     status = 401
     code = "UNAUTHENTICATED"
-    default_message = "Please sign in"
+    default_message = N_("Please sign in")
 
 
 class Forbidden(Refusal):
     status = 403
     code = "FORBIDDEN"
-    default_message = "You do not have permission to do this"
+    default_message = N_("You do not have permission to do this")
 
 
 class ChatNotYours(Forbidden):
     code = "UNAUTHORIZED_CHAT_ACCESS"
-    default_message = "You do not have permission to access this chat"
+    default_message = N_("You do not have permission to access this chat")
 
 
 class CsrfFailed(Forbidden):
     code = "CSRF_FAILED"
-    default_message = "This page is out of date. Reload it and try again"
+    default_message = N_("This page is out of date. Reload it and try again")
 
 
 class BudgetExceeded(Forbidden):
     code = "TOKEN_LIMIT_EXCEEDED"
-    default_message = "You have exceeded your token limit"
+    default_message = N_("You have exceeded your token limit")
 
 
 class NotFound(Refusal):
     status = 404
     code = "NOT_FOUND"
-    default_message = "There is nothing here"
+    default_message = N_("There is nothing here")
 
 
 class ChatNotFound(NotFound):
     code = "CHAT_NOT_FOUND"
-    default_message = "Chat not found"
+    default_message = N_("Chat not found")
 
 
 class NotAcceptable(Refusal):
     status = 406
     code = "NOT_ACCEPTABLE"
-    default_message = "This address answers text/event-stream only"
+    default_message = N_("This address answers text/event-stream only")
 
 
 class TurnConflict(Refusal):
     status = 409
     code = "TURN_IN_PROGRESS"
-    default_message = "This chat is already answering"
+    default_message = N_("This chat is already answering")
 
 
 class KeyReused(Refusal):
     status = 409
     code = "KEY_REUSED"
-    default_message = "This idempotency key was used with another text"
+    default_message = N_("This idempotency key was used with another text")
 
 
 class RateLimited(Refusal):
     status = 429
     code = "RATE_LIMITED"
-    default_message = "Too many requests. Wait a moment and try again"
+    default_message = N_("Too many requests. Wait a moment and try again")
 
     def __init__(self, message: str | None = None, *, retry_after_seconds: int = 60) -> None:
         super().__init__(message)
@@ -126,7 +130,7 @@ class RateLimited(Refusal):
 class Unavailable(Refusal):
     status = 503
     code = "SERVICE_UNAVAILABLE"
-    default_message = "The service cannot take this right now. Try again in a moment"
+    default_message = N_("The service cannot take this right now. Try again in a moment")
 
     def __init__(self, message: str | None = None, *, retry_after_seconds: int = 5) -> None:
         super().__init__(message)
@@ -141,7 +145,7 @@ class ProviderError(ChatAppError):
     """
 
     code = "PROVIDER_ERROR"
-    default_message = "The model could not be reached"
+    default_message = N_("The model could not be reached")
 
     def __init__(
         self, message: str | None = None, *, can_retry: bool = False, retry_after_seconds: float | None = None
@@ -153,26 +157,26 @@ class ProviderError(ChatAppError):
 
 class ProviderRateLimited(ProviderError):
     code = "RATE_LIMIT_ERROR"
-    default_message = "The model is receiving too many requests. Try again in a moment"
+    default_message = N_("The model is receiving too many requests. Try again in a moment")
 
 
 class ProviderTimeout(ProviderError):
     code = "PROVIDER_TIMEOUT"
-    default_message = "The model took too long to answer"
+    default_message = N_("The model took too long to answer")
 
 
 class ProviderInterrupted(ProviderError):
-    default_message = "The connection to the model broke off"
+    default_message = N_("The connection to the model broke off")
 
 
 class ContentBlocked(ProviderError):
     code = "CONTENT_BLOCKED"
-    default_message = "The model's safety rules blocked this message"
+    default_message = N_("The model's safety rules blocked this message")
 
 
 class EmptyAnswer(ProviderError):
-    default_message = "The model gave no answer"
+    default_message = N_("The model gave no answer")
 
 
 class ProviderMisconfigured(ProviderError):
-    default_message = "The model's service is not set up correctly. Tell the person who runs this site"
+    default_message = N_("The model's service is not set up correctly. Tell the person who runs this site")

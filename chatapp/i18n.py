@@ -1,24 +1,79 @@
-"""Which language and which time zone an answer is written in."""
+"""Which language and which time zone an answer is written in, and the catalogue of each language.
+
+English stands in the source. translations/ holds one text file per language; `make translations` brings them up to
+date. They are compiled in memory, once a process: nothing has to be built, and nothing built can be out of date.
+"""
 
 from __future__ import annotations
 
-from flask import has_request_context, request
+from datetime import date, datetime
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+
+from babel.dates import format_skeleton
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.support import NullTranslations, Translations
+from flask import Flask, has_request_context, request
+from flask_babel import Domain, get_locale, to_user_timezone
 from flask_login import current_user
 from sqlalchemy.exc import SQLAlchemyError
 
+from chatapp.extensions import babel
+
 LOCALES = {"en": "English", "de": "Deutsch"}
+FOLDER = Path(__file__).parent / "translations"
+
+
+def init_app(app: Flask) -> None:
+    babel.domain_instance = Catalogues()
+    babel.init_app(app, locale_selector=locale, timezone_selector=timezone)
+    app.jinja_env.filters["dayformat"] = format_day
+
+
+class Catalogues(Domain):
+    """The texts of the request's language, for gettext and its kin."""
+
+    def get_translations(self) -> NullTranslations:
+        return catalogue(str(get_locale() or "en"))
+
+
+@cache
+def catalogue(language: str) -> NullTranslations:
+    """Read the texts of a language. Where there are none, the source's English stands."""
+    path = FOLDER / language / "LC_MESSAGES/messages.po"
+    if not path.exists():
+        return NullTranslations()
+    with path.open("rb") as source:
+        texts = read_po(source, locale=language)
+    compiled = BytesIO()
+    write_mo(compiled, texts)
+    compiled.seek(0)
+    return Translations(compiled)
 
 
 def locale() -> str | None:
-    """Return the user's language, else the best that the browser asks for; None outside a request."""
+    """Return the user's language, else the best that the browser asks for; None outside a request.
+
+    Programs are answered in English, whatever language their user reads: they compare words.
+    """
     if not has_request_context():
         return None
+    if request.path.startswith("/api/"):
+        return "en"
     return _of_user("locale") or _of_browser()
 
 
 def timezone() -> str | None:
     """Return the user's time zone; None means the default."""
     return _of_user("timezone") if has_request_context() else None
+
+
+def format_day(instant: date) -> str:
+    """Return a day of this or the next year as people write it: 1 December, 1. Dezember."""
+    local = to_user_timezone(instant) if isinstance(instant, datetime) else instant
+    return str(format_skeleton("MMMMd", local, locale=get_locale() or "en"))
 
 
 def _of_browser() -> str:

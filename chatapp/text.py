@@ -14,6 +14,11 @@ SURROGATE_PAIR = re.compile(r"[\ud800-\udbff][\udc00-\udfff]")
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
+def N_(text: str) -> str:
+    """Mark a text for the catalogue where there is no request yet; it is translated where it is shown."""
+    return text
+
+
 def normalise(text: str) -> str:
     """Turn CRLF and CR into LF: an HTML form posts CRLF, and each CR would be a token."""
     return LINE_END.sub("\n", text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from flask import Flask, Response, g, jsonify, make_response, render_template, request, url_for
@@ -132,24 +133,38 @@ def _window(error: RateLimitExceeded) -> int:
 
 
 def _from_http(error: HTTPException) -> ChatAppError:
-    """Give werkzeug's errors our codes. Their descriptions are fit for people."""
+    """Give werkzeug's errors our codes. Their descriptions, in English, are fit for programs."""
     if error.code == 401:
         return Unauthenticated()
     codes = {403: "FORBIDDEN", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 406: "NOT_ACCEPTABLE", 429: "RATE_LIMITED"}
     message = _("There is nothing here") if error.code == 404 else (error.description or error.name)
-    return InvalidRequest(message, status=error.code, code=codes.get(error.code or 400, "INVALID_REQUEST"))
+    refusal = InvalidRequest(message, status=error.code, code=codes.get(error.code or 400, "INVALID_REQUEST"))
+    refusal.__cause__ = error
+    return refusal
 
 
 def _response(error: ChatAppError) -> Response:
     if wants_json():
         return jsonify({"status": "error", "message": error.message, "code": error.code})
     if is_htmx() and isinstance(error, Unauthenticated):
-        return make_response("", 401, {"HX-Redirect": url_for("auth.show_sign_in")})
+        return make_response("", 401, {"HX-Redirect": url_for("auth.show_sign_in", next=_page_of_htmx())})
     if is_htmx():
         return _fragment(error)
     if isinstance(error, Unauthenticated):
         return _to_sign_in(error)
-    return make_response(render_template("errors/show.html", error=error))
+    return make_response(render_template("errors/show.html", error=error, text=_in_words(error)))
+
+
+def _in_words(error: ChatAppError) -> str:
+    """Say what went wrong in the language of the page."""
+    if isinstance(error.__cause__, HTTPException) and error.status != 404:
+        return _("This request could not be understood")
+    return _(error.message)
+
+
+def _page_of_htmx() -> str | None:
+    """Return the path of the page that htmx speaks for: after signing in, that is where its user goes on."""
+    return urlsplit(request.headers.get("HX-Current-URL", "")).path or None
 
 
 def _to_sign_in(error: ChatAppError) -> Response:
@@ -160,7 +175,7 @@ def _to_sign_in(error: ChatAppError) -> Response:
 
 def _fragment(error: ChatAppError) -> Response:
     """Show a toast and leave the page, and so the draft, as it is."""
-    response = make_response(render_template("_toast.html", text=error.message, code=error.code))
+    response = make_response(render_template("_toast.html", text=_in_words(error), code=error.code))
     response.headers["HX-Retarget"] = "#toasts"
     response.headers["HX-Reswap"] = "beforeend"
     return response

@@ -9,6 +9,7 @@ from chatapp.errors import InvalidRequest
 from chatapp.providers.base import ModelInfo, Provider
 from chatapp.providers.demo import DemoProvider
 from chatapp.providers.gemini import MODELS, GeminiProvider, gemini_model
+from chatapp.text import N_
 
 
 class Providers:
@@ -85,4 +86,4 @@ class Providers:
         try:
             return self._offers[model_id]
         except (KeyError, TypeError):
-            raise InvalidRequest("model: this model is not on offer") from None
+            raise InvalidRequest(N_("model: this model is not on offer")) from None

@@ -15,6 +15,7 @@ from flask import Response, request
 
 from chatapp.errors import RateLimited
 from chatapp.services import settings
+from chatapp.text import N_
 from chatapp.turns.log import Heard
 
 LAG_EVERY_SECONDS = 0.1
@@ -62,7 +63,7 @@ class Seat:
     def take(self, key: UUID, limit: int) -> Seat:
         """Count it as a user's or a turn's. Raises RateLimited where there are too many."""
         if self._of[key] >= limit:
-            raise RateLimited("Too many connections listen already", retry_after_seconds=15)
+            raise RateLimited(N_("Too many connections listen already"), retry_after_seconds=15)
         self._of[key] += 1
         self._ids.append(key)
         return self

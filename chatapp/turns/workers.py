@@ -27,7 +27,7 @@ from chatapp.extensions import db
 from chatapp.providers.base import ChatRequest, Chunk, FinishReason, Usage
 from chatapp.providers.retry import stream_with_retries
 from chatapp.services import services
-from chatapp.text import ModelText
+from chatapp.text import N_, ModelText
 from chatapp.turns import owner, recovery, settle
 from chatapp.turns.limits import Listeners, LoopLag
 from chatapp.turns.log import HEARTBEAT_SECONDS, Ending, Heard, MemoryLog, TurnLog
@@ -143,11 +143,11 @@ class Workers:
     def admit(self) -> None:
         """Raise Unavailable while this process takes no new turn."""
         if self._is_draining:
-            raise Unavailable("The service is restarting. Try again in a moment", retry_after_seconds=5)
+            raise Unavailable(N_("The service is restarting. Try again in a moment"), retry_after_seconds=5)
         if len(self._runs) + self._beginning >= services().settings.max_open_turns:
-            raise Unavailable("The service is busy. Try again in a moment", retry_after_seconds=10)
+            raise Unavailable(N_("The service is busy. Try again in a moment"), retry_after_seconds=10)
         if self._lag.seconds * 1000 > services().settings.max_loop_lag_ms:
-            raise Unavailable("The service is busy. Try again in a moment", retry_after_seconds=5)
+            raise Unavailable(N_("The service is busy. Try again in a moment"), retry_after_seconds=5)
 
     def open_count(self) -> int:
         return len(self._runs)
