@@ -8,6 +8,7 @@ a stream). Figures:
 
   CPU ms/chunk    user + system time of the server's process tree, by chunk delivered: of the whole run, and of its
                   middle, in which every stream is open and none begins or ends
+                  (every stream lasts --seconds longer than it takes to begin them all)
   delay           from the model server's send to our reader's receive, over all chunks
   first           from the request to the first chunk, over all streams
   kB/stream       what the server's memory grew by while all streams were open
@@ -38,7 +39,8 @@ from bench.upstream import STAMP_PATTERN
 
 ROOT = Path(__file__).resolve().parents[1]
 PACE_MS = 50
-RAMP_SECONDS = 2.0
+# Streams begun in a second: messages cost more than chunks, and are measured by themselves.
+BEGIN_PER_SECOND = 40
 STAMPS = re.compile(STAMP_PATTERN)
 TICKS = os.sysconf("SC_CLK_TCK")
 SECRET = "a secret of the benchmark, 32 bytes"
@@ -113,16 +115,16 @@ def run(server: Server, streams: int, chunks: int) -> Result:
     memory, peak = server.memory_kb(), 0
     cpu = [server.cpu_seconds()]
     began = time.time()
-    length = chunks * PACE_MS / 1000
+    ramp, length = streams / BEGIN_PER_SECOND, chunks * PACE_MS / 1000
     # The middle: all streams are open and none has ended.
-    middle = [began + RAMP_SECONDS + 1, began + max(length - 0.5, RAMP_SECONDS + 2)]
+    middle = [began + ramp + 1, began + length - 0.5]
     middle_cpu: list[float] = []
     middle_chunks: list[int] = []
-    end = began + RAMP_SECONDS + length * 2 + 20
+    end = began + ramp + length * 2 + 20
     received = done = 0
     while done < streams and time.time() < end:
         now = time.time()
-        while len(readings) < streams and now >= began + RAMP_SECONDS * len(readings) / streams:
+        while len(readings) < streams and now >= began + len(readings) / BEGIN_PER_SECOND:
             readings.append(_open(server, len(readings), selector))
         if middle and now >= middle[0]:
             middle.pop(0)
@@ -317,7 +319,7 @@ def _ms(ordered: list[float], percent: int) -> float:
 
 
 def compare(streams: int, rounds: int, seconds: float) -> None:
-    chunks = int(seconds * 1000 / PACE_MS)
+    chunks = int((seconds + streams / BEGIN_PER_SECOND) * 1000 / PACE_MS)
     print(f"\n{streams} streams of {chunks} chunks, {1000 // PACE_MS} a second each, {rounds} rounds\n{HEADER}")
     with upstream(chunks, PACE_MS) as port, reference(port) as bare, product(port, streams) as ours:
         run(ours, min(streams, 20), chunks)  # What is done once, such as importing, is not measured.

@@ -1,121 +1,287 @@
-"""A JSON request that is answered by an event stream, read as it arrives. No Flask, no database, no provider's words.
+"""JSON requests to a model's server, and the event streams that answer them. No Flask, no database.
 
-On urllib3: among the well-kept clients the cheapest for a stream by far, with TLS, proxies, pooling, content codings
-and time limits by phase. Out comes the data of each event; what goes wrong is urllib3's own HTTPError, or Refused.
+http.client reads the head of the reply. The body is read here, all that has arrived in one go: the clients that there
+are hand out one HTTP chunk at a time, and need one wake-up for each.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
-import logging
-import urllib.request
-from collections.abc import Iterator, Mapping
+import re
+import select
+import socket
+import ssl
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.message import Message
 from typing import Any
 from urllib.parse import urlsplit
 
-import urllib3
+import gevent.monkey
+
+from chatapp.pace import Pace
 
 READ_BYTES = 65536
-KEPT_CONNECTIONS = 256
+KEPT_CONNECTIONS = 64
+KEPT_SECONDS = 60.0
 # No answer of any model, escaped in any way, comes near it.
 LONGEST_LINE_BYTES = 8_000_000
 LONGEST_REFUSAL_BYTES = 65536
+LONGEST_CHUNK_HEAD_BYTES = 1000
+CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,12}")
 
-# It would warn of every connection beyond those that are kept.
-logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+
+class StreamError(Exception):
+    """The network failed. was_sent: the request may have reached the model."""
+
+    def __init__(self, *, timed_out: bool = False, was_sent: bool = True) -> None:
+        super().__init__("timed out" if timed_out else "failed")
+        self.timed_out = timed_out
+        self.was_sent = was_sent
 
 
 class Refused(Exception):
-    """The server answered with something else than a stream. body is what it said, cut where it was long."""
+    """The server answered with something else than 200. body is what it said, cut where it was long."""
 
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    def __init__(self, status: int, headers: Message, body: bytes) -> None:
         super().__init__(f"status {status}")
         self.status = status
         self.headers = headers
         self.body = body
 
 
-class EventStreams:
+class UnsendableHeader(Exception):
+    """A header's value has a character that no header may have."""
+
+
+@dataclass
+class Patience:
+    """How long a reply is waited for: idle_seconds for each part of it, until an instant (monotonic) for the whole."""
+
+    idle_seconds: float
+    until: float
+
+    def seconds(self) -> float:
+        """Return how long the next part is waited for. Raises StreamError where the time for the whole is over."""
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise StreamError(timed_out=True)
+        return min(self.idle_seconds, left)
+
+
+class JsonServer:
     """Makes requests to one server and keeps connections to it. Safe across greenlets."""
 
-    def __init__(self, url: str, connect_seconds: float, idle_seconds: float) -> None:
-        """idle_seconds bounds each wait for bytes, not the whole."""
-        self._timeout = urllib3.Timeout(connect=connect_seconds, read=idle_seconds)
-        options: dict[str, Any] = {"num_pools": 4, "maxsize": KEPT_CONNECTIONS, "block": False, "retries": False}
-        proxy = _proxy_of(url)
-        self._pool = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+    def __init__(self, url: str, connect_seconds: float, pace: Pace | None = None) -> None:
+        parts = urlsplit(url)
+        self._host, self._path = parts.hostname or "", parts.path.rstrip("/")
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._host_header = parts.netloc.rpartition("@")[2]
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._connect_seconds = connect_seconds
+        self._pace = pace or Pace()
+        self._idle: deque[tuple[float, socket.socket]] = deque()
 
-    def post(self, url: str, headers: Mapping[str, str], body: Any) -> Iterator[bytes]:
-        """Yield the data of each event that answers the request; closing the iterator closes the connection.
+    def stream(
+        self, path: str, headers: Mapping[str, str], body: Any, patience: Patience
+    ) -> Generator[bytes, None, None]:
+        """Yield the data of each event that answers a POST; closing the iterator closes the connection.
 
-        Raises Refused, and urllib3.exceptions.HTTPError for what the network does; ProtocolError where a line is longer
-        than any should be.
+        Raises Refused, StreamError, UnsendableHeader.
         """
-        response = self._send(url, headers, body, preload_content=False)
-        is_whole = False
-        try:
-            if response.status != 200:
-                raise Refused(response.status, response.headers, response.read(LONGEST_REFUSAL_BYTES))
-            yield from _events(response)
-            is_whole = True
-        finally:
-            # An answer that was read to its end leaves a connection to be used again; any other is of no use.
-            response.release_conn() if is_whole else response.close()
+        with self._reply("POST", path, headers, body, patience) as reply, self._pace.stream() as wait:
+            yield from _events(_body(reply, patience, wait))
 
-    def post_json(self, url: str, headers: Mapping[str, str], body: Any) -> bytes:
-        """Return the body that answers the request. Raises what post() does."""
-        response = self._send(url, headers, body, preload_content=True)
-        if response.status != 200:
-            raise Refused(response.status, response.headers, response.data[:LONGEST_REFUSAL_BYTES])
-        return response.data
-
-    def _send(
-        self, url: str, headers: Mapping[str, str], body: Any, *, preload_content: bool
-    ) -> urllib3.BaseHTTPResponse:
-        return self._pool.urlopen(
-            "POST",
-            url,
-            body=json.dumps(body).encode(),
-            headers={"Content-Type": "application/json", "Accept-Encoding": "identity", **headers},
-            timeout=self._timeout,
-            preload_content=preload_content,
-            redirect=False,
-            retries=False,
-        )
+    def ask(self, method: str, path: str, headers: Mapping[str, str], body: Any, patience: Patience) -> bytes:
+        """Return the body that answers a request. Raises what stream() does."""
+        with self._reply(method, path, headers, body, patience) as reply:
+            return b"".join(_body(reply, patience, lambda: None))
 
     def close(self) -> None:
-        self._pool.clear()
+        """Close the connections that are kept. The next request opens new ones."""
+        while self._idle:
+            self._idle.pop()[1].close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    @contextmanager
+    def _reply(
+        self, method: str, path: str, headers: Mapping[str, str], body: Any, patience: Patience
+    ) -> Iterator[_Reply]:
+        request = self._request(method, path, headers, body)
+        sock = self._kept() or self._connect()
+        response = http.client.HTTPResponse(sock, method=method)
+        is_whole = False
+        try:
+            sock.settimeout(patience.seconds())
+            sock.sendall(request)
+            response.begin()
+            if response.status != 200:
+                raise Refused(response.status, response.headers, response.read(LONGEST_REFUSAL_BYTES))
+            yield _Reply(sock, response)
+            is_whole = not response.will_close
+        except (OSError, http.client.HTTPException, zlib.error) as error:
+            raise StreamError(timed_out=isinstance(error, TimeoutError)) from None
+        finally:
+            response.close()  # It has a hold on the socket of its own.
+            # A reply that was read to its end leaves a connection to be used again; any other is of no use.
+            if is_whole and len(self._idle) < KEPT_CONNECTIONS:
+                self._idle.append((time.monotonic(), sock))
+            else:
+                sock.close()
+
+    def _request(self, method: str, path: str, headers: Mapping[str, str], body: Any) -> bytes:
+        content = b"" if body is None else json.dumps(body).encode()
+        fields = {
+            "Host": self._host_header,
+            "Content-Type": "application/json",
+            "Content-Length": str(len(content)),
+            "Accept-Encoding": "identity",
+            **headers,
+        }
+        for name, value in fields.items():
+            if not value.isascii() or not value.isprintable():
+                raise UnsendableHeader(name)
+        lines = [f"{method} {self._path}{path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+        return "\r\n".join([*lines, "", ""]).encode() + content
+
+    def _connect(self) -> socket.socket:
+        try:
+            sock = socket.create_connection((self._host, self._port), self._connect_seconds)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return self._tls.wrap_socket(sock, server_hostname=self._host) if self._tls else sock
+        except (OSError, UnicodeError) as error:
+            raise StreamError(timed_out=isinstance(error, TimeoutError), was_sent=False) from None
+
+    def _kept(self) -> socket.socket | None:
+        """Return a connection that was used before and is still open."""
+        while self._idle:
+            since, sock = self._idle.pop()
+            if time.monotonic() - since < KEPT_SECONDS and not _has_news(sock):
+                return sock
+            sock.close()
+        return None
 
 
-def _events(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-    """Yield what follows "data:" in each event. A body that is no event stream is yielded whole, line by line.
+@dataclass
+class _Reply:
+    sock: socket.socket
+    response: http.client.HTTPResponse
+
+
+def _has_news(sock: socket.socket) -> bool:
+    """Say whether an idle connection can be read: it was closed, or it says what nobody asked."""
+    poll = gevent.monkey.get_original("select", "poll")()
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _body(reply: _Reply, patience: Patience, wait: Callable[[], None]) -> Iterator[bytes]:
+    """Yield the body without its framing and coding, all that has arrived at a time; wait() is called in between."""
+    response, chunks = reply.response, _Chunks()
+    left = response.length
+    decode = _decoder(response.headers.get("Content-Encoding", ""))
+    source: Any = response.fp
+    while True:
+        reply.sock.settimeout(patience.seconds())
+        data = source.read1(READ_BYTES) if left is None else source.read1(min(left, READ_BYTES))
+        if response.chunked:
+            is_over = not data
+            data = chunks.feed(data)
+            is_over = is_over or chunks.is_over
+            if is_over and not chunks.is_over:
+                raise http.client.IncompleteRead(b"")
+        elif left is None:
+            is_over = not data
+        else:
+            left -= len(data)
+            is_over = left == 0
+            if not data and left:
+                raise http.client.IncompleteRead(b"")
+        if data:
+            yield decode(data)
+        if is_over:
+            return
+        wait()
+
+
+class _Chunks:
+    """Takes the framing off a chunked body. Source: RFC 9112, 7.1; trailers are not kept."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+        self._left = 0  # Of the chunk begun, with the line end behind it.
+        self._waiting = b""
+
+    def feed(self, data: bytes) -> bytes:
+        data = self._waiting + data if self._waiting else data
+        self._waiting = b""
+        found, at = [], 0
+        while at < len(data) and not self.is_over:
+            if self._left:
+                content = data[at : at + self._left]
+                at += len(content)
+                # The last two bytes are the line end.
+                keep = max(0, min(len(content), self._left - 2))
+                found.append(content[:keep] if keep < len(content) else content)
+                self._left -= len(content)
+                continue
+            end = data.find(b"\n", at)
+            if end < 0:
+                self._waiting = data[at:]
+                if len(self._waiting) > LONGEST_CHUNK_HEAD_BYTES:
+                    raise http.client.HTTPException("a chunk without a size")
+                break
+            self._left = self._size(data[at:end])
+            at = end + 1
+        return b"".join(found)
+
+    def _size(self, head: bytes) -> int:
+        digits = head.partition(b";")[0].strip()
+        if not CHUNK_SIZE.fullmatch(digits):
+            raise http.client.HTTPException("no chunk size")
+        size = int(digits, 16)
+        self.is_over = size == 0
+        return size + 2 if size else 0
+
+
+def _decoder(coding: str) -> Callable[[bytes], bytes]:
+    """Return what takes off a content coding that was not asked for."""
+    if coding in ("", "identity"):
+        return bytes
+    if coding in ("gzip", "deflate"):
+        return zlib.decompressobj(wbits=47 if coding == "gzip" else 15).decompress
+    raise http.client.HTTPException("a coding that is not known")
+
+
+def _events(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield what follows "data:" in each event; a line that is JSON by itself is yielded too: an error, most likely.
 
     Source: WHATWG HTML 9.2.6. Line ends are LF or CRLF; a bare CR is not looked for: no server of models sends it.
     """
     data: list[bytes] = []
     waiting = b""
-    while read := response.read1(READ_BYTES):
-        waiting += read
-        if b"\n" not in read:
+    for piece in pieces:
+        waiting = waiting + piece if waiting else piece
+        if b"\n" not in piece:
             if len(waiting) > LONGEST_LINE_BYTES:
-                raise urllib3.exceptions.ProtocolError("a line without end")
+                raise http.client.LineTooLong("event")
             continue
         *lines, waiting = waiting.split(b"\n")
         for line in lines:
             if line.startswith(b"data:"):
                 data.append(line[5:].strip())
-            elif data and line in (b"", b"\r"):
-                yield data[0] if len(data) == 1 else b"\n".join(data)
-                data = []
-            elif line[:1] in b"{[" and line:
+            elif line in (b"", b"\r"):
+                if data:
+                    yield data[0] if len(data) == 1 else b"\n".join(data)
+                    data = []
+            elif line[:1] in b"{[":
                 yield line
     if waiting[:1] in b"{[" and waiting:
         yield waiting
-
-
-def _proxy_of(url: str) -> str | None:
-    """Return the proxy that the environment names for an address (HTTPS_PROXY, NO_PROXY and their kin)."""
-    parts = urlsplit(url)
-    if urllib.request.proxy_bypass(parts.hostname or ""):
-        return None
-    return urllib.request.getproxies().get(parts.scheme)

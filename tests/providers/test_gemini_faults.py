@@ -271,6 +271,7 @@ def test_the_total_limit_ends_a_drip_and_a_stream_without_end(server, make_gemin
 def test_the_total_limit_does_not_go_off_in_the_reader_s_own_time(server, make_gemini, ask):
     gemini = make_gemini(total_seconds=0.5)
     gemini.warm_up()
+    server.script(says("one", {"hold": True}, " two"))
     answer = gemini.stream(ask())
     next(answer)
     gevent.sleep(0.55)

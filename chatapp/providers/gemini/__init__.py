@@ -12,10 +12,10 @@ import time
 from collections.abc import Iterator
 from typing import Literal, Protocol
 
-import gevent
-
-from chatapp.errors import ContentBlocked, ProviderError, ProviderInterrupted, ProviderTimeout
+from chatapp.errors import ContentBlocked, ProviderError, ProviderInterrupted
+from chatapp.pace import Pace
 from chatapp.providers.base import ChatRequest, Chunk, FinishReason, ModelInfo, Usage
+from chatapp.providers.event_stream import Patience
 from chatapp.providers.gemini import wire
 from chatapp.providers.gemini.models import MODELS, gemini_model, thinking_of
 from chatapp.providers.gemini.rest import RestClient
@@ -29,11 +29,11 @@ AFTER_FINISH_SECONDS = 10.0  # What may still come after a finish reason is the 
 
 
 class Client(Protocol):
-    def open(self, call: Call) -> Iterator[Said]:
+    def open(self, call: Call, patience: Patience) -> Iterator[Said]:
         """Yield what is said; nothing is sent before the first next(). Raises whatever translate() knows."""
         ...
 
-    def count(self, model: str, text: str) -> int | None:
+    def count(self, model: str, text: str, patience: Patience) -> int | None:
         """Return the tokens of a text sent as one user message; None where the reply has no number."""
         ...
 
@@ -63,11 +63,14 @@ class GeminiProvider:
         total_seconds: float = 600,
         models: tuple[ModelInfo, ...] = MODELS,
         client: Literal["rest", "sdk"] = "rest",
+        pace: Pace | None = None,
     ) -> None:
         self._total_seconds = total_seconds
         self._models = models
-        make = RestClient if client == "rest" else SdkClient
-        self._client: Client = make(api_key, base_url, connect_seconds, idle_seconds)
+        self._idle_seconds = idle_seconds
+        self._client: Client = SdkClient(api_key, base_url, connect_seconds, idle_seconds)
+        if client == "rest":
+            self._client = RestClient(api_key, base_url, connect_seconds, pace or Pace())
 
     def models(self) -> tuple[ModelInfo, ...]:
         return self._models
@@ -87,12 +90,14 @@ class GeminiProvider:
 
         Source: Gemini API, models.streamGenerateContent, GenerateContentResponse.UsageMetadata.
         """
-        deadline = time.monotonic() + self._total_seconds
+        patience = self._patience()
         reading = _Reading(request.max_output_tokens)
-        upstream = self._client.open(self._call(request))
+        upstream = self._client.open(self._call(request), patience)
         try:
             while not reading.is_full():
-                said = self._next(upstream, deadline - time.monotonic(), reading)
+                if reading.finish is not None:
+                    patience.idle_seconds = AFTER_FINISH_SECONDS
+                said = self._next(upstream, reading)
                 if said is None:
                     break
                 chunk = reading.take(said)
@@ -114,11 +119,14 @@ class GeminiProvider:
         """
         failure = None
         try:
-            if (tokens := self._client.count(model, text)) is not None:
+            if (tokens := self._client.count(model, text, self._patience())) is not None:
                 return tokens
         except Exception as error:
             failure = self._client.translate(error, has_begun=False, has_piece=False)
         raise failure or ProviderError("The model's counter gave no number")
+
+    def _patience(self) -> Patience:
+        return Patience(self._idle_seconds, time.monotonic() + self._total_seconds)
 
     def _call(self, request: ChatRequest) -> Call:
         thinking, thinking_tokens = thinking_of(request.model).settings(request.thinking_tokens)
@@ -132,26 +140,13 @@ class GeminiProvider:
             thinking,
         )
 
-    def _next(self, upstream: Iterator[Said], seconds: float, reading: _Reading) -> Said | None:
-        """Return what is said next; None at the end, however it came about if the answer had finished.
-
-        The timer runs during this step only: between two steps it would go off in the caller's code.
-        """
-        failure: ProviderError
-        if reading.finish is not None:
-            seconds = min(seconds, AFTER_FINISH_SECONDS)
-        if seconds <= 0:
-            raise ProviderTimeout  # A stream that never pauses never lets a timer go off.
-        with gevent.Timeout(seconds) as timer:
-            try:
-                return next(upstream, None)
-            except gevent.Timeout as expired:
-                if expired is not timer:
-                    raise
-                failure = ProviderTimeout()
-            except Exception as error:
-                # Not BaseException: a kill, another's timeout and GeneratorExit are not ours.
-                failure = self._client.translate(error, has_begun=reading.has_begun, has_piece=reading.has_piece)
+    def _next(self, upstream: Iterator[Said], reading: _Reading) -> Said | None:
+        """Return what is said next; None at the end, however it came about if the answer had finished."""
+        try:
+            return next(upstream, None)
+        except Exception as error:
+            # Not BaseException: a kill, another's timeout and GeneratorExit are not ours.
+            failure = self._client.translate(error, has_begun=reading.has_begun, has_piece=reading.has_piece)
         if reading.finish is not None:
             return None
         # Raised outside of the handler: a provider's message may hold the key, and must not travel as context.

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
-
 from chatapp.errors import ProviderError, ProviderInterrupted, ProviderMisconfigured, ProviderTimeout
-from chatapp.providers.event_stream import EventStreams, Refused
+from chatapp.pace import Pace
+from chatapp.providers.event_stream import JsonServer, Patience, Refused, StreamError, UnsendableHeader
 from chatapp.providers.gemini import wire
 from chatapp.providers.gemini.wire import Call, Said
 
@@ -24,32 +23,30 @@ GOOGLE = "https://generativelanguage.googleapis.com"
 
 
 class RestClient:
-    def __init__(self, api_key: str, base_url: str | None, connect_seconds: float, idle_seconds: float) -> None:
+    def __init__(self, api_key: str, base_url: str | None, connect_seconds: float, pace: Pace) -> None:
         self._headers = {"x-goog-api-key": api_key}
-        self._url = (base_url or GOOGLE).rstrip("/")
-        self._streams = EventStreams(self._url, connect_seconds, idle_seconds)
+        self._server = JsonServer(base_url or GOOGLE, connect_seconds, pace)
 
     def warm_up(self) -> None:
         """There is nothing slow about the first call."""
 
     def close(self) -> None:
-        self._streams.close()
+        self._server.close()
 
-    def open(self, call: Call) -> Iterator[Said]:
+    def open(self, call: Call, patience: Patience) -> Iterator[Said]:
         """Source: Gemini API v1beta, models.streamGenerateContent with alt=sse."""
-        events = self._streams.post(
-            self._address(call.model, "streamGenerateContent?alt=sse"), self._headers, _body(call)
-        )
+        path = _path(call.model, "streamGenerateContent?alt=sse")
+        events = self._server.stream(path, self._headers, _body(call), patience)
         try:
             for data in events:
                 yield _said(json.loads(data))
         finally:
-            events.close()  # type: ignore[attr-defined]
+            events.close()
 
-    def count(self, model: str, text: str) -> int | None:
+    def count(self, model: str, text: str, patience: Patience) -> int | None:
         """Source: Gemini API v1beta, models.countTokens."""
         body = {"contents": wire.contents([("user", text)])}
-        reply = _dict(_json(self._streams.post_json(self._address(model, "countTokens"), self._headers, body)))
+        reply = _dict(_json(self._server.ask("POST", _path(model, "countTokens"), self._headers, body, patience)))
         return wire.tokens(reply["totalTokens"]) if isinstance(reply.get("totalTokens"), int) else None
 
     def translate(self, error: Exception, *, has_begun: bool, has_piece: bool) -> ProviderError:
@@ -62,20 +59,14 @@ class RestClient:
             headers = error.headers if isinstance(error, Refused) else None
             return wire.refusal(status, body, headers, has_piece=has_piece)
         log.warning("Gemini call failed: %s", type(error).__name__)
-        # A refused connection is one of its kinds.
-        if isinstance(error, ConnectTimeoutError) and not isinstance(error, NewConnectionError):
-            return ProviderTimeout(can_retry=True)
-        if isinstance(error, ReadTimeoutError):
-            return ProviderTimeout()
-        is_network = isinstance(error, HTTPError | OSError)
+        is_network = isinstance(error, StreamError)
+        if isinstance(error, StreamError) and error.timed_out:
+            return ProviderTimeout(can_retry=not error.was_sent)
         if has_begun:
             return ProviderInterrupted(can_retry=is_network and not has_piece)
-        if isinstance(error, UnicodeError) or (isinstance(error, ValueError) and "header" in str(error)):
-            return ProviderMisconfigured()  # A key that cannot be sent: pasted with a line break or beyond ASCII.
+        if isinstance(error, UnsendableHeader):
+            return ProviderMisconfigured()  # A key that was pasted with a line break, or holds a letter beyond ASCII.
         return ProviderError(can_retry=is_network)
-
-    def _address(self, model: str, method: str) -> str:
-        return f"{self._url}/v1beta/models/{quote(model, safe='')}:{method}"
 
 
 class _Error(Exception):
@@ -85,6 +76,10 @@ class _Error(Exception):
         super().__init__("error object")
         self.code = code
         self.body = body
+
+
+def _path(model: str, method: str) -> str:
+    return f"/v1beta/models/{quote(model, safe='')}:{method}"
 
 
 def _body(call: Call) -> dict[str, Any]:

@@ -13,10 +13,12 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import gevent
 from gevent.lock import RLock
 
 from chatapp.errors import ProviderError, ProviderInterrupted, ProviderMisconfigured, ProviderTimeout
 from chatapp.providers.base import Usage
+from chatapp.providers.event_stream import Patience, StreamError
 from chatapp.providers.gemini import wire
 from chatapp.providers.gemini.wire import Call, Said
 
@@ -54,7 +56,7 @@ class SdkClient:
         if client is not None:
             client.close()
 
-    def open(self, call: Call) -> Iterator[Said]:
+    def open(self, call: Call, patience: Patience) -> Iterator[Said]:
         _expect_new_enum_values()
         models = self._ready_client().models
         from google.genai import types
@@ -69,10 +71,14 @@ class SdkClient:
             automatic_continuation=False,
         )
         contents: Any = call.contents
-        for chunk in models.generate_content_stream(model=call.model, contents=contents, config=config):
-            yield _said(chunk)
+        chunks = models.generate_content_stream(model=call.model, contents=contents, config=config)
+        try:
+            while (chunk := _next(chunks, patience)) is not None:
+                yield _said(chunk)
+        finally:
+            chunks.close()  # type: ignore[attr-defined]
 
-    def count(self, model: str, text: str) -> int | None:
+    def count(self, model: str, text: str, patience: Patience) -> int | None:
         contents: Any = wire.contents([("user", text)])
         total = self._ready_client().models.count_tokens(model=model, contents=contents).total_tokens
         return None if total is None else wire.tokens(total)
@@ -83,6 +89,8 @@ class SdkClient:
 
         if isinstance(error, ProviderError):
             return error
+        if isinstance(error, StreamError):
+            return ProviderTimeout()
         if isinstance(error, errors.APIError):
             log.warning("Gemini answered %s, reason %s", error.code, wire.reason(error.details))
             headers = getattr(error.response, "headers", None)
@@ -117,6 +125,17 @@ class SdkClient:
         options: Any = {"base_url": self._base_url, "api_version": "v1beta", "client_args": client_args}
         # enterprise=False: an environment variable would otherwise send the key to another service.
         return genai.Client(api_key=self._api_key, enterprise=False, http_options=options)
+
+
+def _next(chunks: Iterator[Any], patience: Patience) -> Any:
+    """Return the next chunk, None at the end. The timer runs here only: later it would go off in the caller's code."""
+    with gevent.Timeout(patience.seconds()) as timer:
+        try:
+            return next(chunks, None)
+        except gevent.Timeout as expired:
+            if expired is not timer:
+                raise
+    raise StreamError(timed_out=True)
 
 
 def _said(chunk: Any) -> Said:

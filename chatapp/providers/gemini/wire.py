@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +93,7 @@ def tokens(figure: Any) -> int:
 # Errors. A provider's message may hold the key: none of it goes further than its code and its reason.
 
 
-def refusal(code: Any, body: Any, headers: Mapping[str, str] | None, *, has_piece: bool) -> ProviderError:
+def refusal(code: Any, body: Any, headers: Any, *, has_piece: bool) -> ProviderError:
     """Turn an error answer into our own error. body is the parsed JSON of any shape, with or without "error" around."""
     code = code if isinstance(code, int) and not isinstance(code, bool) else 500
     details = _details(body)
@@ -132,7 +132,7 @@ def _details(body: Any) -> list[dict[str, Any]]:
     return [detail for detail in details if isinstance(detail, dict)] if isinstance(details, list) else []
 
 
-def _retry_after_seconds(details: list[dict[str, Any]], headers: Mapping[str, str] | None) -> float | None:
+def _retry_after_seconds(details: list[dict[str, Any]], headers: Any) -> float | None:
     """Return the wait asked for by RetryInfo ("3.5s") or the Retry-After header (whole seconds); None without one."""
     delays = [str(detail["retryDelay"]).removesuffix("s") for detail in details if "retryDelay" in detail]
     for text in [*delays, (headers or {}).get("retry-after", "")]:
