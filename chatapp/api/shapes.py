@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chatapp.chats.models import Chat, Message
+from chatapp.chats.search import Hit
 
 
 def instant(value: datetime) -> str:
@@ -24,6 +25,15 @@ def chat(chat: Chat) -> dict[str, Any]:
         "created_at": instant(chat.created_at),
         "updated_at": instant(chat.updated_at),
     }
+
+
+def hit(hit: Hit) -> dict[str, Any]:
+    """A chat in which something was found, and where: at most three messages, none where the title alone has it."""
+    found = [
+        {"message_id": str(snippet.message_id), "role": snippet.role, "snippet": snippet.text}
+        for snippet in hit.snippets
+    ]
+    return chat(hit.chat) | {"hits": found}
 
 
 def message(message: Message, text: str | None = None) -> dict[str, Any]:

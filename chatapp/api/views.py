@@ -17,6 +17,7 @@ from chatapp.api.paging import page
 from chatapp.auth import sessions
 from chatapp.budget.queries import estimated_days_until_limit, usage_of
 from chatapp.chats.models import Chat
+from chatapp.chats.search import search
 from chatapp.database import release, write
 from chatapp.errors import ChatNotFound, Forbidden, Unauthenticated
 from chatapp.extensions import db, limiter
@@ -63,6 +64,9 @@ def create() -> ResponseReturnValue:
 @bp.get("/chat")
 def index() -> ResponseReturnValue:
     limit = body.query_int("limit", PAGE_SIZE, low=1, high=200)
+    if query := request.args.get("q", "").strip():
+        hits = search(current_user, query, limit=limit)
+        return jsonify(chats=[shapes.hit(hit) for hit in hits], next_cursor=None)
     chats, cursor = page(current_user.id, limit, request.args.get("cursor"))
     return jsonify(chats=[shapes.chat(chat) for chat in chats], next_cursor=cursor)
 

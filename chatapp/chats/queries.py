@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from itertools import groupby
 from uuid import UUID
@@ -15,6 +15,7 @@ from sqlalchemy import select
 from chatapp.auth.models import User
 from chatapp.budget.periods import zone
 from chatapp.chats.models import Chat, Message
+from chatapp.chats.search import Hit, search
 from chatapp.database import now
 from chatapp.errors import ChatNotFound, ChatNotYours
 from chatapp.extensions import db
@@ -33,10 +34,14 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Sidebar:
+    """Chats in their groups; with a text that is searched for, what was found instead."""
+
     groups: list[Group]
     text: str
     limit: int
     has_more: bool
+    is_archive: bool = False
+    hits: list[Hit] = field(default_factory=list)
 
     @property
     def first_id(self) -> UUID | None:
@@ -76,17 +81,18 @@ def sidebar(
     archived: bool = False,
     instant: datetime | None = None,
 ) -> Sidebar:
-    """Return a user's chats under "Pinned", "Today" and so on; with text, those that have it in their title."""
+    """Return a user's chats under "Pinned", "Today" and so on; with text, where its words are said."""
     limit = max(1, min(limit, MAX_LISTED_CHATS))
-    found = select(Chat).where(Chat.user_id == user.id, Chat.deleted_at.is_(None), Chat.archived == archived)
     if text:
-        found = found.where(Chat.title.icontains(text, autoescape=True))
+        return Sidebar([], text, limit, has_more=False, hits=search(user, text))
+    found = select(Chat).where(Chat.user_id == user.id, Chat.deleted_at.is_(None), Chat.archived == archived)
     newest = found.order_by(Chat.pinned.desc(), Chat.updated_at.desc(), Chat.id).limit(limit + 1)
     chats = list(db.session.scalars(newest))
     local = zone(user.timezone)
     today = (instant or now()).astimezone(local).date()
     groups = groupby(chats[:limit], lambda chat: _heading(chat, chat.updated_at.astimezone(local).date(), today))
-    return Sidebar([Group(label, list(members)) for label, members in groups], text, limit, len(chats) > limit)
+    grouped = [Group(label, list(members)) for label, members in groups]
+    return Sidebar(grouped, text, limit, len(chats) > limit, archived)
 
 
 def _heading(chat: Chat, day: date, today: date) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4, uuid5
@@ -15,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from chatapp.budget.queries import usage_of
 from chatapp.chats import queries
-from chatapp.chats.models import Chat
+from chatapp.chats.models import Chat, Message
 from chatapp.database import write
 from chatapp.errors import ChatNotFound, InvalidRequest, Refusal
 from chatapp.extensions import db
@@ -29,6 +30,8 @@ from chatapp.web import is_htmx, redirect_to
 bp = Blueprint("chats", __name__)
 
 SHOWN_MESSAGES = 60
+# A page that begins at a message that was searched for.
+MAX_SHOWN_MESSAGES = 1000
 THEMES = ("light", "dark")
 
 
@@ -77,6 +80,7 @@ def list() -> ResponseReturnValue:
         current_user,
         request.args.get("q", "").strip(),
         limit=request.args.get("limit", queries.LISTED_CHATS, type=int),
+        archived=bool(request.args.get("archived")),
     )
     if is_htmx():
         chat_id = request.args.get("chat", type=UUID)
@@ -90,9 +94,8 @@ def show(chat_id: UUID) -> ResponseReturnValue:
     chat = queries.own_chat(current_user, chat_id)
     before = request.args.get("before", type=UUID)
     turn = Turn.open_in(chat.id)
-    messages = chat.branch(SHOWN_MESSAGES + 1, before)
-    earlier_id = messages[-SHOWN_MESSAGES].id if len(messages) > SHOWN_MESSAGES else None
-    shown = queries.exchanges(messages[-SHOWN_MESSAGES:])
+    messages, earlier_id = _shown_messages(chat, before, request.args.get("at", type=UUID))
+    shown = queries.exchanges(messages)
     if turn is not None:
         live_text = services().turns.text_of(turn.answer_id)
         shown = [
@@ -105,6 +108,17 @@ def show(chat_id: UUID) -> ResponseReturnValue:
     if is_htmx() and before:
         return render_template("turns/_earlier_turns.html", **values)
     return render_template("chats/show.html", **values, **composer(chat.model))
+
+
+def _shown_messages(chat: Chat, before: UUID | None, at: UUID | None) -> tuple[Sequence[Message], UUID | None]:
+    """Return the last messages, or those above before; with at, from that one on. Then the first, if there are more."""
+    count = SHOWN_MESSAGES
+    messages = chat.branch(MAX_SHOWN_MESSAGES if at else count + 1, before)
+    place = next((index for index, message in enumerate(messages) if message.id == at), None)
+    if place is not None:
+        # Some of what was said before it, and a whole exchange at the top.
+        count = max(count, len(messages) - place + 4)
+    return messages[-count:], messages[-count].id if len(messages) > count else None
 
 
 @bp.get("/chats/<uuid:chat_id>/settings")

@@ -1,0 +1,240 @@
+"""Search: what is found, what never is, and that it is marked without harm. On SQLite and on PostgreSQL."""
+
+import random
+import time
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from flask_migrate import downgrade, upgrade
+
+from chatapp.auth.models import User
+from chatapp.chats.models import Chat, Message
+from chatapp.chats.search import fold, marked, marked_html, search
+from chatapp.database import now, write
+from chatapp.extensions import db
+from tests.auth.browser import signed_in
+from tests.conftest import make_user
+
+HTMX = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def ada(both_app):
+    return make_user(both_app, "ada@example.org")
+
+
+@pytest.fixture
+def say(both_app, ada):
+    """Put a chat with these messages there: say("Title", "question", "answer")."""
+
+    def put(title, *texts, person=ada, status="completed", **values):
+        with both_app.app_context(), write() as session:
+            chat = Chat(id=uuid4(), user_id=person.id, title=title, model="scripted", **values)
+            session.add(chat)
+            session.flush()
+            for index, text in enumerate(texts):
+                role = "assistant" if index % 2 else "user"
+                message = Message(chat_id=chat.id, parent_id=chat.head_id, role=role, content=text, status=status)
+                session.add(message)
+                session.flush()
+                chat.head_id = message.id
+            return chat.id
+
+    return put
+
+
+@pytest.fixture
+def find(both_app, ada):
+    def found(query, person=ada):
+        with both_app.app_context():
+            return [hit.chat.title for hit in search(db.session.get(User, person.id), query)]
+
+    return found
+
+
+def test_words_are_found_in_titles_and_in_messages(say, find):
+    say("Bread", "How long do I knead?", "Ten minutes.")
+    say("Minutes of the meeting", "Hello", "Hello.")
+
+    assert sorted(find("minutes")) == ["Bread", "Minutes of the meeting"]
+    assert find("knead long") == ["Bread"]
+    assert find("knead meeting") == []
+
+
+@pytest.mark.parametrize("query", ["uber", "Über", "ÜBERG", "ubergro", "u\u0308ber"])
+def test_neither_capitals_nor_marks_nor_missing_ends_matter(say, find, query):
+    say("Größen", "Die Übergröße")
+
+    assert find(query) == ["Größen"]
+
+
+@pytest.mark.parametrize("query", ["東京", "京タ", "タワーは", "กรุงเทพ", "เทพ", "c++", "foo(", "#42", "x_y", "50%"])
+def test_what_has_no_spaces_and_what_has_signs_is_found(say, find, query):
+    say("Odd", "私は東京タワーはどこ", "อยู่ที่กรุงเทพครับ", "c++ and foo(bar) #42 x_y 50% off")
+    say("Other", "c, foo, 42, xay, 500 off, 京 タ")
+
+    assert find(query) == ["Odd"]
+
+
+def test_the_inside_of_a_word_is_found_when_nothing_begins_with_it(say, find):
+    say("Long words", "Donaudampfschifffahrt")
+
+    assert find("schiff") == ["Long words"]
+
+
+ODD = [
+    '"',
+    "'",
+    "''':*",
+    "\\",
+    "a\\",
+    "*",
+    "(",
+    ") OR (",
+    "NEAR(a b)",
+    "owner:x",
+    "-",
+    "a AND",
+    "\0",
+    "%",
+    "_",
+    "a'b",
+    "^",
+    "😀",
+]
+
+
+@pytest.mark.parametrize("query", [*ODD, " ", "x" * 5000, " ".join(map(str, range(500)))])
+def test_any_text_is_a_query(say, find, query):
+    say("Plain", "Nothing like it here")
+
+    assert isinstance(find(query), list)
+    assert find(f"{query[:20]} zzz") == []
+
+
+def test_random_queries_never_fail(say, find):
+    say("Plain", "Nothing like it here")
+    chance = random.Random(7)
+
+    for _ in range(150):
+        find("".join(chance.choices("ab \"'\\*()-:&|!<>%_^{}[]~äก京", k=chance.randint(1, 12))))
+
+
+def test_neither_others_nor_deleted_nor_unfinished_texts_are_found(both_app, say, find):
+    eve = make_user(both_app, "eve@example.org")
+    say("Theirs", "a secret word", person=eve)
+    say("Gone", "a secret word", deleted_at=now())
+    say("Being written", "a secret word", status="in_progress")
+    say("Shelved", "a secret word", archived=True)
+
+    for query in ("secret", "ecre", "Theirs", "Gone"):
+        assert set(find(query)) <= {"Shelved"}
+    assert find("secret") == ["Shelved"]
+    assert find("secret", eve) == ["Theirs"]
+
+
+def test_the_index_follows_every_change(both_app, say, find):
+    chat_id = say("First name", "apples", "pears", status="in_progress")
+    with both_app.app_context(), write() as session:
+        session.get(Chat, chat_id).title = "Second name"
+        for message in session.scalars(db.select(Message)):
+            message.status = "completed"
+    assert find("apples") == find("second") == ["Second name"]
+    assert find("first") == []
+
+    with both_app.app_context(), write() as session:
+        session.execute(db.delete(Chat))
+
+    assert find("apples") == find("second") == []
+    with both_app.app_context():
+        if db.engine.dialect.name == "sqlite":
+            run = db.session.connection().exec_driver_sql
+            assert run("SELECT count(*) FROM search_entries").scalar() == 0
+            left = "SELECT count(*) FROM search_index WHERE search_index MATCH 'apples OR second OR first'"
+            assert run(left).scalar() == 0
+
+
+def test_texts_that_were_there_before_the_index_are_found(both_app, say, find):
+    say("Old chat", "an ancient question")
+    with both_app.app_context():
+        try:
+            downgrade(revision="0001")
+        finally:
+            db.engine.dispose()
+            upgrade()
+
+    assert find("ancient") == find("old") == ["Old chat"]
+
+
+def test_a_very_long_text_can_be_saved_and_is_found_by_its_beginning(say, find):
+    chance = random.Random(3)
+    say("Book", "needle " + " ".join(f"{chance.getrandbits(60):x}" for _ in range(60_000)))
+
+    assert find("needle") == ["Book"]
+
+
+def test_hits_are_marked_and_everything_else_is_text():
+    parts = marked("<b>Tïtle</b> & title", ("title",))
+
+    assert marked_html(parts) == "&lt;b&gt;<mark>Tïtle</mark>&lt;/b&gt; &amp; <mark>title</mark>"
+    assert len(fold("Straße İ ﬁ Ω")) == len("Straße İ ﬁ Ω")
+
+
+def test_the_page_shows_where_it_was_said_and_leads_there(both_app, ada, say):
+    chat_id = say("Plans", "<i>Where</i> is the  treasure?", "Under the oak.")
+    browser = signed_in(both_app, ada.id)
+
+    for page in (browser.get("/chats?q=treas"), browser.get("/chats?q=treas", headers=HTMX)):
+        assert "&lt;i&gt;Where&lt;/i&gt; is the <mark>treas</mark>ure?" in page.text
+    link = page.text.split('class="hit-place" href="')[1].split('"')[0]
+    assert link.startswith(f"/chats/{chat_id}?at=")
+    assert f'id="{link.split("#")[1]}"' in browser.get(link.split("#")[0]).text
+
+
+def test_a_hit_far_up_is_on_the_page_it_leads_to(both_app, ada, say):
+    chat_id = say("Long", *(f"message number{index}" for index in range(150)))
+    browser = signed_in(both_app, ada.id)
+
+    page = browser.get("/chats?q=number7", headers=HTMX).text
+    link = page.split('class="hit-place" href="')[-1].split('"')[0]
+
+    assert link.startswith(f"/chats/{chat_id}?at=")
+    assert f'id="{link.split("#")[1]}"' in browser.get(link.split("#")[0]).text
+
+
+def test_a_program_searches_too(both_api):
+    chat_id = both_api.new_chat()
+    both_api.send(chat_id, "Where is the treasure?")
+
+    found = both_api.call("GET", "/chat?q=treas").get_json()
+
+    assert [chat["id"] for chat in found["chats"]] == [chat_id]
+    assert found["chats"][0]["hits"][0]["snippet"] == "Where is the treasure?"
+    assert found["next_cursor"] is None
+
+
+@pytest.mark.slow
+def test_ten_thousand_messages_are_searched_in_a_blink(both_app, ada, find):
+    chance = random.Random(5)
+    words = ["".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=chance.randint(3, 9))) for _ in range(3000)]
+    with both_app.app_context(), write() as session:
+        for number in range(500):
+            chat = Chat(id=uuid4(), user_id=ada.id, title=f"Chat {number}", model="scripted")
+            session.add(chat)
+            session.flush()
+            session.add_all(
+                Message(
+                    chat_id=chat.id,
+                    role="user",
+                    content=" ".join(chance.choices(words, k=90)),
+                    created_at=now() - timedelta(minutes=number),
+                )
+                for _ in range(20)
+            )
+    for query in (words[0], words[1][:2], f"{words[2]} {words[3]}", "京都", "nowhereatall"):
+        start = time.perf_counter()
+        find(query)
+        milliseconds = (time.perf_counter() - start) * 1000
+        print(f"{both_app.config['SQLALCHEMY_DATABASE_URI'][:6]} {query}: {milliseconds:.0f} ms")
+        assert milliseconds < 1000
