@@ -17,6 +17,7 @@ from werkzeug.wrappers import Response as WsgiResponse
 
 from chatapp.database import is_store_trouble
 from chatapp.errors import (
+    BudgetExceeded,
     ChatAppError,
     CsrfFailed,
     InvalidRequest,
@@ -159,6 +160,10 @@ def _in_words(error: ChatAppError) -> str:
     """Say what went wrong in the language of the page."""
     if isinstance(error.__cause__, HTTPException) and error.status != 404:
         return _("This request could not be understood")
+    if isinstance(error, BudgetExceeded):
+        return _(
+            "This does not fit into what is left of your token budget. Shorten it, or wait until it is filled again."
+        )
     return _(error.message)
 
 

@@ -18,7 +18,7 @@ from chatapp.budget.queries import usage_of
 from chatapp.chats import queries
 from chatapp.chats.models import Chat, Message
 from chatapp.database import write
-from chatapp.errors import ChatNotFound, InvalidRequest, Refusal
+from chatapp.errors import ChatNotFound, InvalidRequest, KeyReused, Refusal
 from chatapp.extensions import db
 from chatapp.services import services, settings
 from chatapp.text import is_storable, normalise
@@ -65,6 +65,10 @@ def create() -> ResponseReturnValue:
     chat = _begin(uuid5(current_user.id, key))
     try:
         started = lifecycle.start(current_user, chat, posted_text(), key=key)
+    except KeyReused:
+        # An old form with a new text begins another chat.
+        key = str(uuid4())
+        started = lifecycle.start(current_user, _begin(uuid5(current_user.id, key)), posted_text(), key=key)
     except Refusal:
         _forget_empty(chat.id)
         raise

@@ -1,7 +1,6 @@
-// The message box: Enter sends, it grows with its text, and what is typed is kept until the server has taken it.
+// The message box: Enter sends, it grows with its text and counts its length.
 const box = () => document.getElementById("text");
 const form = () => document.getElementById("composer");
-const draftName = () => `draft:${form().dataset.chat}`;
 const growsByItself = CSS.supports("field-sizing", "content");
 
 const changed = () => {
@@ -15,29 +14,15 @@ const changed = () => {
   length.classList.toggle("over", left < 0);
   length.textContent = left < limit * 0.1 ? length.dataset[left < 0 ? "over" : "left"].replace("{n}", Math.abs(left)) : "";
 };
-const keep = () => {
-  // Storage may be full or forbidden: then a draft lives as long as its page.
-  try {
-    if (box().value) localStorage.setItem(draftName(), box().value);
-    else localStorage.removeItem(draftName());
-  } catch {}
-};
-const restore = () => {
-  try { box().value ||= localStorage.getItem(draftName()) ?? ""; } catch {}
-  changed();
-};
-
 const hasKeyboard = () => !matchMedia("(pointer: coarse)").matches;
 
 if (form()) {
-  restore();
+  changed();
   if (hasKeyboard()) box().focus();
 }
 
 document.addEventListener("input", event => {
-  if (event.target.id !== "text") return;
-  changed();
-  keep();
+  if (event.target.id === "text") changed();
 });
 
 document.addEventListener("keydown", event => {
@@ -48,24 +33,7 @@ document.addEventListener("keydown", event => {
   if (event.target.value.trim() && !document.getElementById("stop")) form().requestSubmit();
 });
 
-let sent = "";
-document.addEventListener("htmx:before:request", ({ detail: { ctx } }) => {
-  if (ctx.sourceElement.id === "composer") sent = ctx.request.submitter?.name ? "" : ctx.request.body.get("text") ?? "";
-});
-document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
-  if (ctx.sourceElement.id !== "composer" || ctx.response.status !== 200) return;
-  // The server took the message. What was typed meanwhile stays.
-  const text = box();
-  const rest = text.value.startsWith(sent) ? text.value.slice(sent.length) : text.value;
-  text.value = "";
-  keep();
-  text.value = rest;
-  keep();
-  changed();
-});
 // A new chat gets a message box of its own.
 document.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => {
-  if (ctx.sourceElement?.id !== "composer") return;
-  changed();
-  if (hasKeyboard()) box().focus();
+  if (ctx.target?.id === "log" && document.activeElement === document.body && hasKeyboard()) box().focus();
 });

@@ -34,6 +34,8 @@ document.addEventListener("focusout", event => {
 });
 document.addEventListener("keydown", event => {
   if (event.key !== "Escape" || !event.target.dataset?.cancel) return;
+  // Neither the answer is stopped nor the drawer closed.
+  event.preventDefault();
   event.stopPropagation();
   event.target.value = event.target.defaultValue;
   event.target.blur();

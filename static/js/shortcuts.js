@@ -13,8 +13,12 @@ document.addEventListener("keydown", event => {
     event.preventDefault();
     location.assign("/");
   } else if (event.key === "/" && !mod && !isTyping(event.target)) {
+    if (!byId("text")) return;
     event.preventDefault();
-    byId("text")?.focus();
+    byId("text").focus();
+  } else if (event.key === "?" && !mod && !isTyping(event.target)) {
+    event.preventDefault();
+    byId("shortcuts")?.showModal();
   } else if (event.key === "Escape" && !event.defaultPrevented && !event.isComposing) {
     // Escape closes what lies on top first.
     if (!document.querySelector(":popover-open, dialog[open]")) byId("stop")?.click();

@@ -11,6 +11,8 @@ const show = (text, canReload) => {
 };
 const connected = () => { pause = FIRST_PAUSE_MS; if (line) line.hidden = true; };
 
+addEventListener("offline", () => show(line?.dataset.offline, false));
+addEventListener("online", connected);
 document.addEventListener("htmx:sse:after:connection", connected);
 document.addEventListener("htmx:sse:before:message", connected);
 document.addEventListener("htmx:sse:error", () => show(line?.dataset.lost, false));

@@ -8,5 +8,8 @@ document.addEventListener("click", event => {
   document.cookie = `theme=${theme}; path=/; max-age=31536000; samesite=lax${secure}`;
   if (theme === "system") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;
+  // The browser's own frame, where it takes on a page's colour.
+  for (const meta of document.querySelectorAll("[data-scheme]"))
+    meta.media = theme === "system" ? `(prefers-color-scheme: ${meta.dataset.scheme})` : theme === meta.dataset.scheme ? "all" : "not all";
   for (const other of button.form.elements) other.setAttribute("aria-pressed", String(other === button));
 });

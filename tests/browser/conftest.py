@@ -10,9 +10,13 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
+from flask import Flask
+from gevent.pywsgi import WSGIServer
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
 from tests import servers
+from tests.browser.steps import cookie
+from tests.conftest import Person
 
 FLAGS = [
     "--disable-gpu",
@@ -91,5 +95,29 @@ def new_context(browser: Browser, complaints: Complaints) -> Iterator[Callable[.
 
 
 @pytest.fixture
-def page(new_context: Callable[..., BrowserContext]) -> Page:
-    return new_context().new_page()
+def site(app: Flask) -> Iterator[str]:
+    """The application's address."""
+    server = WSGIServer(("127.0.0.1", 0), app, log=None, error_log=None)
+    server.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.stop(timeout=1)
+
+
+@pytest.fixture
+def open_page(app: Flask, site: str, user: Person, new_context: Callable[..., BrowserContext]) -> Callable[..., Page]:
+    """Open a page as the user: open_page("/usage", viewport=...)."""
+
+    def open_one(path: str = "/", person: Person = user, **options: object) -> Page:
+        context = new_context(base_url=site, **options)
+        context.add_cookies([cookie(app, site, person)])
+        page = context.new_page()
+        page.goto(path)
+        return page
+
+    return open_one
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Page]) -> Page:
+    """The start page, as the user sees it."""
+    return open_page()

@@ -3,67 +3,14 @@
 import re
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from gevent.pywsgi import WSGIServer
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from chatapp.auth.models import LoginSession
-from chatapp.database import write
-from chatapp.extensions import db
 from chatapp.turns import pages
-from chatapp.turns.models import Turn
-from tests.auth.browser import signed_in
+from tests.browser.steps import last_answer, send, turns
 from tests.conftest import make_user
 
 LONG = "\n\n".join(f"Paragraph {number} of a long answer, with some words in it." for number in range(60))
 FOLLOWED = "(s => s.scrollHeight - s.scrollTop - s.clientHeight < 5)(document.getElementById('scroll'))"
-RICH = "# Title\n\n`code`, [link](https://example.org).\n\n| a | b |\n|--|--|\n| 1 | 2 |\n\n```python\nx = 1 # y\n```"
-
-
-@pytest.fixture
-def site(app):
-    """The application's address."""
-    server = WSGIServer(("127.0.0.1", 0), app, log=None, error_log=None)
-    server.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.stop(timeout=1)
-
-
-def cookie(app, site, person):
-    return {"name": "session", "value": signed_in(app, person.id).cookie(), "url": site}
-
-
-@pytest.fixture
-def open_page(app, site, user, new_context):
-    """Open a page as the user: open_page("/usage", viewport=...)."""
-
-    def open_one(path="/", person=user, **options) -> Page:
-        context = new_context(base_url=site, **options)
-        context.add_cookies([cookie(app, site, person)])
-        page = context.new_page()
-        page.goto(path)
-        return page
-
-    return open_one
-
-
-@pytest.fixture
-def page(open_page):
-    return open_page()
-
-
-def send(page, text):
-    page.locator("#text").fill(text)
-    page.locator("#text").press("Enter")
-
-
-def last_answer(page):
-    return page.locator(".answer").last
-
-
-def turns(app):
-    with app.app_context():
-        return db.session.scalar(db.select(db.func.count(Turn.id)))
 
 
 def test_a_question_is_asked_and_answered(page, demo):
@@ -210,25 +157,6 @@ def test_a_refusal_says_why_and_keeps_the_draft(page, demo, complaints, app):
     assert turns(app) == 0
 
 
-def test_a_draft_outlives_the_login(app, site, user, page, demo, complaints):
-    complaints.expect("Failed to load resource")
-    send(page, "Hello")
-    expect(page.locator(".bill")).to_be_visible()
-    expect(page.locator("#stop")).to_have_count(0)
-    expect(page.locator("[aria-busy=true]")).to_have_count(0)
-    address = page.url
-    with app.app_context(), write():
-        LoginSession.end_all(user.id)
-
-    send(page, "A long thought")
-
-    expect(page).to_have_url(re.compile("/login"))
-    page.context.add_cookies([cookie(app, site, user)])
-    page.goto(address)
-    expect(page.locator("#text")).to_have_value("A long thought")
-    assert turns(app) == 1
-
-
 def test_an_error_page_of_a_proxy_does_not_land_in_the_conversation(page, complaints):
     complaints.expect("Failed to load resource")
     page.route(
@@ -286,21 +214,6 @@ def test_the_end_stays_in_sight_until_the_reader_scrolls_up(page, demo):
     expect(page.locator("#latest")).to_be_hidden()
 
 
-def test_it_works_without_a_script(app, open_page, demo):
-    hold = demo.hold()
-    demo.will_say("Slowly", hold, " done.")
-    page = open_page(java_script_enabled=False)
-
-    page.locator("#text").fill("Hello")
-    page.locator("#action button").click()
-    expect(page.get_by_role("button", name="Stop the answer")).to_be_visible()
-    hold.set()
-
-    expect(page.locator(".prose")).to_have_text("Slowly done.")
-    expect(page.get_by_role("button", name="Send")).to_be_visible()
-    assert turns(app) == 1
-
-
 def test_a_chat_is_renamed_pinned_deleted_and_taken_back(page, demo):
     send(page, "First title")
     expect(page.locator(".bill")).to_be_visible()
@@ -337,28 +250,6 @@ def test_chats_are_found_while_one_types(page, api, demo):
     expect(page.locator(".chat-row")).to_have_text(["Pears"])
 
 
-def test_on_a_phone_the_list_is_a_drawer_and_nothing_is_wider_than_the_screen(open_page, demo, api):
-    chat_id = api.new_chat(title="An old chat")
-    demo.will_say("| " + " | ".join(["A wide column"] * 12) + " |\n|" + "--|" * 12 + "\n\n`" + "x" * 200 + "`")
-    api.send(chat_id, "y" * 300)
-    page = open_page(f"/chats/{chat_id}", viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
-
-    expect(page.locator("#side")).to_be_hidden()
-    assert page.evaluate("document.documentElement.scrollWidth") == 390
-    page.get_by_role("button", name="Show chats").click()
-    expect(page.get_by_role("link", name="An old chat", exact=True)).to_be_visible()
-    page.keyboard.press("Escape")
-    expect(page.locator("#side")).to_be_hidden()
-
-
-def test_a_chosen_appearance_is_there_from_the_first_byte(page):
-    page.locator(".account").click()
-    page.get_by_role("button", name="Dark").click()
-
-    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
-    assert 'data-theme="dark"' in page.request.get("/").text()
-
-
 def test_what_is_copied_is_the_source(page, demo):
     demo.will_say("Some *text*.\n\n```python\nx = 1\n```\n")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -388,34 +279,6 @@ def test_hostile_text_stays_text(page, demo, complaints):
     assert page.locator(".turn :is(img, script, [hx-get])").count() == 0
     expect(page.locator(".bubble")).to_have_text(nasty)
     expect(page.locator("#side")).to_be_visible()
-
-
-def test_a_first_page_is_light(open_page):
-    page = open_page("/usage")
-    responses = []
-    page.context.on("response", lambda response: responses.append(response))
-
-    page.goto("/")
-    page.wait_for_load_state("networkidle")
-
-    assert len(responses) <= 10
-    assert sum(response.request.sizes()["responseBodySize"] for response in responses) <= 80_000
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("path", ["/", "chat", "/usage", "/chats", "settings"])
-def test_everybody_can_use_it(open_page, api, demo, path, theme):
-    demo.will_say(RICH)
-    chat_id = api.new_chat()
-    api.send(chat_id, "Hello")
-    paths = {"chat": f"/chats/{chat_id}", "settings": f"/chats/{chat_id}/settings"}
-    page = open_page(paths.get(path, path), color_scheme=theme, reduced_motion="reduce", bypass_csp=True)
-    if path == "chat":
-        page.locator(".bill summary").click()
-
-    found = Axe().run(page).response["violations"]
-
-    assert [(each["id"], [node["html"][:150] for node in each["nodes"]]) for each in found] == []
 
 
 def test_the_address_of_an_answer_is_in_the_history(page, demo):

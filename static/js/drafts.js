@@ -1,0 +1,55 @@
+// What is typed is kept until the server has taken it: over a reload, a login that ended and a send that failed.
+// It is kept in this browser, for this user and this chat, and forgotten at sign-out.
+const PREFIX = "draft:";
+const box = () => document.getElementById("text");
+const form = () => document.getElementById("composer");
+const nameOf = composer => PREFIX + composer.dataset.draft;
+const isMine = name => name.startsWith(PREFIX + form().dataset.draft.split(":")[0]);
+const names = () => Object.keys(localStorage).filter(name => name.startsWith(PREFIX));
+
+// Storage may be full or forbidden: then a draft lives as long as its page.
+const attempt = action => { try { return action(); } catch { return undefined; } };
+const keep = () => attempt(() => {
+  // With its key: what was taken although no answer came back is not taken twice.
+  if (box().value) localStorage.setItem(nameOf(form()), JSON.stringify({ text: box().value, key: form().elements.key.value }));
+  else localStorage.removeItem(nameOf(form()));
+});
+const fill = text => {
+  box().value = text;
+  box().dispatchEvent(new Event("input", { bubbles: true }));
+};
+const restore = () => {
+  const kept = attempt(() => JSON.parse(localStorage.getItem(nameOf(form()))));
+  if (!kept || box().value) return;
+  form().elements.key.value = kept.key;
+  fill(kept.text);
+};
+
+if (form()) {
+  attempt(() => names().filter(name => !isMine(name)).forEach(name => localStorage.removeItem(name)));
+  restore();
+}
+document.addEventListener("input", event => { if (event.target.id === "text") keep(); });
+document.addEventListener("submit", event => {
+  if (event.target.matches("[data-leaves]")) attempt(() => names().forEach(name => localStorage.removeItem(name)));
+});
+
+let sent = "", name = "", rest = null;
+document.addEventListener("htmx:before:request", ({ detail: { ctx } }) => {
+  if (ctx.sourceElement.id !== "composer") return;
+  name = nameOf(form());
+  sent = ctx.request.submitter?.name ? "" : ctx.request.body.get("text") ?? "";
+});
+document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
+  if (ctx.sourceElement.id !== "composer" || ctx.response.status !== 200) return;
+  // The server took the message. What was typed meanwhile stays.
+  rest = box().value.startsWith(sent) ? box().value.slice(sent.length) : box().value;
+  attempt(() => localStorage.removeItem(name));
+  box().value = "";
+});
+// A new chat gets a message box of its own.
+document.addEventListener("htmx:after:swap", () => {
+  if (rest === null) return;
+  fill(rest);
+  rest = null;
+});

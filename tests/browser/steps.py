@@ -1,0 +1,23 @@
+"""What people do on the pages, and what tests ask about it."""
+
+from chatapp.extensions import db
+from chatapp.turns.models import Turn
+from tests.auth.browser import signed_in
+
+
+def cookie(app, site, person):
+    return {"name": "session", "value": signed_in(app, person.id).cookie(), "url": site}
+
+
+def send(page, text):
+    page.locator("#text").fill(text)
+    page.locator("#text").press("Enter")
+
+
+def last_answer(page):
+    return page.locator(".answer").last
+
+
+def turns(app):
+    with app.app_context():
+        return db.session.scalar(db.select(db.func.count(Turn.id)))

@@ -1,0 +1,243 @@
+"""Nobody is left out: axe finds nothing on any page in any state, and everything is done by keyboard alone."""
+
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from chatapp.errors import ProviderInterrupted, ProviderMisconfigured
+from tests.auth.browser import PASSWORD, make_account
+from tests.browser.steps import send
+from tests.conftest import make_user
+
+RICH = (
+    "# Title\n\n`code`, [link](https://example.org), $x^2$.\n\n| a | b |\n|--|--|\n| 1 | 2 |\n\n"
+    "```python\nx = 1 # y\n```\n\n> Said.\n\n- [x] done\n- [ ] open"
+)
+SIZES = {"wide": {"viewport": {"width": 1280, "height": 800}}, "phone": {"viewport": {"width": 390, "height": 844}}}
+LOOKS = [(size, theme) for size in SIZES for theme in ("light", "dark")]
+
+
+def problems(page):
+    """Return what axe finds: the rule, and where."""
+    found = Axe().run(page).response["violations"]
+    return [(each["id"], [node["html"][:150] for node in each["nodes"]]) for each in found]
+
+
+@pytest.fixture(params=LOOKS, ids="-".join)
+def look(request, open_page):
+    """Open a page wide or narrow, light or dark: look("/usage")."""
+    size, theme = request.param
+    options = {"color_scheme": theme, "reduced_motion": "reduce", "bypass_csp": True, **SIZES[size]}
+    return lambda path="/", **more: open_page(path, **options | more)
+
+
+def drawer(page):
+    """Show the list of chats, where it is a drawer."""
+    if page.get_by_role("button", name="Show chats").is_visible():
+        page.get_by_role("button", name="Show chats").click()
+
+
+def test_the_states_of_a_conversation(look, demo, complaints):
+    complaints.expect("Failed to load resource")
+    page = look()
+    found = {"welcome": problems(page)}
+    demo.will_say(RICH)
+    send(page, "Hello")
+    expect(page.locator(".bill")).to_be_visible()
+    page.locator(".bill summary").click()
+    found["answer and bill"] = problems(page)
+    demo.will_say("Some", demo.hold())
+    send(page, "And?")
+    expect(page.locator(".answer").last).to_contain_text("Some")
+    found["writing"] = problems(page)
+    page.locator("#stop").click()
+    expect(page.locator(".answer .notice")).to_contain_text("stopped")
+    found["stopped"] = problems(page)
+    for error in (ProviderMisconfigured(), ProviderInterrupted()):
+        demo.will_raise(error)
+        send(page, "Again")
+        expect(page.get_by_role("button", name="Try again")).to_be_visible()
+        found[error.code] = problems(page)
+    send(page, "x" * 5001)
+    expect(page.locator(".toast")).to_be_visible()
+    found["refused"] = problems(page)
+    assert {state: each for state, each in found.items() if each} == {}
+
+
+def test_menus_and_dialogs(look, api, demo):
+    api.new_chat(title="A chat")
+    page = look()
+    drawer(page)
+    found = {"list": problems(page)}
+    page.locator(".chat-row").hover()
+    page.locator(".chat-row .more").click()
+    expect(page.locator("#chat-menu .danger")).to_be_visible()
+    found["chat menu"] = problems(page)
+    page.get_by_role("button", name="Rename").click()
+    expect(page.get_by_role("textbox", name="Title")).to_be_focused()
+    found["rename"] = problems(page)
+    page.keyboard.press("Escape")
+    page.locator("#search").fill("nothing like it")
+    expect(page.locator("#chats .nothing")).to_be_visible()
+    found["search"] = problems(page)
+    page.locator(".account").click()
+    found["account menu"] = problems(page)
+    page.get_by_role("button", name="Keyboard shortcuts").click()
+    found["shortcuts"] = problems(page)
+    assert {state: each for state, each in found.items() if each} == {}
+
+
+def test_every_other_page(app, look, api, demo):
+    demo.will_say(RICH)
+    chat_id = api.new_chat()
+    api.send(chat_id, "Hello")
+    boss = make_user(app, "boss@example.org", is_admin=True)
+    pages = {path: look(path) for path in ("/usage", "/chats", "/account", f"/chats/{chat_id}/settings")}
+    pages["/admin"] = look("/admin", person=boss)
+    found = {path: problems(page) for path, page in pages.items()}
+    assert {path: each for path, each in found.items() if each} == {}
+
+
+def test_pages_of_people_who_are_not_signed_in(look, complaints):
+    complaints.expect("Failed to load resource")
+    page = look("/nowhere")
+    found = {"not found": problems(page)}
+    page.context.clear_cookies()
+    page.goto("/login")
+    found["sign in"] = problems(page)
+    page.get_by_label("Email").fill("ada@example.org")
+    page.get_by_label("Password").fill("not this one")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.locator(".error")).to_be_visible()
+    found["wrong password"] = problems(page)
+    assert {state: each for state, each in found.items() if each} == {}
+
+
+def test_without_budget(app, look, complaints):
+    complaints.expect("Failed to load resource")
+    page = look(person=make_user(app, "poor@example.org", limit=20))
+    send(page, "Hello")
+    expect(page.locator(".toast")).to_be_visible()
+    assert problems(page) == []
+
+
+@pytest.mark.parametrize("width", [320, 390])
+@pytest.mark.parametrize("path", ["/", "chat", "/usage", "/chats", "/account", "/admin", "settings"])
+def test_nothing_is_wider_than_a_phone(app, open_page, api, demo, path, width):
+    boss = make_user(app, "boss@example.org", is_admin=True)
+    chat_id = api.new_chat(title="w" * 150)
+    demo.will_say(
+        "| "
+        + " | ".join(["A wide column"] * 12)
+        + " |\n|"
+        + "--|" * 12
+        + "\n\n`"
+        + "x" * 200
+        + "`\n\n$$"
+        + "x + " * 60
+        + "y$$"
+    )
+    api.send(chat_id, "y" * 300)
+    paths = {"chat": f"/chats/{chat_id}", "settings": f"/chats/{chat_id}/settings"}
+    options = {"viewport": {"width": width, "height": 700}, "has_touch": True, "is_mobile": True}
+    page = open_page(paths.get(path, path), **options | ({"person": boss} if path == "/admin" else {}))
+
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_on_a_phone_the_list_is_a_drawer(open_page, demo, api):
+    api.new_chat(title="An old chat")
+    page = open_page(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+
+    expect(page.locator("#side")).to_be_hidden()
+    page.get_by_role("button", name="Show chats").click()
+    expect(page.get_by_role("link", name="An old chat", exact=True)).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#side")).to_be_hidden()
+
+
+def test_a_reader_hears_the_start_and_the_end_of_an_answer_and_nothing_between(page, demo):
+    hold = demo.hold()
+    demo.will_say("One.\n\n", "Two.\n\n", hold, "Three.")
+    page.evaluate("""() => {
+      window.heard = [];
+      const live = '[aria-live], [role=status], [role=alert], [role=log], output';
+      new MutationObserver(changes => changes.forEach(({target}) => {
+        const region = (target.nodeType === 1 ? target : target.parentElement)?.closest(live);
+        if (region) window.heard.push(region.textContent.trim());
+      })).observe(document, {subtree: true, childList: true, characterData: true});
+    }""")
+    send(page, "Count")
+    expect(page.locator(".answer")).to_contain_text("Two.")
+    assert page.locator(".answer").get_attribute("aria-busy") == "true"
+    hold.set()
+    expect(page.locator("#status")).to_have_text("The answer is complete.")
+
+    assert page.locator(".answer").get_attribute("aria-busy") is None
+    assert page.evaluate("window.heard.filter(Boolean)") == ["The answer is being written.", "The answer is complete."]
+
+
+def tab_to(page, name, key="Tab"):
+    """Press Tab until the element with that name has the focus, as somebody without a mouse does."""
+    for _ in range(60):
+        page.keyboard.press(key)
+        label = page.evaluate(
+            "(e => e === document.body ? '' : e.getAttribute('aria-label') || e.labels?.[0]?.textContent || e.textContent)(document.activeElement)"
+        )
+        if name in label.strip():
+            return
+    raise AssertionError(f"{name} is not reached by {key}")
+
+
+def test_everything_is_done_by_keyboard_alone(app, site, new_context, demo):
+    make_account(app, "ada@example.org")
+    page = new_context(base_url=site).new_page()
+    page.goto("/")
+    keys = page.keyboard
+    keys.type("ada@example.org")
+    tab_to(page, "Password")
+    keys.type(PASSWORD)
+    keys.press("Enter")
+    expect(page.locator("#text")).to_be_focused()
+    demo.will_say("As far as this", demo.hold())
+    keys.type("Tell me")
+    keys.press("Enter")
+    expect(page.locator(".answer")).to_contain_text("As far as this")
+    keys.press("Escape")
+    expect(page.locator(".answer")).to_contain_text("You stopped this answer.")
+
+    tab_to(page, "Options for", "Shift+Tab")
+    keys.press("Enter")
+    expect(page.get_by_role("button", name="Rename")).to_be_focused()
+    keys.press("Enter")
+    expect(page.get_by_role("textbox", name="Title")).to_be_focused()
+    keys.press("Control+a")
+    keys.type("A better title")
+    keys.press("Enter")
+    expect(page.locator("#title")).to_have_text("A better title")
+
+    tab_to(page, "Options for", "Shift+Tab")
+    keys.press("Enter")
+    expect(page.locator("#chat-menu .danger")).to_be_visible()
+    keys.press("ArrowUp")
+    keys.press("Enter")
+    expect(page.locator("#welcome")).to_be_visible()
+    tab_to(page, "Undo", "Shift+Tab")
+    keys.press("Enter")
+    expect(page.locator(".chat-row")).to_contain_text("A better title")
+
+    tab_to(page, "tokens left")
+    keys.press("Enter")
+    expect(page).to_have_url(re.compile("/usage"))
+
+
+def test_the_sheet_of_shortcuts_opens_with_a_question_mark_unless_one_is_typing(page):
+    page.keyboard.type("?")
+    expect(page.locator("#text")).to_have_value("?")
+    page.locator("#text").blur()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
