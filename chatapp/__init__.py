@@ -105,10 +105,11 @@ def _register(app: Flask) -> None:
     from chatapp.api.views import bp as api
     from chatapp.auth.views import bp as auth
     from chatapp.chats.views import bp as chats
+    from chatapp.transfers.views import bp as transfers
     from chatapp.turns.views import bp as turns
     from chatapp.usage.views import bp as usage
 
-    for blueprint in (auth, chats, turns, usage, api, admin, health.bp):
+    for blueprint in (auth, chats, turns, transfers, usage, api, admin, health.bp):
         app.register_blueprint(blueprint)
     static_files.init_app(app)
     cli.init_app(app)

@@ -73,6 +73,7 @@ class Settings(BaseSettings):
     title_chars: Positive = 200
     system_prompt_chars: Positive = 8000
     body_bytes: Positive = 256 * 1024
+    import_bytes: Positive = 32 * 1024 * 1024
     history_messages: NotNegative = 10
     max_open_turns: Positive = 500
     max_loop_lag_ms: Positive = 500

@@ -1,0 +1,201 @@
+"""Chats as files: JSON that holds everything and can be imported again, Markdown to be read.
+
+The JSON, version 1:
+
+    {"format": "chat-export", "version": 1, "exported_at": instant, "chats": [chat, …]}
+    chat = {"id", "title", "model", "system_prompt", "temperature", "thinking_tokens", "pinned", "archived",
+            "created_at", "updated_at", "head_id", "messages": [message, …]}
+    message = {"id", "parent_id", "role", "content", "thoughts", "status", "model", "tokens_consumed", "usage",
+               "created_at"}
+
+Messages stand oldest first, those of all branches; parent_id says what a message follows, head_id which branch is
+shown. Everything is written piece by piece: a few messages are in memory, no connection is held while a client reads.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+from flask_babel import gettext as _
+from sqlalchemy import Row, select
+
+from chatapp.chats.models import Chat, Message
+from chatapp.database import now, release
+from chatapp.extensions import db
+
+FORMAT = "chat-export"
+VERSION = 1
+BATCH = 50
+CHAT_FIELDS = (
+    "id",
+    "title",
+    "model",
+    "system_prompt",
+    "temperature",
+    "thinking_tokens",
+    "pinned",
+    "archived",
+    "created_at",
+    "updated_at",
+    "head_id",
+)
+MESSAGE_FIELDS = (
+    "id",
+    "parent_id",
+    "role",
+    "content",
+    "thoughts",
+    "status",
+    "model",
+    "tokens_consumed",
+    "usage",
+    "created_at",
+)
+# What no system takes in the name of a file, and what would end the header's line.
+NOT_IN_A_NAME = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"*/:<>?\\|]+')
+
+
+def as_json(user_id: UUID, chat_id: UUID | None = None) -> Iterator[str]:
+    """Yield a user's chats as one JSON document: all that are not deleted, or one."""
+    head = {"format": FORMAT, "version": VERSION, "exported_at": _plain(now())}
+    yield json.dumps(head)[:-1] + ', "chats": ['
+    for number, chat in enumerate(_chats(user_id, chat_id)):
+        yield (",\n" if number else "\n") + json.dumps(_fields(chat), ensure_ascii=False)[:-1] + ', "messages": ['
+        for place, message in enumerate(_messages(chat.id)):
+            yield (",\n  " if place else "\n  ") + json.dumps(_fields(message), ensure_ascii=False)
+        yield "]}"
+    yield "\n]}\n"
+
+
+def as_markdown(user_id: UUID, chat_id: UUID) -> Iterator[str]:
+    """Yield the shown branch of a chat as Markdown."""
+    for chat in _chats(user_id, chat_id):
+        yield from _markdown(chat)
+
+
+def as_zip(user_id: UUID) -> Iterator[bytes]:
+    """Yield a ZIP file with one Markdown file for each chat."""
+    out = _Pipe()
+    names: set[str] = set()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for chat in _chats(user_id):
+            name = file_name(chat.title, chat.created_at, "md")
+            if name in names:
+                name = name.replace(".md", f" {chat.id.hex[:8]}.md")
+            names.add(name)
+            with archive.open(name, "w", force_zip64=True) as file:
+                for piece in _markdown(chat):
+                    file.write(piece.encode())
+                    yield out.take()
+            yield out.take()
+    yield out.take()
+
+
+def file_name(title: str | None, created_at: datetime, ending: str) -> str:
+    """Return a name that every system takes: the day and the title, without what could be a path or a line."""
+    words = " ".join(NOT_IN_A_NAME.sub(" ", title or "").split()).strip(". ")[:80].rstrip(". ")
+    return f"{created_at:%Y-%m-%d} {words or 'chat'}.{ending}"
+
+
+def disposition(name: str) -> str:
+    """Return the header that saves an answer under a name: ASCII for old programs, and the whole name beside it."""
+    plain = name.encode("ascii", "replace").decode().replace("?", "_")
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+class _Pipe:
+    """What a ZIP file is written into: it keeps only what nobody has taken yet."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self._pieces.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""
+
+    def take(self) -> bytes:
+        taken, self._pieces = b"".join(self._pieces), []
+        return taken
+
+
+def _chats(user_id: UUID, chat_id: UUID | None = None) -> Iterator[Row[Any]]:
+    """Yield the chats, the oldest first, a few at a time."""
+    columns = [getattr(Chat, name) for name in CHAT_FIELDS]
+    wanted = select(*columns).where(Chat.user_id == user_id, Chat.deleted_at.is_(None))
+    if chat_id is not None:
+        wanted = wanted.where(Chat.id == chat_id)
+    yield from _in_batches(wanted, Chat)
+
+
+def _messages(chat_id: UUID) -> Iterator[Row[Any]]:
+    columns = [getattr(Message, name) for name in MESSAGE_FIELDS]
+    yield from _in_batches(select(*columns).where(Message.chat_id == chat_id), Message)
+
+
+def _in_batches(wanted: Any, table: Any) -> Iterator[Row[Any]]:
+    wanted = wanted.order_by(table.created_at, table.id).limit(BATCH)
+    rows = list(db.session.execute(wanted))
+    while rows:
+        release()
+        yield from rows
+        if len(rows) < BATCH:
+            return
+        last = rows[-1]
+        is_later = db.tuple_(table.created_at, table.id) > db.tuple_(db.literal(last.created_at), db.literal(last.id))
+        rows = list(db.session.execute(wanted.where(is_later)))
+    release()
+
+
+def _fields(row: Row[Any]) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in row._mapping.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, UUID):
+        return str(value)
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
+
+
+def _markdown(chat: Row[Any]) -> Iterator[str]:
+    yield f"# {' '.join((chat.title or _('New chat')).split())}\n"
+    if chat.system_prompt:
+        yield f"\n## {_('Instructions for the model')}\n\n{chat.system_prompt}\n"
+    for ids in _branch_in_batches(chat.head_id):
+        rows = list(
+            db.session.execute(
+                select(Message.id, Message.role, Message.content, Message.model, Message.created_at).where(
+                    Message.id.in_(ids)
+                )
+            )
+        )
+        release()
+        for row in sorted(rows, key=lambda row: ids.index(row.id)):
+            speaker = _("You") if row.role == "user" else row.model or _("Answer")
+            yield f"\n## {speaker} · {row.created_at:%Y-%m-%d %H:%M} UTC\n\n{row.content}\n"
+
+
+def _branch_in_batches(head_id: UUID | None) -> Iterator[list[UUID]]:
+    """Yield the ids of a branch, oldest first, a few at a time."""
+    if head_id is None:
+        return
+    line = select(Message.id, Message.parent_id, db.literal(0).label("distance")).where(Message.id == head_id)
+    line = line.cte("line", recursive=True)
+    parent = db.aliased(Message)
+    above = select(parent.id, parent.parent_id, line.c.distance + 1).where(
+        parent.id == line.c.parent_id, line.c.distance < 100_000
+    )
+    line = line.union_all(above)
+    ids = list(db.session.scalars(select(line.c.id).order_by(line.c.distance.desc())))
+    release()
+    for start in range(0, len(ids), BATCH):
+        yield ids[start : start + BATCH]

@@ -1,0 +1,120 @@
+"""A person's data: take it along, bring it, remove it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+from uuid import UUID
+
+import gevent
+from flask import Blueprint, Response, flash, render_template, request, stream_with_context
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from flask_babel import ngettext
+from flask_login import current_user, login_required
+
+from chatapp.auth import passwords, sessions
+from chatapp.auth.sessions import browser_required
+from chatapp.auth.views import limit_changes
+from chatapp.chats import queries
+from chatapp.database import now, release
+from chatapp.errors import InvalidRequest
+from chatapp.extensions import limiter
+from chatapp.services import settings
+from chatapp.transfers import deletion, export, importing, reading
+from chatapp.transfers.reading import InvalidFile
+from chatapp.web import redirect_to
+
+bp = Blueprint("transfers", __name__)
+
+# A form around the file.
+FORM_BYTES = 64 * 1024
+
+
+@bp.url_value_preprocessor
+def allow_a_file(endpoint: str | None, _values: Any) -> None:
+    """Let those who are signed in send more than other bodies may have. Before the form is read for its CSRF token."""
+    if endpoint == "transfers.create" and current_user.is_authenticated:
+        request.max_content_length = settings().import_bytes + FORM_BYTES
+
+
+@bp.get("/account/data")
+@browser_required
+def index() -> ResponseReturnValue:
+    return _page()
+
+
+@bp.get("/account/data/chats.json")
+@browser_required
+def all_json() -> Response:
+    name = export.file_name(_("All chats"), now(), "json")
+    return _file(export.as_json(current_user.id), "application/json", name)
+
+
+@bp.get("/account/data/chats.zip")
+@browser_required
+def all_markdown() -> Response:
+    return _file(export.as_zip(current_user.id), "application/zip", export.file_name(_("All chats"), now(), "zip"))
+
+
+@bp.get("/chats/<uuid:chat_id>/export.<any(json, md):kind>")
+@login_required
+def one(chat_id: UUID, kind: str) -> Response:
+    chat = queries.own_chat(current_user, chat_id)
+    name = export.file_name(chat.title, chat.created_at, kind)
+    if kind == "json":
+        return _file(export.as_json(current_user.id, chat.id), "application/json", name)
+    return _file(export.as_markdown(current_user.id, chat.id), "text/markdown", name)
+
+
+@bp.post("/account/data/imports")
+@browser_required
+@limiter.limit("20 per minute", key_func=lambda: str(current_user.id))
+def create() -> ResponseReturnValue:
+    """Import a file."""
+    file = request.files.get("file")
+    if file is None or not file.filename:
+        return _page(import_error=_("Choose a file first")), 422
+    user_id = current_user.id
+    release()
+    try:
+        with closing(file):
+            text = reading.text_of(file.stream, settings().import_bytes, lambda: gevent.sleep(0))
+        found = importing.import_text(user_id, text)
+    except (InvalidFile, InvalidRequest) as error:
+        return _page(import_error=error.message), error.status
+    flash(_imported(found), "message")
+    return redirect_to("transfers.index")
+
+
+def _imported(found: importing.Imported) -> str:
+    said = ngettext("%(num)s chat was imported.", "%(num)s chats were imported.", found.chats)
+    if found.known:
+        said += " " + ngettext("%(num)s was here already.", "%(num)s were here already.", found.known)
+    return said
+
+
+@bp.post("/account/data/deletion")
+@browser_required
+@limit_changes
+def delete_account() -> ResponseReturnValue:
+    """Delete the account with everything in it."""
+    user_id, known = current_user.id, current_user.password_hash
+    if not passwords.matches(known, request.form.get("current_password", "")):
+        return _page(delete_error=_("This is not your password")), 422
+    deletion.delete_user(user_id, known)
+    sessions.sign_out()
+    flash(_("Your account and everything in it is deleted."), "message")
+    return redirect_to("auth.show_sign_in")
+
+
+def _page(**parts: Any) -> str:
+    values = {"import_error": None, "delete_error": None, "import_mib": settings().import_bytes // 2**20} | parts
+    return render_template("transfers/index.html", **values)
+
+
+def _file(pieces: Iterator[Any], kind: str, name: str) -> Response:
+    headers = {"Content-Disposition": export.disposition(name), "X-Accel-Buffering": "no"}
+    release()
+    return Response(stream_with_context(pieces), mimetype=kind, headers=headers)
