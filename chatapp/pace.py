@@ -13,7 +13,7 @@ import gevent
 from gevent.event import Event
 
 READS_PER_SECOND = 1000
-LONGEST_SECONDS = 0.1
+LONGEST_SECONDS = 0.25
 # Fewer streams than this are read as their chunks arrive.
 FEW_STREAMS = 20
 

@@ -6,7 +6,9 @@ import pytest
 from chatapp.pace import FEW_STREAMS, Pace
 
 
-@pytest.mark.parametrize(("streams", "seconds"), [(1, 0), (FEW_STREAMS - 1, 0), (50, 0.05), (100, 0.1), (5000, 0.1)])
+@pytest.mark.parametrize(
+    ("streams", "seconds"), [(1, 0), (FEW_STREAMS - 1, 0), (50, 0.05), (100, 0.1), (250, 0.25), (5000, 0.25)]
+)
 def test_the_more_streams_are_read_the_longer_each_waits(streams, seconds):
     pace = Pace()
     pace.streams = streams
