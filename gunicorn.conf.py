@@ -58,6 +58,9 @@ def on_starting(server):
             upgrade()
         except OperationalError as error:
             sys.exit(f"The database of DATABASE_URL cannot be used:\n{error.orig}")
+        except SystemExit:
+            # The line above this one names the revision that this program does not know.
+            sys.exit("The database was last used by a newer version of this program. Start that one, or restore a copy")
         for engine in app.extensions["sqlalchemy"].engines.values():
             engine.dispose()  # A connection must not be shared with a fork.
 

@@ -153,12 +153,14 @@ def init_app(app: Flask) -> None:
     with app.app_context():
         engine = db.engine
         if engine.dialect.name == "sqlite":
-            _prepare_sqlite(engine)
+            _prepare_sqlite(app, engine)
 
 
-def _prepare_sqlite(engine: Engine) -> None:
+def _prepare_sqlite(app: Flask, engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
+        if (inode := _inode(engine.url.database)) is not None:
+            app.extensions.setdefault("database_inode", inode)
         connection.isolation_level = None  # We begin transactions ourselves.
         for pragma in ("busy_timeout=20", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
@@ -193,15 +195,13 @@ def _refuse_stray_statement(state: ORMExecuteState) -> None:
 
 def file_was_replaced() -> bool:
     """Say whether SQLite's file was deleted or exchanged under us: it would go on writing into the lost one."""
-    path = db.engine.url.database
-    if not is_sqlite() or not path or path == ":memory:":
-        return False
-    known = current_app.extensions.setdefault("database_inode", _inode(path))
-    return known != _inode(path)
+    known = current_app.extensions.get("database_inode")
+    return known is not None and known != _inode(db.engine.url.database)
 
 
-def _inode(path: str) -> int | None:
+def _inode(path: str | None) -> int | None:
+    """Return which file has that name; None where there is none: nothing was written yet, or it is in memory."""
     try:
-        return os.stat(path).st_ino
-    except FileNotFoundError:
+        return os.stat(path).st_ino if path else None
+    except OSError:
         return None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from flask_babel import Babel
 from flask_limiter import Limiter
-from flask_login import LoginManager
+from flask_login import LoginManager, current_user
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from flask_wtf.csrf import CSRFProtect
 from sqlalchemy import MetaData
 from sqlalchemy.orm import DeclarativeBase
+
+from chatapp.services import settings
 
 NAMES = {
     "ix": "ix_%(column_0_label)s",
@@ -29,4 +31,20 @@ migrate = Migrate()
 login_manager = LoginManager()
 csrf = CSRFProtect()
 babel = Babel()
-limiter = Limiter(key_func=lambda: "")
+
+
+def _caller() -> str:
+    return str(current_user.id)
+
+
+def _is_nobody() -> bool:
+    """Whoever is not signed in has limits of their own: by address and account (auth/views.py)."""
+    return not current_user.is_authenticated
+
+
+# Sends have a narrower limit beside this one, which counts them too. A key that is empty would be no limit at all.
+limiter = Limiter(
+    key_func=_caller,
+    application_limits=[lambda: f"{settings().calls_per_minute} per minute"],
+    application_limits_exempt_when=_is_nobody,
+)

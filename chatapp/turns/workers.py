@@ -245,7 +245,10 @@ class Workers:
         self._log.close()
         self._lag.stop()
         greenlets = [self._pulse, self._sweeper, self._copying, *self._workers]
-        gevent.killall([greenlet for greenlet in greenlets if greenlet is not None])
+        # Within a driver the kill may come out as an error of the store's and be caught as one: until all have ended.
+        while left := [greenlet for greenlet in greenlets if greenlet]:
+            gevent.killall(left, block=False)
+            gevent.joinall(left, timeout=0.1)
         self._pulse = self._sweeper = self._copying = None
 
     # Listening
