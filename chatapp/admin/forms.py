@@ -9,8 +9,7 @@ from wtforms import BooleanField, IntegerField, StringField
 from wtforms.validators import InputRequired, NumberRange, Optional
 
 from chatapp.auth.forms import PageForm, check_email, email_field
-
-MAX_LIMIT_TOKENS = 10**15
+from chatapp.budget.ledger import MAX_LIMIT_TOKENS
 
 
 def limit_field(label: Any, required: bool) -> IntegerField:

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from chatapp.auth.models import User
 from chatapp.budget.models import LedgerEntry, UserUsage
-from chatapp.budget.periods import next_period_start, period_start, zone
+from chatapp.budget.periods import due_start, next_period_start, zone
 from chatapp.database import now
 from chatapp.errors import NotFound
 from chatapp.extensions import db
@@ -43,15 +43,14 @@ def usage_of(user_id: UUID, instant: datetime | None = None) -> Budget:
     if row is None:
         raise NotFound()
     usage, zone_name = row
-    start = period_start(usage.reset_period, zone_name, instant)
-    is_over = start is not None and usage.last_reset_at < start
+    start = due_start(usage.reset_period, zone_name, usage.last_reset_at, instant)
     return Budget(
-        total_tokens_used=0 if is_over else usage.total_tokens_used,
+        total_tokens_used=0 if start else usage.total_tokens_used,
         reserved_tokens=usage.reserved_tokens,
         token_limit=usage.token_limit,
         reset_period=usage.reset_period,
-        last_reset_at=start if is_over and start else usage.last_reset_at,
-        resets_at=next_period_start(usage.reset_period, zone_name, instant),
+        last_reset_at=start or usage.last_reset_at,
+        resets_at=next_period_start(usage.reset_period, zone_name, instant, start or usage.last_reset_at),
         timezone=zone_name,
     )
 

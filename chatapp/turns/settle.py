@@ -15,7 +15,7 @@ from uuid import UUID
 from flask_babel import gettext as _
 from sqlalchemy import CursorResult, update
 
-from chatapp.budget import ledger, pricing
+from chatapp.budget import ledger, pricing, records
 from chatapp.budget.pricing import Price
 from chatapp.budget.queries import usage_of
 from chatapp.chats.models import Chat, Message
@@ -197,7 +197,7 @@ def _cost(facts: _Facts, answer: Answer, parts: dict[str, TokenCount]) -> int | 
 
 
 def _close(turn_id: UUID, facts: _Facts, answer: Answer, outcome: Outcome, bill: Bill) -> Ending | None:
-    usage = _usage_json(facts, answer, outcome, bill)
+    usage, instant = _usage_json(facts, answer, outcome, bill), now()
     closing = (
         update(Turn)
         .where(Turn.id == turn_id, Turn.status == "in_progress")
@@ -205,7 +205,7 @@ def _close(turn_id: UUID, facts: _Facts, answer: Answer, outcome: Outcome, bill:
             status=outcome.status,
             error_code=outcome.code,
             finish_reason=outcome.finish_reason,
-            ended_at=now(),
+            ended_at=instant,
             charged_tokens=bill.charged,
             usage=usage,
             reported=usage["reported"],
@@ -218,6 +218,7 @@ def _close(turn_id: UUID, facts: _Facts, answer: Answer, outcome: Outcome, bill:
     if result.rowcount != 1:
         return None
     ledger.settle(facts.user_id, turn_id, facts.reserved, bill.charged)
+    records.keep(_spent(turn_id, facts, answer, outcome, bill), instant)
     db.session.execute(
         update(Message)
         .where(Message.id == facts.answer_id)
@@ -240,6 +241,22 @@ def _close(turn_id: UUID, facts: _Facts, answer: Answer, outcome: Outcome, bill:
         finish_reason=outcome.finish_reason,
         code=outcome.code,
         message=outcome.message,
+    )
+
+
+def _spent(turn_id: UUID, facts: _Facts, answer: Answer, outcome: Outcome, bill: Bill) -> records.Spent:
+    return records.Spent(
+        turn_id=turn_id,
+        user_id=facts.user_id,
+        chat_id=facts.chat_id,
+        model=facts.model,
+        status=outcome.status,
+        metering=facts.metering,
+        method=bill.method,
+        parts={name: count.tokens for name, count in bill.parts.items()} | {"overhead": bill.overhead},
+        charged_tokens=bill.charged,
+        reported=answer.usage,
+        cost_microusd=bill.cost_microusd,
     )
 
 
