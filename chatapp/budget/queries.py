@@ -22,6 +22,7 @@ AVERAGED_DAYS = 30
 class Budget:
     """A user's figures in tokens. A period that is over but was not yet reset is shown as reset."""
 
+    user_id: UUID
     total_tokens_used: int
     reserved_tokens: int
     token_limit: int
@@ -45,6 +46,7 @@ def usage_of(user_id: UUID, instant: datetime | None = None) -> Budget:
     usage, zone_name = row
     start = due_start(usage.reset_period, zone_name, usage.last_reset_at, instant)
     return Budget(
+        user_id=user_id,
         total_tokens_used=0 if start else usage.total_tokens_used,
         reserved_tokens=usage.reserved_tokens,
         token_limit=usage.token_limit,

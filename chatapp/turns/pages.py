@@ -147,5 +147,6 @@ def method_text(method: str | None) -> str:
         "local": _("counted here"),
         "estimate": _("estimate"),
         "reported": _("reported by the provider"),
+        "fixed": _("fixed"),
     }
     return texts.get(method or "", "")
