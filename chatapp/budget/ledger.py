@@ -18,8 +18,9 @@ from chatapp.auth.models import User
 from chatapp.budget import notices
 from chatapp.budget.models import LedgerEntry, Operation, ResetPeriod, UserUsage
 from chatapp.budget.periods import due_start
+from chatapp.budget.queries import no_room, usage_of
 from chatapp.database import now
-from chatapp.errors import BudgetExceeded, InvalidRequest, NotFound
+from chatapp.errors import InvalidRequest, NotFound
 from chatapp.extensions import db
 from chatapp.services import settings
 
@@ -62,7 +63,7 @@ def reserve(user_id: UUID, turn_id: UUID, input_tokens: int, max_answer: int, mi
         free = usage.token_limit - usage.total_tokens_used - usage.reserved_tokens
         answer = min(max_answer, free - input_tokens)
         if answer < min(min_answer, max_answer):
-            raise BudgetExceeded()
+            raise no_room(usage_of(user_id), input_tokens + min(min_answer, max_answer))
         needed = input_tokens + answer
         changed = _change(
             update(UserUsage)

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from flask_babel import gettext as _
+from flask_babel import ngettext
 from sqlalchemy import func, select
 
 from chatapp.auth.models import User
 from chatapp.budget.models import LedgerEntry, UserUsage
 from chatapp.budget.periods import due_start, next_period_start, zone
 from chatapp.database import now
-from chatapp.errors import NotFound
+from chatapp.errors import BudgetExceeded, NotFound
 from chatapp.extensions import db
+from chatapp.i18n import format_day
 
 AVERAGED_DAYS = 30
 
@@ -55,6 +58,20 @@ def usage_of(user_id: UUID, instant: datetime | None = None) -> Budget:
         resets_at=next_period_start(usage.reset_period, zone_name, instant, start or usage.last_reset_at),
         timezone=zone_name,
     )
+
+
+def no_room(budget: Budget, needed_tokens: int) -> BudgetExceeded:
+    """Return the refusal of an exchange that needs so many tokens at least, with what its sender can do."""
+    left = budget.remaining_tokens
+    room = ngettext("%(num)s token is left", "%(num)s tokens are left", left)
+    needs = _("This message needs at least %(needed)s and %(room)s.", needed=f"{needed_tokens:,}", room=room)
+    return BudgetExceeded(hint=f"{needs} {_when(budget)}")
+
+
+def _when(budget: Budget) -> str:
+    if budget.resets_at is None:
+        return _("Your budget is not filled again by itself: ask the person who runs this site.")
+    return _("Your budget is filled again on %(day)s.", day=format_day(budget.resets_at))
 
 
 def estimated_days_until_limit(user_id: UUID, budget: Budget, instant: datetime | None = None) -> int | None:

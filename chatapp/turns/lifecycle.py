@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
+from typing import Any
 from uuid import UUID, uuid4
 
 from flask_babel import gettext as _
@@ -18,10 +19,10 @@ from sqlalchemy.exc import IntegrityError
 
 from chatapp.auth.models import User
 from chatapp.budget import ledger
-from chatapp.budget.queries import usage_of
+from chatapp.budget.queries import no_room, usage_of
 from chatapp.chats.models import Chat, Message, branch
 from chatapp.database import now, retry_write
-from chatapp.errors import BudgetExceeded, ChatNotFound, InvalidMessage, InvalidRequest, KeyReused, TurnConflict
+from chatapp.errors import ChatNotFound, InvalidMessage, InvalidRequest, KeyReused, TurnConflict
 from chatapp.extensions import db
 from chatapp.providers.base import ChatRequest, PromptMessage
 from chatapp.services import services, settings
@@ -162,11 +163,18 @@ def _same_send(send: _Send) -> Started | None:
 
 def _check_budget(send: _Send, chat: Chat) -> None:
     """Refuse what can not fit before anything is written. Only the reservation decides what does."""
-    needed = calibrated(send.text) + calibrated(_system_prompt(chat)) + settings().overhead_tokens
-    if usage_of(send.user_id).remaining_tokens < needed + min(
-        settings().min_answer_tokens, settings().max_output_tokens
-    ):
-        raise BudgetExceeded()
+    needed = held_for_texts(calibrated(send.text) + calibrated(system_prompt_of(chat))) + shortest_answer()
+    if (budget := usage_of(send.user_id)).remaining_tokens < needed:
+        raise no_room(budget, needed)
+
+
+def held_for_texts(estimated: int) -> int:
+    """Return what is reserved for texts of so many estimated tokens: the estimate may be a little too low."""
+    return -(-estimated * 105 // 100) + settings().overhead_tokens
+
+
+def shortest_answer() -> int:
+    return min(settings().min_answer_tokens, settings().max_output_tokens)
 
 
 def _admit(send: _Send) -> tuple[Started, ChatRequest, ledger.Reservation]:
@@ -183,14 +191,22 @@ def _admit(send: _Send) -> tuple[Started, ChatRequest, ledger.Reservation]:
         model=chat.model,
         messages=(*map(_as_prompt, history), PromptMessage("user", send.text)),
         max_output_tokens=reservation.answer_tokens,
-        system_prompt=_system_prompt(chat),
+        system_prompt=system_prompt_of(chat),
         temperature=chat.temperature,
-        thinking_tokens=chat.thinking_tokens or 0,
+        thinking_tokens=_thinking_tokens(chat, turn),
     )
     chat.head_id, chat.updated_at = turn.answer_id, now()
     chat.title = chat.title or _title(send.text)
     started = Started(turn.id, chat.id, turn.question_id, turn.answer_id)
     return started, request, reservation
+
+
+def _thinking_tokens(chat: Chat, turn: Turn) -> int | None:
+    """Return the allowance to think on top of the answer. Where thoughts are charged they are inside it, or they would
+    come to more than is held."""
+    wanted = chat.thinking_tokens or 0
+    thinks = wanted or services().providers.model(chat.model).min_thinking_tokens
+    return None if turn.metering == "provider" and thinks else wanted
 
 
 def _save(send: _Send, chat: Chat) -> Turn:
@@ -225,20 +241,23 @@ def _save(send: _Send, chat: Chat) -> Turn:
 
 def _reserve(send: _Send, chat: Chat, turn: Turn, history: list[Message]) -> ledger.Reservation:
     """Hold what the exchange may cost, and note what is sent: the bill shows it, whatever the settings are by then."""
-    turn.sent = [
-        {"role": "system", "tokens": calibrated(_system_prompt(chat))},
+    prompt = system_prompt_of(chat)
+    texts: list[dict[str, Any]] = [
+        {"role": "system", "tokens": calibrated(prompt), "text": prompt},
         *(
             {"role": message.role, "message_id": str(message.id), "tokens": calibrated(message.content)}
             for message in history
         ),
         {"role": "user", "message_id": str(turn.question_id), "tokens": calibrated(send.text)},
     ]
-    metered = turn.sent if turn.metering == "provider" else [turn.sent[0], turn.sent[-1]]
+    # The overhead too is a rule that may be another by the time the turn is settled.
+    turn.sent = [*texts, {"role": "overhead", "tokens": settings().overhead_tokens}]
+    metered = texts if turn.metering == "provider" else [texts[0], texts[-1]]
     estimated = sum(part["tokens"] for part in metered)
     reservation = ledger.reserve(
         send.user_id,
         turn.id,
-        input_tokens=-(-estimated * 105 // 100) + settings().overhead_tokens,
+        input_tokens=held_for_texts(estimated),
         max_answer=settings().max_output_tokens,
         min_answer=settings().min_answer_tokens,
     )
@@ -250,17 +269,21 @@ def _reserve(send: _Send, chat: Chat, turn: Turn, history: list[Message]) -> led
 
 
 def _history(turn: Turn) -> list[Message]:
+    return history_from(db.session.get_one(Message, turn.question_id).parent_id)
+
+
+def history_from(head_id: UUID | None) -> list[Message]:
+    """Return what the model is shown of the messages up to one of them, oldest first."""
     limit = settings().history_messages
     # Questions without an answer are left out, so a few more are read than are shown.
-    question = db.session.get_one(Message, turn.question_id)
-    return context(branch(question.parent_id, limit * 2 + 10), limit)
+    return context(branch(head_id, limit * 2 + 10), limit)
 
 
 def _as_prompt(message: Message) -> PromptMessage:
     return PromptMessage("assistant" if message.role == "assistant" else "user", message.content)
 
 
-def _system_prompt(chat: Chat) -> str:
+def system_prompt_of(chat: Chat) -> str:
     return chat.system_prompt or settings().system_prompt
 
 

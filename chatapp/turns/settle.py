@@ -148,19 +148,19 @@ class _Facts:
     reserved: int
     question: str
     system_prompt: str
+    overhead: int
     price: Price | None
 
 
 def _facts(turn_id: UUID) -> _Facts | None:
     row = db.session.execute(
-        db.select(Turn, Chat.system_prompt, Message.content)
-        .join(Chat, Chat.id == Turn.chat_id)
-        .join(Message, Message.id == Turn.question_id)
-        .where(Turn.id == turn_id)
+        db.select(Turn, Message.content).join(Message, Message.id == Turn.question_id).where(Turn.id == turn_id)
     ).one_or_none()
     if row is None:
         return None
-    turn, system_prompt, question = row
+    turn, question = row
+    # As they were when it was sent: both may have been changed since.
+    sent = {part["role"]: part for part in turn.sent or []}
     return _Facts(
         turn.chat_id,
         turn.user_id,
@@ -169,23 +169,23 @@ def _facts(turn_id: UUID) -> _Facts | None:
         turn.metering,
         turn.reserved_tokens,
         question,
-        system_prompt or services().settings.system_prompt,
+        sent.get("system", {}).get("text", ""),
+        sent.get("overhead", {}).get("tokens", services().settings.overhead_tokens),
         pricing.from_dict(turn.price),
     )
 
 
 def _bill(facts: _Facts, answer: Answer, outcome: Outcome) -> Bill:
-    overhead = services().settings.overhead_tokens
     if not outcome.is_charged:
         return Bill({}, 0, 0, 0, 0, "estimate", 0 if facts.price else None)
     texts = {"user": facts.question, "answer": answer.text}
     parts = services().counter.count_all(facts.model, texts, facts.system_prompt)
     method: str = weakest(list(parts.values()))
-    total = sum(part.tokens for part in parts.values()) + overhead
+    total = sum(part.tokens for part in parts.values()) + facts.overhead
     if facts.metering == "provider" and answer.usage is not None:
         total, method = answer.usage.total_tokens, "reported"
     charged = min(total, facts.reserved)
-    return Bill(parts, overhead, total, charged, total - charged, method, _cost(facts, answer, parts))
+    return Bill(parts, facts.overhead, total, charged, total - charged, method, _cost(facts, answer, parts))
 
 
 def _cost(facts: _Facts, answer: Answer, parts: dict[str, TokenCount]) -> int | None:

@@ -25,6 +25,7 @@ from chatapp.turns.lifecycle import Started
 from chatapp.turns.limits import for_a_while, streamed
 from chatapp.turns.log import Ending
 from chatapp.turns.models import Turn
+from chatapp.turns.preview import preview
 from chatapp.web import is_htmx, redirect_to
 
 bp = Blueprint("turns", __name__)
@@ -61,6 +62,15 @@ def create(chat_id: UUID) -> ResponseReturnValue:
     if not is_htmx() or started.joined:
         return redirect_to("chats.show", chat_id=chat_id)
     return started_fragment(started)
+
+
+@bp.post("/drafts")
+@login_required
+def estimate() -> ResponseReturnValue:
+    """Say what the message in the box would come to. A POST, because a draft is no address; it changes nothing."""
+    chat_id = request.args.get("chat", type=UUID)
+    chat = queries.own_chat(current_user, chat_id) if chat_id else None
+    return render_template("usage/_draft.html", preview=preview(current_user.id, chat, request.form.get("text", "")))
 
 
 @bp.get("/turns/<uuid:turn_id>/stream")

@@ -141,11 +141,11 @@ def _sent(turn: Turn) -> list[Sent]:
         Sent(
             role=part["role"],
             tokens=part["tokens"],
-            excerpt=_excerpt(texts.get(part.get("message_id", ""), "")),
+            excerpt=_excerpt(part.get("text") or texts.get(part.get("message_id", ""), "")),
             is_history=part["role"] != "system" and part.get("message_id") != str(turn.question_id),
         )
         for part in sent
-        if part["tokens"] or part["role"] != "system"
+        if part["role"] != "overhead" and (part["tokens"] or part["role"] != "system")
     ]
 
 

@@ -289,7 +289,7 @@ def test_the_page_shows_formula_reservation_settlement_and_what_was_sent(api, br
         "held before the model was asked",
         "released at the end",
         "charged",
-        "the system prompt of this chat",
+        "You help.",
     ):
         assert words in page
     assert "Help me create an NFT" in page
