@@ -59,6 +59,12 @@ def operation_text(operation: str) -> str:
     return texts.get(operation, operation)
 
 
+@bp.app_template_global()
+def period_text(period: str) -> str:
+    texts = {"none": _("never"), "daily": _("every day"), "weekly": _("every week"), "monthly": _("every month")}
+    return texts.get(period, period)
+
+
 @bp.get("/usage")
 @login_required
 def index() -> ResponseReturnValue:
