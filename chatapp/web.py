@@ -161,7 +161,7 @@ def _in_words(error: ChatAppError) -> str:
     if isinstance(error.__cause__, HTTPException) and error.status != 404:
         return _("This request could not be understood")
     if isinstance(error, BudgetExceeded):
-        return f"{_('This does not fit into what is left of your token budget.')} {error.hint}".rstrip()
+        return " ".join((_("This does not fit into what is left of your token budget."), error.hint)).strip()
     return _(error.message)
 
 
