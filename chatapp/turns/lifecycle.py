@@ -3,6 +3,9 @@
 start: check the text → join the turn that this send already started, if it did → in one transaction save the question,
 the empty answer and the turn (a second open turn of the chat is refused by the database) and reserve budget → commit →
 a worker begins. A refusal leaves nothing behind.
+
+A chat is a tree, so a turn may also begin elsewhere than at its end (Place): revise asks a question in other words,
+regenerate answers one again, go_on asks for the rest of an answer that ended early. Each is an exchange of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from sqlalchemy.exc import IntegrityError
 from chatapp.auth.models import User
 from chatapp.budget import ledger
 from chatapp.budget.queries import no_room, usage_of
-from chatapp.chats.models import Chat, Message, branch
+from chatapp.chats.models import Chat, Message, branch, last_below
 from chatapp.database import now, retry_write
 from chatapp.errors import ChatNotFound, InvalidMessage, InvalidRequest, KeyReused, TurnConflict
 from chatapp.extensions import db
@@ -34,6 +37,11 @@ from chatapp.turns.models import Turn
 SAME_SEND = timedelta(seconds=15)
 TITLE_CHARS = 60
 KEY_CHARS = 200
+# Said to the model, never shown: English, whatever the chat's language, since every model goes on in that of its text.
+CONTINUE = (
+    "Go on with your answer exactly behind its last character, as one text with it: "
+    "repeat nothing, begin with no remark."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +56,48 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the tree of a chat a turn goes.
+
+    question_id: a question that is there already and is answered once more. Else a new one is written below parent_id
+    (None: it is the first). continues: the new question only asks for the rest of the answer above it.
+    """
+
+    parent_id: UUID | None = None
+    question_id: UUID | None = None
+    continues: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class _Send:
-    """What is asked, as plain values: objects do not survive a retried transaction."""
+    """What is asked, as plain values: objects do not survive a retried transaction. place None: at the end."""
 
     user_id: UUID
     chat_id: UUID
     text: str
     key: str | None
     joins_equal_text: bool
+    place: Place | None
 
 
-def start(user: User, chat: Chat, text: object, *, key: str | None = None, joins_equal_text: bool = False) -> Started:
+def start(
+    user: User,
+    chat: Chat,
+    text: object,
+    *,
+    key: str | None = None,
+    joins_equal_text: bool = False,
+    place: Place | None = None,
+) -> Started:
     """Start the answer to a message, or join the turn that the same send has started.
 
-    Raises InvalidMessage, InvalidRequest, TurnConflict, KeyReused, BudgetExceeded, Unavailable.
+    place: where it goes; None is the end of the branch that is shown. The branch that it ends is the shown one from
+    then on. Raises InvalidMessage, InvalidRequest, TurnConflict, KeyReused, BudgetExceeded, Unavailable.
     """
-    send = _Send(user.id, chat.id, checked_message(text), _checked_key(key), joins_equal_text)
+    # A question that was taken once is not measured again: the limit may be another by now.
+    is_known = place is not None and (place.question_id is not None or place.continues)
+    checked = str(text) if is_known else checked_message(text)
+    send = _Send(user.id, chat.id, checked, _checked_key(key), joins_equal_text, place)
     if (same := _same_send(send)) is not None:
         return same
     with services().turns.place():
@@ -80,6 +114,36 @@ def start(user: User, chat: Chat, text: object, *, key: str | None = None, joins
             started.turn_id, started.answer_id, request, reservation.answer_tokens, reservation.is_clamped
         )
     return started
+
+
+def revise(user: User, chat: Chat, question: Message, text: object, *, key: str | None = None) -> Started:
+    """Ask a question in other words, beside the old one. Raises what start does."""
+    return start(user, chat, text, key=key, place=Place(question.parent_id))
+
+
+def regenerate(user: User, chat: Chat, answer: Message, *, key: str | None = None) -> Started:
+    """Answer a question once more, beside the old answer. Raises what start does."""
+    question = _question_of(answer)
+    return start(user, chat, question.content, key=key, place=Place(question_id=question.id))
+
+
+def go_on(user: User, chat: Chat, answer: Message, *, key: str | None = None) -> Started:
+    """Ask for the rest of an answer that ended before its end. Raises what start does.
+
+    The model is shown its own words and asked to go on behind the last of them, so the rest is an answer of its own:
+    nothing is sent, saved or charged twice, and questions and answers alternate.
+    """
+    if not answer.can_go_on:
+        raise InvalidRequest(_("This answer has no rest to ask for"))
+    return start(user, chat, CONTINUE, key=key, place=Place(answer.id, continues=True))
+
+
+def choose(chat: Chat, message: Message) -> None:
+    """Show the branch that goes through a message: of those below it the one that was last worked on."""
+    chat_id, head_id = chat.id, last_below(message.id)
+    if Turn.open_in(chat_id) is not None:
+        raise TurnConflict()
+    retry_write(lambda: db.session.execute(update(Chat).where(Chat.id == chat_id).values(head_id=head_id)))
 
 
 def stop(turn_id: UUID) -> None:
@@ -210,13 +274,11 @@ def _thinking_tokens(chat: Chat, turn: Turn) -> int | None:
 
 
 def _save(send: _Send, chat: Chat) -> Turn:
-    question = Message(
-        id=uuid4(), chat_id=chat.id, parent_id=chat.head_id, role="user", content=send.text, model=chat.model
-    )
+    question = _question(send, chat)
     answer = Message(
         id=uuid4(), chat_id=chat.id, parent_id=question.id, role="assistant", status="in_progress", model=chat.model
     )
-    db.session.add_all([question, answer])
+    db.session.add(answer)
     db.session.flush()
     price = services().prices.at(chat.model, now().date())
     turn = Turn(
@@ -237,6 +299,32 @@ def _save(send: _Send, chat: Chat) -> Turn:
     # The database refuses a second open turn and a second use of a key here, before any budget is held.
     db.session.flush()
     return turn
+
+
+def _question(send: _Send, chat: Chat) -> Message:
+    """Return the question to be answered: the one that is there, or a new one in its place."""
+    place = send.place or Place(chat.head_id)
+    if place.question_id is not None:
+        return db.session.get_one(Message, place.question_id)
+    question = Message(
+        id=uuid4(),
+        chat_id=chat.id,
+        parent_id=place.parent_id,
+        role="user",
+        content=send.text,
+        model=chat.model,
+        continues=place.continues,
+    )
+    db.session.add(question)
+    db.session.flush()
+    return question
+
+
+def _question_of(answer: Message) -> Message:
+    question = db.session.get(Message, answer.parent_id) if answer.parent_id else None
+    if answer.role != "assistant" or question is None or question.role != "user":
+        raise InvalidRequest(_("Only an answer to a question can be given again"))
+    return question
 
 
 def _reserve(send: _Send, chat: Chat, turn: Turn, history: list[Message]) -> ledger.Reservation:

@@ -63,6 +63,14 @@ def test_words_with_the_same_letters_come_together():
 
 Sorting costs `O(k log k)` for a word of *k* letters; counting the letters instead would make it linear.
 """
+PORTO = """\
+**Day 1, the river.** Ribeira, the lower deck of the bridge, a cellar in Gaia.
+
+**Day 2, the hill.** Clérigos, the bookshop before ten, the market at noon.
+
+- [x] Shoes that know cobblestones
+- [ ] A table for Saturday night
+"""
 TITLES = {
     0: ["How a rainbow forms", "Group words by their anagrams", "رسالة قصيرة إلى صديق"],
     1: ["A note that declines an invitation", "SQLite or PostgreSQL for a small web application, and when to move"],
@@ -120,6 +128,7 @@ class Data:
             "interrupted",
             "TURN_INTERRUPTED",
         )
+        self._say("Plan for three days in Porto", "Plan three days in Porto, on foot.", PORTO, 214)
         self._say("What a ledger is", "What is a ledger?", "", 0, "failed", "RATE_LIMIT_ERROR")
         self._spend()
 
@@ -234,6 +243,29 @@ def writing(page: Page, data: Data, url: str) -> None:
     page.wait_for_timeout(900)
 
 
+def versions(page: Page, data: Data, url: str) -> None:
+    open_chat("Plan for three days in Porto")(page, data, url)
+    page.locator(".turn").last.hover()
+    page.get_by_role("button", name="Answer again").last.click()
+    page.locator(".answer .versions").wait_for()
+    page.locator("#action button:not(#stop)").wait_for()
+
+
+def editing(page: Page, data: Data, url: str) -> None:
+    open_chat("Plan for three days in Porto")(page, data, url)
+    page.locator(".turn").last.hover()
+    page.get_by_role("link", name="Edit your message").last.click()
+    page.locator(".revision textarea").wait_for()
+
+
+def continued(page: Page, data: Data, url: str) -> None:
+    open_chat("Bread without kneading")(page, data, url)
+    if (button := page.get_by_role("button", name="Continue")).is_visible():
+        button.click()
+    page.locator(".seam").wait_for()
+    page.locator("#action button:not(#stop)").wait_for()
+
+
 def chat_menu(page: Page, data: Data, url: str) -> None:
     open_chat("How a rainbow forms")(page, data, url)
     drawer(page)
@@ -283,6 +315,8 @@ SCENES: dict[str, Callable[[Page, Data, str], None]] = {
     "bill": bill,
     "why": why,
     "stopped": open_chat("Names for a sailing boat"),
+    "versions": versions,
+    "editing": editing,
     "interrupted": open_chat("Bread without kneading"),
     "failed": open_chat("What a ledger is"),
     "sidebar": with_drawer,
@@ -296,6 +330,7 @@ SCENES: dict[str, Callable[[Page, Data, str], None]] = {
     "not-found": at("/nowhere"),
     "no-budget": refused,
     "writing": writing,
+    "continued": continued,
     "sign-in": signed_out,
 }
 

@@ -288,7 +288,7 @@ def test_hostile_text_stays_text(page, demo, complaints):
     page.reload()
 
     assert page.evaluate("window.pwn") is None
-    assert page.locator(".turn :is(img, script, [hx-get])").count() == 0
+    assert page.locator(":is(.bubble, .prose) :is(img, script, [hx-get])").count() == 0
     expect(page.locator(".bubble")).to_have_text(nasty)
     expect(page.locator("#side")).to_be_visible()
 
