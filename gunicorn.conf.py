@@ -74,6 +74,7 @@ def on_reload(server):
 def post_worker_init(worker):
     app = worker.wsgi
     app.extensions["worker"] = worker
+    app.extensions["services"].providers.warm_up()
     app.extensions["services"].turns.start()
     if worker.age == 1:
         _say_hello(app, worker)

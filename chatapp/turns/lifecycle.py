@@ -80,6 +80,15 @@ class _Send:
     place: Place | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What the budget has room for: the visible answer, and what may be thought on top of it."""
+
+    answer_tokens: int
+    thinking_tokens: int
+    is_clamped: bool
+
+
 def start(
     user: User,
     chat: Chat,
@@ -103,16 +112,14 @@ def start(
     with services().turns.place():
         _check_budget(send, chat)
         try:
-            started, request, reservation = retry_write(lambda: _admit(send))
+            started, request, held = retry_write(lambda: _admit(send))
         except IntegrityError:
             # Somebody was faster: the same send, or another one in this chat.
             db.session.rollback()
             if (same := _same_send(send)) is not None:
                 return same
             raise TurnConflict() from None
-        services().turns.begin(
-            started.turn_id, started.answer_id, request, reservation.answer_tokens, reservation.is_clamped
-        )
+        services().turns.begin(started.turn_id, started.answer_id, request, held.answer_tokens, held.is_clamped)
     return started
 
 
@@ -241,7 +248,7 @@ def shortest_answer() -> int:
     return min(settings().min_answer_tokens, settings().max_output_tokens)
 
 
-def _admit(send: _Send) -> tuple[Started, ChatRequest, ledger.Reservation]:
+def _admit(send: _Send) -> tuple[Started, ChatRequest, _Held]:
     """Save the question and the turn and reserve its budget. Inside one transaction; the caller commits."""
     chat = db.session.get(Chat, send.chat_id, populate_existing=True)
     if chat is None or chat.deleted_at is not None:
@@ -250,27 +257,19 @@ def _admit(send: _Send) -> tuple[Started, ChatRequest, ledger.Reservation]:
     chat.model = services().providers.offered(chat.model)
     turn = _save(send, chat)
     history = _history(turn)
-    reservation = _reserve(send, chat, turn, history)
+    held = _reserve(send, chat, turn, history)
     request = ChatRequest(
         model=chat.model,
         messages=(*map(_as_prompt, history), PromptMessage("user", send.text)),
-        max_output_tokens=reservation.answer_tokens,
+        max_output_tokens=held.answer_tokens,
         system_prompt=system_prompt_of(chat),
         temperature=chat.temperature,
-        thinking_tokens=_thinking_tokens(chat, turn),
+        thinking_tokens=held.thinking_tokens,
     )
     chat.head_id, chat.updated_at = turn.answer_id, now()
     chat.title = chat.title or _title(send.text)
     started = Started(turn.id, chat.id, turn.question_id, turn.answer_id)
-    return started, request, reservation
-
-
-def _thinking_tokens(chat: Chat, turn: Turn) -> int | None:
-    """Return the allowance to think on top of the answer. Where thoughts are charged they are inside it, or they would
-    come to more than is held."""
-    wanted = chat.thinking_tokens or 0
-    thinks = wanted or services().providers.model(chat.model).min_thinking_tokens
-    return None if turn.metering == "provider" and thinks else wanted
+    return started, request, held
 
 
 def _save(send: _Send, chat: Chat) -> Turn:
@@ -327,7 +326,7 @@ def _question_of(answer: Message) -> Message:
     return question
 
 
-def _reserve(send: _Send, chat: Chat, turn: Turn, history: list[Message]) -> ledger.Reservation:
+def _reserve(send: _Send, chat: Chat, turn: Turn, history: list[Message]) -> _Held:
     """Hold what the exchange may cost, and note what is sent: the bill shows it, whatever the settings are by then."""
     prompt = system_prompt_of(chat)
     texts: list[dict[str, Any]] = [
@@ -342,18 +341,26 @@ def _reserve(send: _Send, chat: Chat, turn: Turn, history: list[Message]) -> led
     turn.sent = [*texts, {"role": "overhead", "tokens": settings().overhead_tokens}]
     metered = texts if turn.metering == "provider" else [texts[0], texts[-1]]
     estimated = sum(part["tokens"] for part in metered)
+    info = services().providers.model(chat.model)
+    longest = min(settings().max_output_tokens, info.max_output_tokens)
+    thinking = info.thinking_tokens(chat.thinking_tokens)
+    # Who is charged what the provider reports pays for thoughts: then they are held too, and the answer comes first.
+    held_thinking, least_thinking = (thinking, info.min_thinking_tokens) if turn.metering == "provider" else (0, 0)
     reservation = ledger.reserve(
         send.user_id,
         turn.id,
         input_tokens=held_for_texts(estimated),
-        max_answer=settings().max_output_tokens,
-        min_answer=settings().min_answer_tokens,
+        max_answer=longest + held_thinking,
+        min_answer=min(settings().min_answer_tokens, longest) + least_thinking,
     )
+    held_thinking = min(held_thinking, max(least_thinking, reservation.answer_tokens - longest))
+    answer = reservation.answer_tokens - held_thinking
+    asked = min(chat.thinking_tokens or 0, held_thinking if turn.metering == "provider" else thinking)
     turn.reserved_tokens = reservation.tokens
-    turn.max_answer_tokens = reservation.answer_tokens
-    turn.clamped_by_budget = reservation.is_clamped
+    turn.max_answer_tokens = answer
+    turn.clamped_by_budget = answer < longest
     db.session.flush()
-    return reservation
+    return _Held(answer, asked, turn.clamped_by_budget)
 
 
 def _history(turn: Turn) -> list[Message]:

@@ -11,10 +11,9 @@ from chatapp.chats.models import Chat
 from chatapp.database import write
 from chatapp.errors import ProviderRateLimited
 from chatapp.extensions import db
-from chatapp.providers.base import ModelInfo, Usage
+from chatapp.providers.base import Usage
 from chatapp.turns.models import Turn
 from tests.conftest import make_user
-from tests.providers.scripted import ScriptedProvider
 from tests.scripted_gemini import ScriptedGemini, says
 from tests.streams import Api, until
 from tests.turns.test_turns import settled_once
@@ -213,25 +212,3 @@ def test_tries_by_itself_cost_nothing_and_one_that_is_asked_for_is_metered(app, 
     assert again > 10
     assert api.usage()["total_tokens_used"] == first + again
     settled_once(app)
-
-
-@pytest.mark.parametrize(("settings", "wanted"), [({"metering": "exchange"}, 0), ({"metering": "provider"}, None)])
-def test_thoughts_that_are_charged_are_inside_what_is_held(sqlite_url, tmp_path, settings, wanted):
-    from chatapp.providers.registry import Providers
-
-    provider = ScriptedProvider(ModelInfo("thinker", "Thinker", 32_768, 8_192, min_thinking_tokens=512))
-    app = create_app(
-        Providers([provider]),
-        database_url=sqlite_url,
-        instance_dir=tmp_path / "i",
-        rate_limits=False,
-        secret_key="x" * 32,
-        **settings,
-    )
-    api = Api(app, make_user(app, "ada@example.org"))
-    api.send(api.new_chat(), "Hi")
-
-    assert provider.requests[0].thinking_tokens == wanted
-    app.extensions["services"].turns.close()
-    with app.app_context():
-        db.engine.dispose()
