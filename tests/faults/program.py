@@ -19,6 +19,9 @@ class Program:
         self.person = person
         self._client = httpx.Client(base_url=f"{server.url}/api", headers=person.headers, timeout=30)
 
+    def close(self) -> None:
+        self._client.close()
+
     def call(self, method: str, path: str, **options: Any) -> httpx.Response:
         return self._client.request(method, path, **options)
 
@@ -34,15 +37,15 @@ class Program:
         found: dict[str, Any] = self.call("GET", "/user/token-usage").json()
         return found
 
-    def start(self, chat_id: str, text: str) -> tuple[Heard, gevent.Greenlet]:
+    def start(self, chat_id: str, text: str, key: str | None = None) -> tuple[Heard, gevent.Greenlet]:
         """Send in the background; what is heard grows. A connection that breaks ends it quietly."""
         heard = Heard(0)
         body = json.dumps({"message": text})
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
         return heard, gevent.spawn(self._listen, heard, "POST", f"/chat/{chat_id}/message", headers, content=body)
 
-    def send(self, chat_id: str, text: str) -> Heard:
-        heard, listening = self.start(chat_id, text)
+    def send(self, chat_id: str, text: str, key: str | None = None) -> Heard:
+        heard, listening = self.start(chat_id, text, key)
         listening.get(timeout=60)
         return heard
 
@@ -51,6 +54,15 @@ class Program:
         headers = {"Accept": "text/event-stream", "Last-Event-ID": heard.ids[-1]}
         self._listen(heard, "GET", f"/chat/{chat_id}/message", headers)
         return heard
+
+    def follow_page(self, turn_id: str) -> gevent.Greenlet:
+        """Follow a turn in the background as the person's page does; the greenlet returns all frames."""
+        cookies = {"session": self.person.cookie}
+
+        def follow() -> str:
+            return httpx.get(f"{self.server.url}/turns/{turn_id}/stream", cookies=cookies, timeout=60).text
+
+        return gevent.spawn(follow)
 
     def _listen(self, heard: Heard, method: str, path: str, headers: dict[str, str], **options: Any) -> None:
         decoder = SSEDecoder()
