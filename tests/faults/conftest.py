@@ -12,6 +12,7 @@ from tests.auth.browser import signed_in
 from tests.conftest import make_user
 from tests.faults.program import Program
 from tests.providers.scripted import ScriptedProvider
+from tests.scripted_gemini import ScriptedGemini
 from tests.streams import Api
 
 SECRET = "f" * 32
@@ -20,12 +21,15 @@ GEMINI_KEY = "scripted-key-of-no-value"
 
 @pytest.fixture
 def make_app(tmp_path, demo):
-    """Make an application in this process: make_app(url, redis_url=...). Settings by name."""
+    """Make an application in this process: make_app(url, redis_url=...). Settings by name.
+
+    has_demo: the scripted provider answers, not the one that the settings name.
+    """
     made = []
 
-    def make(url, **settings):
+    def make(url, has_demo=True, **settings):
         values = {"instance_dir": tmp_path / "instance", "rate_limits": False, "secret_key": SECRET}
-        app = create_app(Providers([demo]), database_url=url, **(values | settings))
+        app = create_app(Providers([demo]) if has_demo else None, database_url=url, **(values | settings))
         app.testing = True
         made.append(app)
         return app
@@ -63,6 +67,15 @@ def make_person(tmp_path):
     for app in made:
         with app.app_context():
             db.engine.dispose()
+
+
+@pytest.fixture
+def scripted():
+    """A scripted Gemini in this process."""
+    server = ScriptedGemini().start()
+    yield server
+    server.release()
+    server.stop()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -11,6 +12,11 @@ from httpx_sse._decoders import SSEDecoder
 
 from tests.servers import Process
 from tests.streams import Heard
+
+
+def worker_pids(server: Process) -> list[int]:
+    """Return the process ids of a server's workers."""
+    return [int(pid) for pid in Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()]
 
 
 class Program:

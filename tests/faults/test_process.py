@@ -15,15 +15,12 @@ from chatapp.turns import recovery, settle, workers
 from chatapp.turns.models import Turn
 from tests.faults import invariants
 from tests.faults.conftest import GEMINI_KEY
+from tests.faults.program import worker_pids
 from tests.streams import until
 from tests.turns.test_recovery import HERE, orphan
 
 FAILING = Path(__file__).parent / "failing.conf.py"
 FOUND_SECONDS = 30
-
-
-def workers_of(server) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()]
 
 
 def hold_the_counting(gemini) -> None:
@@ -100,10 +97,10 @@ def test_a_worker_that_dies_at_any_point_is_replaced_and_its_turn_is_found(produ
     chats = {}
     for moment, expected in MOMENTS.items():
         chat = first.new_chat()
-        [worker] = workers_of(first.server)
+        [worker] = worker_pids(first.server)
         heard = first.send(chat, f"die at {moment}", key=moment)
         assert not heard.final
-        until(lambda worker=worker: workers_of(first.server) not in ([], [worker]))
+        until(lambda worker=worker: worker_pids(first.server) not in ([], [worker]))
         died_at = time.monotonic()
         until(
             lambda chat=chat: [each["status"] for each in second.messages(chat)][1:] != ["in_progress"], FOUND_SECONDS
