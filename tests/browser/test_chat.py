@@ -184,7 +184,7 @@ def test_without_budget_the_page_says_when_there_is_some_again(app, open_page, c
 def test_the_box_says_while_one_types_what_a_message_will_hold(open_page, app):
     page = open_page(person=make_user(app, "frugal@example.org", limit=120))
     page.locator("#text").press_sequentially("Why is the sky blue?", delay=5)
-    expect(page.locator("#draft")).to_contain_text("holds up to 120 of 120")
+    expect(page.locator("#draft")).to_contain_text("holds up to 120 of 120 left")
 
     page.locator("#text").press_sequentially(" And what is it made of?" * 6, delay=1)
     expect(page.locator("#draft .over")).to_contain_text("Does not fit")

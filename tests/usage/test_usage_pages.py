@@ -19,6 +19,7 @@ from chatapp.usage import queries
 from chatapp.usage.charts import chart, nice_top
 from chatapp.usage.queries import read_range, report
 from tests.auth.browser import Browser, signed_in
+from tests.conftest import make_user
 
 TODAY = date(2026, 11, 24)
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -59,16 +60,22 @@ def exchange(api, demo, *, usage=None, **fields):
     return chat, answer["id"], answer["usage"]
 
 
+@pytest.fixture
+def both(both_app):
+    """A user's id on SQLite and on PostgreSQL, inside an application context."""
+    with both_app.app_context():
+        yield make_user(both_app, "ada@example.org").id
+
+
 # Sums
 
 
-def test_days_models_and_totals_add_up(app, user):
-    with app.app_context():
-        save(user.id, TODAY, "a", 100, reported=300, cost=5)
-        save(user.id, TODAY, "b", 50)
-        save(user.id, TODAY - timedelta(days=2), "a", 40, cost=7)
-        save(user.id, TODAY - timedelta(days=40), "a", 1000)
-        shown = report(user.id, read_range({"days": "7"}, "UTC", NOON), "model")
+def test_days_models_and_totals_add_up(both):
+    save(both, TODAY, "a", 100, reported=300, cost=5)
+    save(both, TODAY, "b", 50)
+    save(both, TODAY - timedelta(days=2), "a", 40, cost=7)
+    save(both, TODAY - timedelta(days=40), "a", 1000)
+    shown = report(both, read_range({"days": "7"}, "UTC", NOON), "model")
 
     assert [bar.total.charged for bar in shown.bars] == [0, 0, 0, 0, 40, 0, 150]
     assert [(group.key, group.sums.charged, group.sums.exchanges) for group in shown.shown] == [
@@ -232,14 +239,34 @@ def test_an_export_has_every_exchange_as_csv_and_json(app, user, browser):
     assert (rows[-1]["cost_microusd"], rows[0]["cost_microusd"], exported[0]["cost_microusd"]) == ("7", "", None)
 
 
-def test_an_export_reads_in_batches_and_loses_nothing_at_their_borders(app, user, monkeypatch):
+def test_an_export_reads_in_batches_and_loses_nothing_at_their_borders(both, monkeypatch):
     monkeypatch.setattr(queries, "BATCH", 3)
-    with app.app_context():
-        for _ in range(10):
-            save(user.id)
-        rows = list(queries.exchanges(user.id, read_range({}, "UTC", NOON)))
+    chat_id = save_chat(both, "A title")
+    for _ in range(10):
+        save(both, chat_id=chat_id)
+    rows = list(queries.exchanges(both, read_range({}, "UTC", NOON)))
 
     assert len({record.turn_id for record, _ in rows}) == len(rows) == 10
+    assert {title for _, title in rows} == {"A title"}
+
+
+def test_chats_are_grouped_by_their_titles_and_the_page_is_drawn(both_app):
+    person = make_user(both_app, "ada@example.org").id
+    with both_app.app_context():
+        save(person, now().date(), chat_id=save_chat(person, "A title"), reported=50, cost=3)
+        save(person, now().date(), charged=50)
+        shown = report(person, read_range({}, "UTC"), "chat")
+
+    assert [(group.label, group.sums.charged) for group in shown.listed] == [("A title", 100), ("deleted chat", 50)]
+    assert "A title: 100" in signed_in(both_app, person).get("/usage?by=chat").text
+
+
+def test_an_exchange_is_explained_on_both_databases(both_app, both_api, demo):
+    _, answer_id, _ = exchange(both_api, demo)
+    with both_app.app_context():
+        owner_id = db.session.scalars(db.select(Chat.user_id)).one()
+
+    assert "held before the model was asked" in signed_in(both_app, owner_id).get(f"/usage/exchanges/{answer_id}").text
 
 
 def test_an_export_goes_out_while_it_is_read(app, user, browser, monkeypatch):
