@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import runpy
+import subprocess
 import sys
 
-BENCHMARKS = ["bench.tokens"]
+BENCHMARKS = ["bench.tokens", "bench.weight"]
 
 for name in BENCHMARKS:
-    sys.argv = [name]
-    runpy.run_module(name, run_name="__main__")
+    subprocess.run([sys.executable, "-m", name], check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import secrets
 from typing import Any
@@ -36,6 +37,7 @@ POLICY = (
     "connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
     "object-src 'none'"
 )
+LEAST_COMPRESSED_BYTES = 1000
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -50,6 +52,7 @@ HEADERS = {
 def init_app(app: Flask) -> None:
     app.before_request(_name_the_request)
     app.after_request(_add_headers)
+    app.after_request(_compress)
     app.register_error_handler(Exception, answer_error)
     app.jinja_env.globals["is_htmx"] = is_htmx
 
@@ -91,6 +94,22 @@ def _add_headers(response: Response) -> Response:
         response.headers.setdefault("Cache-Control", "no-store, private")
         response.vary.update(("Cookie", "HX-Request"))
     response.headers.setdefault("X-Request-ID", g.get("request_id", ""))
+    return response
+
+
+def _compress(response: Response) -> Response:
+    """Compress a page. Streams stay as they are: a compressor would hold pieces back.
+
+    The one secret of ours in a page, the CSRF token, is signed anew each second: what a page's length tells of it
+    (BREACH) is out of date before the next try.
+    """
+    is_page = response.mimetype == "text/html" and not response.is_streamed and not response.direct_passthrough
+    if not is_page or (response.content_length or 0) < LEAST_COMPRESSED_BYTES:
+        return response
+    response.vary.add("Accept-Encoding")
+    if request.accept_encodings.quality("gzip") > 0:
+        response.set_data(gzip.compress(response.get_data(), 5, mtime=0))
+        response.headers["Content-Encoding"] = "gzip"
     return response
 
 
@@ -161,7 +180,9 @@ def _in_words(error: ChatAppError) -> str:
     if isinstance(error.__cause__, HTTPException) and error.status != 404:
         return _("This request could not be understood")
     if isinstance(error, BudgetExceeded):
-        return " ".join((_("This does not fit into what is left of your token budget."), error.hint)).strip()
+        return _(
+            "This does not fit into what is left of your token budget. Shorten it, or wait until it is filled again."
+        )
     return _(error.message)
 
 

@@ -161,8 +161,8 @@ def server(tmp_path: Path, sqlite_url: str) -> Iterator[Callable[..., servers.Pr
     """Start the product in a process of its own: server(DATABASE_URL=postgresql_url).url. Settings by name."""
     started: list[servers.Process] = []
 
-    def start_one(config: Path = servers.ROOT / "gunicorn.conf.py", **env: str) -> servers.Process:
-        started.append(servers.start_product(tmp_path, {"DATABASE_URL": sqlite_url, **env}, config))
+    def start_one(**env: str) -> servers.Process:
+        started.append(servers.start_product(tmp_path, {"DATABASE_URL": sqlite_url, **env}))
         return started[-1]
 
     yield start_one

@@ -217,11 +217,11 @@ def start(recipe: Recipe, directory: Path) -> Process:
     return process
 
 
-def start_product(directory: Path, env: Mapping[str, str], config: Path = ROOT / "gunicorn.conf.py") -> Process:
+def start_product(directory: Path, env: Mapping[str, str]) -> Process:
     """Start the product as `make run` does, on a free port, and return when it answers."""
     own = {name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ}
     env = {**own, "PYTHONUNBUFFERED": "1", "PORT": "0", "INSTANCE_DIR": str(directory / "instance"), **env}
-    process = Process([sys.executable, "-m", "gunicorn", "-c", str(config)], directory, env)
+    process = Process([sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py")], directory, env)
     process.wait_until(lambda: "Chat is at http" in process.log())
     found = re.search(r"Chat is at (http://\S+)", process.log())
     process.url = found[1] if found else ""

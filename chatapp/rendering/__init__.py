@@ -7,6 +7,6 @@ stream.py does the same while the text is still growing.
 """
 
 from chatapp.rendering.markdown import render
-from chatapp.rendering.stream import MarkdownStream, open_fence
+from chatapp.rendering.stream import MarkdownStream
 
-__all__ = ["MarkdownStream", "open_fence", "render"]
+__all__ = ["MarkdownStream", "render"]

@@ -241,3 +241,31 @@ def test_the_sheet_of_shortcuts_opens_with_a_question_mark_unless_one_is_typing(
     expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_chromium_would_install_it(page):
+    problems = page.context.new_cdp_session(page).send("Page.getInstallabilityErrors")["installabilityErrors"]
+    # A test's browser keeps nothing; that is the one thing it has against it.
+    assert [problem["errorId"] for problem in problems if problem["errorId"] != "in-incognito"] == []
+
+
+def test_a_chosen_appearance_also_colours_the_browser_s_frame(page):
+    page.locator(".account").click()
+    page.get_by_role("button", name="Dark").click()
+    media = "[...document.querySelectorAll('[data-scheme]')].map(meta => meta.media)"
+    assert page.evaluate(media) == ["not all", "all"]
+    page.reload()
+    assert page.evaluate(media) == ["not all", "all"]
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+def test_offline_says_so_and_keeps_what_is_written(page, complaints):
+    complaints.expect("ERR_INTERNET_DISCONNECTED")
+    complaints.expect("htmx:error")
+    page.context.set_offline(True)
+    expect(page.locator("#connection")).to_contain_text("You are offline")
+    send(page, "Hello")
+    expect(page.locator(".toast")).to_contain_text("your text is still here")
+    page.context.set_offline(False)
+    expect(page.locator("#connection")).to_be_hidden()
+    expect(page.locator("#text")).to_have_value("Hello")

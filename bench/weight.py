@@ -1,0 +1,216 @@
+"""Measure what a page weighs and what streaming costs its browser, in Chromium through its own protocol.
+
+    .venv/bin/python -m bench.weight [--seconds 20] [--rounds 1]
+
+  first page      bytes as they came over the wire, headers included, with an empty cache; requests; by kind
+  main thread     Chromium's TaskDuration as a share of the time in which an answer of 8 KB streams in below 20 earlier
+                  messages, at 1280 × 800, beside a reference in the same run that swaps the whole message every 50 ms
+
+Server, browser and driver share this machine: compare the two shares, not their size.
+"""
+
+from __future__ import annotations
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import argparse
+import logging
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gevent
+from gevent.pywsgi import WSGIServer
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from chatapp import create_app
+from chatapp.auth import accounts, passwords
+from chatapp.chats.models import Chat, Message
+from chatapp.database import write
+from chatapp.providers.base import ChatRequest, Chunk, ModelInfo
+from chatapp.providers.registry import Providers
+from chatapp.turns import pages
+from chatapp.turns.log import Piece
+from tests import servers
+
+EMAIL, PASSWORD = "ada@example.org", "a quiet morning by the sea"
+PIECE_CHARS = 4
+PARAGRAPH = """\
+Rain falls from a cloud when its drops have grown *too heavy* for the air that carries them, and `g` does the rest.
+
+- A drop begins on a grain of dust, no wider than a hair is thick.
+- It grows as others meet it: **slowly at first**, then all at once.
+
+```python
+def fall(height: float, drag: float = 0.47) -> float:
+    return (2 * height / 9.81) ** 0.5 * (1 + drag)
+```
+
+"""
+
+
+class Steady:
+    """A provider that says 8 KB in a given time, a piece of four characters at a time."""
+
+    name = "steady"
+    seconds = 20.0
+    text = (PARAGRAPH * 30)[:8192]
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        return (ModelInfo("steady", "Steady", max_input_tokens=32_768, max_output_tokens=8_192),)
+
+    def warm_up(self) -> None:
+        """Do nothing: nothing here is slow."""
+
+    def count_tokens(self, model: str, text: str) -> int | None:
+        return len(text) // 4
+
+    def stream(self, request: ChatRequest) -> Iterator[Chunk]:
+        pieces = [self.text[at : at + PIECE_CHARS] for at in range(0, len(self.text), PIECE_CHARS)]
+        begun = time.monotonic()
+        for number, piece in enumerate(pieces):
+            gevent.sleep(max(0.0, begun + self.seconds * number / len(pieces) - time.monotonic()))
+            yield Chunk(delta=piece)
+        yield Chunk(finish_reason="stop")
+
+
+class WholeMessage(pages.AnswerFrames):
+    """The reference: every frame holds the message from its beginning."""
+
+    interval_seconds = 0.0
+
+    def grow(self, piece: Piece) -> str:
+        super().grow(piece)
+        assert self._stream is not None
+        return pages.event(self._state(self._stream))
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--seconds", type=float, default=20)
+    options.add_argument("--rounds", type=int, default=1)
+    chosen = options.parse_args()
+    Steady.seconds = chosen.seconds
+    logging.disable(logging.INFO)
+    servers.begin_run()
+    try:
+        with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
+            flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+            browser = playwright.chromium.launch(executable_path=servers.find("chromium"), args=flags)
+            url, chat_id, close = product(Path(place))
+            try:
+                measure(browser, url, chat_id, chosen.rounds)
+            finally:
+                browser.close()
+                close()
+    finally:
+        servers.end_run()
+
+
+def measure(browser: Browser, url: str, chat_id: str, rounds: int) -> None:
+    page = sign_in(browser, url)
+    for name, path in (("a new chat", "/"), ("a chat with 20 messages", f"/chats/{chat_id}")):
+        requests, kinds = weigh(page, url + path)
+        parts = ", ".join(f"{kind} {size / 1000:.1f}" for kind, size in kinds.most_common())
+        print(f"first page, {name}: {sum(kinds.values()) / 1000:.1f} kB in {requests} requests ({parts})", flush=True)
+    ours = pages.AnswerFrames
+    for _ in range(rounds):
+        for name, frames in (("ours", ours), ("whole message each time", WholeMessage)):
+            pages.AnswerFrames = frames  # type: ignore[misc]
+            share, seconds = stream(page, f"{url}/chats/{chat_id}")
+            print(f"main thread, {name}: {share:.0%} of {seconds:.0f} s", flush=True)
+    pages.AnswerFrames = ours  # type: ignore[misc]
+
+
+def product(place: Path) -> tuple[str, str, Any]:
+    """Start the product in this process, with a chat of 20 messages. Returns its address, the chat's id, its end."""
+    database = servers.migrated_sqlite().rename(place / "chat.db")
+    settings = {"database_url": f"sqlite:///{database}", "instance_dir": place, "rate_limits": False}
+    app = create_app(Providers([Steady()]), secret_key="x" * 32, **settings)
+    with app.app_context():
+        password_hash = passwords.make_hash(PASSWORD)
+    with app.app_context(), write() as session:
+        user = accounts.create(EMAIL, password_hash, limit=10_000_000)
+        session.flush()
+        chat = Chat(user_id=user.id, title="Rain", model="steady")
+        session.add(chat)
+        session.flush()
+        parent = None
+        for number in range(20):
+            role = "assistant" if number % 2 else "user"
+            text = PARAGRAPH * 3 if number % 2 else f"How does rain fall, part {number}?"
+            message = Message(chat_id=chat.id, parent_id=parent, role=role, content=text, status="completed")
+            message.model, message.tokens_consumed = "steady", 0
+            session.add(message)
+            session.flush()
+            parent = chat.head_id = message.id
+        chat_id = str(chat.id)
+    server = WSGIServer(("127.0.0.1", 0), app, log=None, error_log=None)
+    server.start()
+
+    def close() -> None:
+        server.stop(timeout=1)
+        app.extensions["services"].turns.close()
+
+    return f"http://127.0.0.1:{server.server_port}", chat_id, close
+
+
+def sign_in(browser: Browser, url: str) -> Page:
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(url)
+    page.get_by_label("Email").fill(EMAIL)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.locator("#text").wait_for()
+    return page
+
+
+def weigh(page: Page, address: str) -> tuple[int, Counter[str]]:
+    """Load a page with an empty cache. Returns how many requests it made, and bytes by kind."""
+    protocol = page.context.new_cdp_session(page)
+    kinds: dict[str, str] = {}
+    sizes: Counter[str] = Counter()
+    protocol.on("Network.responseReceived", lambda event: kinds.update({event["requestId"]: event["type"]}))
+    protocol.on("Network.loadingFinished", lambda event: sizes.update({event["requestId"]: event["encodedDataLength"]}))
+    protocol.send("Network.enable")
+    protocol.send("Network.clearBrowserCache")
+    page.goto(address)
+    page.wait_for_load_state("networkidle")
+    protocol.detach()
+    by_kind: Counter[str] = Counter()
+    for request, size in sizes.items():
+        by_kind[kinds.get(request, "Other")] += int(size)
+    return len(sizes), by_kind
+
+
+def stream(page: Page, address: str) -> tuple[float, float]:
+    """Let one answer stream in. Returns the main thread's share of the time, and the time in seconds."""
+    page.goto(address)
+    turns = page.locator(".turn").count()
+    protocol = page.context.new_cdp_session(page)
+    protocol.send("Performance.enable")
+    page.locator("#text").fill("Tell me all of it.")
+    page.locator("#text").press("Enter")
+    page.locator(f".turn:nth-of-type({turns + 1}) .prose > div:not(:empty)").first.wait_for()
+    before, begun = busy(protocol), time.monotonic()
+    page.locator("#stop").wait_for(state="detached", timeout=600_000)
+    seconds = time.monotonic() - begun
+    share = (busy(protocol) - before) / seconds
+    protocol.detach()
+    return share, seconds
+
+
+def busy(protocol: Any) -> float:
+    """Return how long the page's main thread has worked so far, in seconds."""
+    metrics = protocol.send("Performance.getMetrics")["metrics"]
+    return float(next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration"))
+
+
+if __name__ == "__main__":
+    main()
