@@ -111,6 +111,7 @@ def _register(app: Flask) -> None:
 
     for blueprint in (auth, chats, turns, transfers, usage, api, admin, health.bp):
         app.register_blueprint(blueprint)
+    health.init_app(app)
     static_files.init_app(app)
     cli.init_app(app)
 

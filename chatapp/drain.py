@@ -1,67 +1,101 @@
 """A gunicorn worker that leaves when its turns have ended, not when its connections have.
 
 A turn runs apart from any connection, so gunicorn's own worker would drop it the moment nobody listens; and it
-waits for every connection that a browser or nginx merely keeps open. On SIGTERM this one takes no new turns, closes
-the idle connections, lets the open turns come to their end, and saves as interrupted what has not ended in time.
-gunicorn's master kills without a word after graceful_timeout; everything here is over SAVE_SECONDS before that.
+waits for every connection that a browser or nginx merely keeps open. On SIGTERM this one stops to listen at once, so
+that nginx goes to another process, takes no new turns on the connections it has, closes the idle ones, lets the open
+turns come to their end, and saves as interrupted what has not ended in time. gunicorn's master kills without a word
+after graceful_timeout; everything here is over before that.
 """
 
 from __future__ import annotations
 
-import os
+import select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import gevent
+from gevent.event import Event
+from gevent.pool import Pool
+from gevent.server import StreamServer
 from gunicorn.workers.ggevent import GeventWorker
 
 if TYPE_CHECKING:
     from chatapp.turns.workers import Workers
 
 SAVE_SECONDS = 3
-# gunicorn looks once a second for the signal and once a second for the last connection.
-LEAVE_SECONDS = 2
-# For streams to tell their listeners how it ended.
-LAST_WORDS_SECONDS = 0.2
+# For streams to tell their listeners how it ended, and for requests in progress to be answered.
+LAST_WORDS_SECONDS = 1
+# The master counts from a moment earlier.
+MARGIN_SECONDS = 1
+SIGN_OF_LIFE_SECONDS = 1.0
+
+
+class _Idle:
+    """A connection, while it waits for a request."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.timeout: gevent.Timeout | None = None
+        self.has_asked = False
+
+    @property
+    def has_data(self) -> bool:
+        return bool(select.select([self._client], [], [], 0)[0])
 
 
 class DrainWorker(GeventWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._idle: dict[gevent.Greenlet, gevent.Timeout] = {}
-        self._draining: gevent.Greenlet | None = None
+        # Connections that wait for a request, by their greenlets.
+        self._idle: dict[gevent.Greenlet, _Idle] = {}
+        self._leaving = Event()
+        # Until then the open turns may go on.
+        self._patience_ends = float("inf")
 
     def run(self) -> None:
-        super().run()
-        if self._draining is not None:
-            self._draining.join()
+        """Serve until a signal says otherwise. In the place of gunicorn's, which looks for one once a second."""
+        servers = [self._listen(socket) for socket in self.sockets]
+        while self.alive:
+            self.notify()
+            self._leaving.wait(SIGN_OF_LIFE_SECONDS)
+        for server in servers:
+            server.close()
+        self._close_idle()
+        turns = self._turns
+        if turns is not None:
+            self._wait(lambda: turns.open_count() == 0)
+            turns.interrupt_all(SAVE_SECONDS)
+        self._wait(lambda: not any(len(server.pool) for server in servers), SAVE_SECONDS + LAST_WORDS_SECONDS)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Leave gently: SIGTERM."""
-        super().handle_exit(sig, frame)
-        self._drain(self.cfg.graceful_timeout - SAVE_SECONDS - LEAVE_SECONDS)
+        self._leave(self.cfg.graceful_timeout - SAVE_SECONDS - LAST_WORDS_SECONDS - MARGIN_SECONDS)
 
     def handle_quit(self, sig: int, frame: Any) -> None:
         """Leave at once, but with everything saved: SIGQUIT, and Ctrl-C, which reaches master and worker alike."""
-        gevent.spawn(self._quit)
+        self._leave(0)
 
-    def _quit(self) -> None:
-        self._drain(0).join()
-        gevent.sleep(LAST_WORDS_SECONDS)
-        os._exit(0)
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        gevent.getcurrent().connection = _Idle(client)
+        super().handle(listener, client, addr)
 
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:
         """Wait for the next request of a connection, for keepalive seconds or until the worker leaves."""
         waiting = gevent.getcurrent()
+        seconds = self.cfg.keepalive if self.alive else self._last_wait(waiting.connection)
         try:
-            with gevent.Timeout(self.cfg.keepalive, False) as timeout:
-                self._idle[waiting] = timeout
+            with gevent.Timeout(seconds, False) as timeout:
+                waiting.connection.timeout = timeout
+                self._idle[waiting] = waiting.connection
                 yield
         finally:
             del self._idle[waiting]
+            waiting.connection.has_asked = True
 
     @property
     def _turns(self) -> Workers | None:
@@ -69,19 +103,40 @@ class DrainWorker(GeventWorker):
         services = getattr(self.wsgi, "extensions", {}).get("services")
         return services.turns if services else None
 
-    def _drain(self, wait_seconds: float) -> gevent.Greenlet:
-        self._draining = gevent.spawn(self._end_turns, time.monotonic() + wait_seconds)
-        return self._draining
+    def _listen(self, socket: Any) -> StreamServer:
+        socket.setblocking(1)
+        # gunicorn asks for the name with every connection, also with the last one, when the socket is closed.
+        name = socket.getsockname()
+        handle = partial(self.handle, SimpleNamespace(getsockname=lambda: name))
+        server = StreamServer(socket, handle=handle, spawn=Pool(self.worker_connections))
+        if self.cfg.workers > 1:
+            server.max_accept = 1
+        server.start()
+        return server
 
-    def _end_turns(self, deadline: float) -> None:
-        for waiting, timeout in list(self._idle.items()):
-            # Its own timeout, early: the connection is closed as if it had been idle for too long.
-            gevent.get_hub().loop.run_callback(waiting.throw, timeout)
-        turns = self._turns
-        if turns is None:
-            return
-        turns.drain()
-        while turns.open_count() and time.monotonic() < deadline:
+    def _leave(self, patience_seconds: float) -> None:
+        self.alive = False
+        self._patience_ends = min(self._patience_ends, time.monotonic() + patience_seconds)
+        if self._turns is not None:
+            self._turns.drain()
+        self._leaving.set()
+
+    def _close_idle(self) -> None:
+        for waiting, connection in list(self._idle.items()):
+            gevent.spawn_later(self._last_wait(connection), self._close, waiting, connection)
+
+    @staticmethod
+    def _last_wait(connection: _Idle) -> float:
+        """A request that has come already is answered, and so is the first of a connection, which is on its way."""
+        return 0 if connection.has_asked and not connection.has_data else LAST_WORDS_SECONDS
+
+    def _close(self, waiting: gevent.Greenlet, connection: _Idle) -> None:
+        """End the wait with its own timeout, early: the connection is closed as if it had been idle for too long."""
+        if self._idle.get(waiting) is connection:
+            waiting.throw(connection.timeout)
+
+    def _wait(self, is_true: Callable[[], bool], more_seconds: float = 0) -> None:
+        """Wait until it is true, at most until the patience ends and some seconds more."""
+        while not is_true() and time.monotonic() < self._patience_ends + more_seconds:
             self.notify()
-            gevent.sleep(0.05)
-        turns.interrupt_all(SAVE_SECONDS)
+            gevent.sleep(0.02)

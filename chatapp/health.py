@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, jsonify
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from flask import Blueprint, Flask, jsonify
 from flask.typing import ResponseReturnValue
-from sqlalchemy import text
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatapp.database import file_was_replaced
@@ -14,6 +17,8 @@ from chatapp.services import services
 
 bp = Blueprint("health", __name__)
 limiter.exempt(bp)
+
+PATHS = ("/healthz", "/readyz")
 
 
 @bp.get("/healthz")
@@ -29,8 +34,21 @@ def ready() -> ResponseReturnValue:
     """200 while new turns are taken and the database answers."""
     try:
         services().turns.admit()
-        db.session.execute(text("SELECT 1"))
+        db.session.execute(select(1))
     except (Unavailable, SQLAlchemyError) as error:
         reason = error.message if isinstance(error, Unavailable) else "The database does not answer"
         return jsonify(status=reason), 503
     return jsonify(status="ok")
+
+
+def init_app(app: Flask) -> None:
+    """Answer under any host: a supervisor asks by address, and PUBLIC_URL would have it refused."""
+    inner = app.wsgi_app
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        hosts = app.config["TRUSTED_HOSTS"]
+        if hosts and environ.get("PATH_INFO") in PATHS:
+            environ["HTTP_HOST"] = hosts[0]
+        return inner(environ, start_response)
+
+    app.wsgi_app = answer  # type: ignore[method-assign]

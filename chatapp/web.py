@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import re
 import secrets
 from typing import Any
 from urllib.parse import urlsplit
@@ -47,6 +48,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
+REQUEST_ID = re.compile(r"[0-9a-f]{16,64}")
 
 
 def init_app(app: Flask) -> None:
@@ -82,7 +84,9 @@ def uuid_or_404(text: str, refusal: type[Refusal]) -> UUID:
 
 
 def _name_the_request() -> None:
-    g.request_id = secrets.token_hex(8)
+    """Take the proxy's name for the request, so that one search finds it in both logs; else make one."""
+    named = request.headers.get("X-Request-ID", "") if settings().proxy_hops else ""
+    g.request_id = named if REQUEST_ID.fullmatch(named) else secrets.token_hex(8)
 
 
 def _add_headers(response: Response) -> Response:

@@ -158,11 +158,12 @@ def start(tmp_path: Path) -> Iterator[Callable[[servers.Recipe], servers.Process
 
 @pytest.fixture
 def server(tmp_path: Path, sqlite_url: str) -> Iterator[Callable[..., servers.Process]]:
-    """Start the product in a process of its own: server(DATABASE_URL=postgresql_url).url. Settings by name."""
+    """Start the product in a process of its own: server(DATABASE_URL=postgresql_url).url. Settings by name; gunicorn's own
+    as arguments."""
     started: list[servers.Process] = []
 
-    def start_one(**env: str) -> servers.Process:
-        started.append(servers.start_product(tmp_path, {"DATABASE_URL": sqlite_url, **env}))
+    def start_one(*arguments: str, **env: str) -> servers.Process:
+        started.append(servers.start_product(tmp_path, {"DATABASE_URL": sqlite_url, **env}, *arguments))
         return started[-1]
 
     yield start_one

@@ -31,6 +31,10 @@ START_SECONDS = 30
 STOP_SECONDS = 10
 RUN_DIR, RUN_PID = "CHAT_TEST_RUN_DIR", "CHAT_TEST_RUN_PID"
 
+# The name in deploy/nginx.conf.
+SITE = "chat.example.org"
+NGINX_TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+
 # Mark of a test → the program it needs, the Debian package that has it.
 NEEDS = {
     "postgresql": ("postgres", "postgresql"),
@@ -133,6 +137,38 @@ def _postgresql_answers(url: str) -> bool:
     return True
 
 
+def nginx(directory: Path, ports: list[int]) -> Recipe:
+    """The nginx.conf that is shipped, before processes on two ports; only paths, ports and the certificate are ours.
+
+    Its name is chat.example.org; the certificate, made here, is directory/chat.pem.
+    """
+    port, plain = free_port(), free_port()
+    command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN={SITE} -addext subjectAltName=DNS:{SITE}"
+    files = ["-keyout", str(directory / "chat.key"), "-out", str(directory / "chat.pem")]
+    subprocess.run([*command.split(), *files], check=True, capture_output=True)
+    text = (ROOT / "deploy" / "nginx.conf").read_text()
+    for ours, yours in {
+        "127.0.0.1:8001": f"127.0.0.1:{ports[0]}",
+        "127.0.0.1:8002": f"127.0.0.1:{ports[1]}",
+        "listen 443": f"listen 127.0.0.1:{port}",
+        "listen 80": f"listen 127.0.0.1:{plain}",
+        "/etc/ssl/chat/fullchain.pem": f"{directory}/chat.pem",
+        "/etc/ssl/chat/privkey.pem": f"{directory}/chat.key",
+        "/var/log/nginx/": f"{directory}/",
+        "\nhttp {": "\nhttp {\n" + "".join(f"  {kind}_temp_path {directory}/{kind};\n" for kind in NGINX_TEMPORARY),
+    }.items():
+        assert ours in text, ours
+        text = text.replace(ours, yours)
+    path = directory / "nginx.conf"
+    path.write_text(text)
+    globals_ = f"daemon off; pid {directory}/nginx.pid;"
+    return Recipe(
+        [str(find("nginx")), "-p", str(directory), "-c", str(path), "-g", globals_],
+        f"https://127.0.0.1:{port}",
+        lambda: _listens(port),
+    )
+
+
 def gemini(directory: Path) -> Recipe:
     """A scripted Gemini beside a server under test; one within the test's own process needs no recipe."""
     port = free_port()
@@ -217,11 +253,13 @@ def start(recipe: Recipe, directory: Path) -> Process:
     return process
 
 
-def start_product(directory: Path, env: Mapping[str, str]) -> Process:
-    """Start the product as `make run` does, on a free port, and return when it answers."""
+def start_product(directory: Path, env: Mapping[str, str], *arguments: str) -> Process:
+    """Start the product as `make run` does, on a free port, and return when it answers. arguments: gunicorn's."""
     own = {name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ}
     env = {**own, "PYTHONUNBUFFERED": "1", "PORT": "0", "INSTANCE_DIR": str(directory / "instance"), **env}
-    process = Process([sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py")], directory, env)
+    process = Process(
+        [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), *arguments], directory, env
+    )
     process.wait_until(lambda: "Chat is at http" in process.log())
     found = re.search(r"Chat is at (http://\S+)", process.log())
     process.url = found[1] if found else ""

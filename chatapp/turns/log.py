@@ -79,6 +79,7 @@ class TurnLog:
         self.ending: Ending | None = None
         self.listeners = 0
         self._is_copy = is_copy
+        self._is_dismissed = False
         self._beats = beats or Beats()
         self._replaced = 0
         self._waiting: dict[float, list[Event]] = {}
@@ -101,6 +102,11 @@ class TurnLog:
                 listener.set()
         self._waiting = {}
 
+    def dismiss(self) -> None:
+        """Let the listeners go with what there is. They come back with their positions, and find another process."""
+        self._is_dismissed = True
+        self._wake()
+
     def follow(
         self, offset: int = 0, *, tick_seconds: float = 0.05, heartbeat_seconds: float = HEARTBEAT_SECONDS
     ) -> Iterator[Heard]:
@@ -118,6 +124,8 @@ class TurnLog:
                     yield piece
                 elif self.ending:
                     yield self.ending
+                    return
+                elif self._is_dismissed:
                     return
                 elif not self._wait(tick_seconds if offset else 0.0, heartbeat_seconds):
                     yield None

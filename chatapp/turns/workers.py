@@ -229,8 +229,10 @@ class Workers:
         return True
 
     def drain(self) -> None:
-        """Take no new turns from now on."""
+        """Take no new turns from now on, and send those who listen to other processes' turns to where they are."""
         self._is_draining = True
+        for copy in self._copies.values():
+            copy.dismiss()
 
     def interrupt_all(self, seconds: float) -> None:
         """End every turn as interrupted and wait until they are settled, for at most that many seconds."""
@@ -286,6 +288,8 @@ class Workers:
             if is_new:
                 self._look_up({turn_id: copy})
                 self._log.fetch({turn_id: copy})
+            if self._is_draining:
+                copy.dismiss()
             if self._copying is None:
                 self._copying = gevent.spawn(self._keep_copies)
             yield copy

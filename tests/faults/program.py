@@ -19,6 +19,9 @@ class Program:
         self.person = person
         self._client = httpx.Client(base_url=f"{server.url}/api", headers=person.headers, timeout=30)
 
+    def close(self) -> None:
+        self._client.close()
+
     def call(self, method: str, path: str, **options: Any) -> httpx.Response:
         return self._client.request(method, path, **options)
 
