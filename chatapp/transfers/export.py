@@ -19,7 +19,7 @@ import re
 import zipfile
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import IO, Any, cast
 from urllib.parse import quote
 from uuid import UUID
 
@@ -84,7 +84,7 @@ def as_zip(user_id: UUID) -> Iterator[bytes]:
     """Yield a ZIP file with one Markdown file for each chat."""
     out = _Pipe()
     names: set[str] = set()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(cast("IO[bytes]", out), "w", zipfile.ZIP_DEFLATED) as archive:
         for chat in _chats(user_id):
             name = file_name(chat.title, chat.created_at, "md")
             if name in names:
@@ -188,13 +188,14 @@ def _branch_in_batches(head_id: UUID | None) -> Iterator[list[UUID]]:
     """Yield the ids of a branch, oldest first, a few at a time."""
     if head_id is None:
         return
-    line = select(Message.id, Message.parent_id, db.literal(0).label("distance")).where(Message.id == head_id)
-    line = line.cte("line", recursive=True)
+    head = select(Message.id, Message.parent_id, db.literal(0).label("distance")).where(Message.id == head_id)
+    line = head.cte("line", recursive=True)
     parent = db.aliased(Message)
-    above = select(parent.id, parent.parent_id, line.c.distance + 1).where(
-        parent.id == line.c.parent_id, line.c.distance < 100_000
+    line = line.union_all(
+        select(parent.id, parent.parent_id, line.c.distance + 1).where(
+            parent.id == line.c.parent_id, line.c.distance < 100_000
+        )
     )
-    line = line.union_all(above)
     ids = list(db.session.scalars(select(line.c.id).order_by(line.c.distance.desc())))
     release()
     for start in range(0, len(ids), BATCH):

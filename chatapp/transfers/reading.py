@@ -310,7 +310,7 @@ class _Fields:
         if found is None and default:
             return default[0]
         try:
-            instant = datetime.fromisoformat(found)
+            instant = datetime.fromisoformat(found)  # type: ignore[arg-type]
             return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
         except (TypeError, ValueError, OverflowError):
             raise self._wrong(name, _("an instant as 2026-01-31T12:00:00Z")) from None

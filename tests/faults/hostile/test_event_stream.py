@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from chatapp.providers.base import ModelInfo
+from tests.providers.scripted import ScriptedProvider
 from tests.rendering import corpus
 
 SEED = random.SystemRandom().randrange(10**6)
@@ -16,6 +18,12 @@ SHARES = [CORPUS[start::4] for start in range(4)] if corpus.CORPUS.exists() else
 @pytest.fixture
 def settings():
     return {"token_limit": 10**9, "max_output_tokens": 10**6}
+
+
+@pytest.fixture
+def demo():
+    """A provider with a model that may say as much as the longest of them."""
+    return ScriptedProvider(ModelInfo("scripted", "Scripted", max_input_tokens=10**6, max_output_tokens=10**6))
 
 
 @pytest.mark.parametrize("share", SHARES, ids=range(len(SHARES)))
