@@ -48,7 +48,12 @@ class Chat(db.Model):
         return chat
 
     def branch(self, limit: int | None = None, before: UUID | None = None) -> list[Message]:
-        """Return the shown messages, oldest first: the last limit of them, or those before one of them."""
+        """Return the shown messages, oldest first: the last limit of them, or those before one of them.
+
+        before: a message of this chat; of any other nothing is shown.
+        """
+        if before and db.session.scalar(select(Message.chat_id).where(Message.id == before)) != self.id:
+            return []
         return branch(self.head_id, limit, before)
 
 
