@@ -1,0 +1,188 @@
+"""Logins end, people are shut out, chats and accounts are deleted, limits are lowered, while an answer is written."""
+
+from functools import partial
+
+import gevent
+import pytest
+from sqlalchemy import text as sql
+from sqlalchemy import update
+
+from chatapp.auth.models import LoginSession, User
+from chatapp.budget import ledger
+from chatapp.database import write
+from chatapp.extensions import db
+from chatapp.transfers import deletion
+from chatapp.turns import settle
+from tests.auth.browser import Browser, signed_in
+from tests.faults.invariants import hold
+from tests.streams import until
+
+
+@pytest.fixture
+def turns(app, monkeypatch):
+    """The workers, with a heartbeat of 50 ms: that often an open stream asks whether its login still is."""
+    turns = app.extensions["services"].turns
+    monkeypatch.setattr(turns, "follow", partial(turns.follow, heartbeat_seconds=0.05))
+    return turns
+
+
+@pytest.fixture
+def watching(app, api, user, demo, turns):
+    """A browser that watches an answer of which half is said: (browser, chat, what it was sent so far)."""
+    chat, browser = api.new_chat(), signed_in(app, user.id)
+    demo.will_say("Half of it, ", demo.hold(), "and the rest.")
+    gevent.spawn(api.send, chat, "Hi")
+    until(lambda: (found := api.messages(chat)) and found[1]["content"] == "Half of it, ")
+    [turn_id] = turns._runs
+    sent, cookie = [], browser.cookie()
+
+    def watch():
+        with app.test_client() as tab:
+            tab.set_cookie("session", cookie)
+            sent.extend(tab.get(f"/turns/{turn_id}/stream").iter_encoded())
+
+    watcher = gevent.spawn(watch)
+    until(lambda: turns._log.get(turn_id).listeners == 2)
+    return browser, chat, sent, watcher
+
+
+def test_a_login_that_gets_too_old_in_mid_answer_still_hears_it(app, api, demo, watching, sqlite_url):
+    browser, chat, sent, watcher = watching
+    with app.app_context(), write() as session:
+        session.execute(update(LoginSession).values(created_at=sql("'2020-01-01 00:00:00'")))
+    gevent.sleep(0.2)
+    assert not watcher.ready()
+    demo.release()
+    watcher.get(timeout=10)
+
+    assert "and the rest." in b"".join(sent).decode()
+    assert api.messages(chat)[1]["content"] == "Half of it, and the rest."
+    refused = browser.get(f"/chats/{chat}")
+    assert (refused.status_code, refused.headers["Location"]) == (303, f"/login?next=/chats/{chat}")
+    hold(sqlite_url)
+
+
+def test_signing_out_in_another_tab_ends_the_logins_streams_and_its_cookie(app, api, demo, watching, sqlite_url):
+    browser, chat, sent, watcher = watching
+    copied = Browser(app)
+    copied.client.set_cookie("session", browser.cookie())
+
+    browser.post("/logout")
+
+    watcher.get(timeout=5)
+    assert b"".join(sent).endswith(b"event: done\ndata: -\n\n")
+    assert copied.client.get("/api/chat").status_code == 401
+    demo.release()
+    until(lambda: api.messages(chat)[1]["content"] == "Half of it, and the rest.")
+    assert b"and the rest" not in b"".join(sent)
+    hold(sqlite_url)
+
+
+def test_who_is_shut_out_hears_no_more(app, api, user, demo, watching, sqlite_url):
+    _browser, _chat, sent, watcher = watching
+
+    with app.app_context():
+        db.session.get_one(User, user.id).disable()
+
+    watcher.get(timeout=5)
+    demo.release()
+    assert b"and the rest" not in b"".join(sent)
+    assert api.call("GET", "/chat").status_code == 401
+    hold(sqlite_url)
+
+
+# At each point of a turn
+
+POINTS = ["before the first piece", "between pieces", "while it is counted", "after the settling", "after the end"]
+
+
+def at(point, app, api, demo, monkeypatch, act):
+    """Send, let act happen at that point of the turn, and return what was heard."""
+    chat, was_here = api.new_chat(), []
+
+    def do_it():
+        if not was_here:
+            was_here.append(point)
+            with app.app_context():
+                act(chat)
+
+    first, second = demo.hold(), demo.hold()
+    demo.will_say(first, "Some, ", second, "and more.")
+    if point == "while it is counted":
+        demo.count_rule = lambda text: do_it()
+    if point == "after the settling":
+        settled = settle.settle
+        monkeypatch.setattr(settle, "settle", lambda *args, **options: (settled(*args, **options), do_it())[0])
+    sending = gevent.spawn(api.send, chat, "Hi")
+    until(lambda: demo.requests)
+    if point == "before the first piece":
+        do_it()
+    first.set()
+    if point == "between pieces":
+        until(lambda: "Some, " in [run.log.text for run in app.extensions["services"].turns._runs.values()])
+        do_it()
+    second.set()
+    heard = sending.get(timeout=20)
+    if point == "after the end":
+        do_it()
+    assert was_here == [point]
+    until(lambda: not app.extensions["services"].turns.open_count())
+    return chat, heard
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_chat_that_is_deleted_at_any_point_leaves_its_cost(
+    both_app, both_api, demo, database, point, monkeypatch, caplog
+):
+    def delete(chat):
+        assert both_api.client.delete(f"/api/chat/{chat}", headers=both_api.headers).status_code == 204
+
+    chat, heard = at(point, both_app, both_api, demo, monkeypatch, delete)
+
+    assert heard.final["tokens_used"] > 0
+    assert both_api.call("GET", f"/chat/{chat}").status_code == 404
+    assert both_api.usage()["total_tokens_used"] == heard.final["tokens_used"]
+    assert [record.levelname for record in caplog.records if record.levelname == "ERROR"] == []
+    hold(database)
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_an_account_that_is_deleted_at_any_point_leaves_nothing(
+    both_app, both_api, demo, database, point, monkeypatch, caplog
+):
+    def delete(_chat):
+        user = db.session.scalar(db.select(User))
+        deletion.delete_user(user.id, user.password_hash)
+
+    at(point, both_app, both_api, demo, monkeypatch, delete)
+
+    with both_app.app_context(), db.engine.connect() as connection:
+        tables = ["users", "chats", "messages", "turns", "user_usage", "ledger_entries", "api_keys", "login_sessions"]
+        assert [connection.execute(sql(f"SELECT count(*) FROM {table}")).scalar() for table in tables] == [0] * 8
+    assert both_api.call("GET", "/chat").status_code == 401
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+    hold(database)
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_who_is_shut_out_at_any_point_is_charged_once(app, api, demo, sqlite_url, point, monkeypatch, caplog):
+    at(point, app, api, demo, monkeypatch, lambda _chat: db.session.scalar(db.select(User)).disable())
+
+    assert api.call("GET", "/chat").status_code == 401
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+    hold(sqlite_url)
+
+
+def test_a_limit_that_is_lowered_in_mid_answer_ends_it_there(app, api, user, demo, watching, sqlite_url):
+    _browser, chat, _sent, watcher = watching
+
+    with app.app_context(), write():
+        ledger.set_limit(user.id, 1, "lowered")
+
+    watcher.get(timeout=10)
+    answer = api.messages(chat)[1]
+    assert (answer["status"], answer["content"]) == ("stopped", "Half of it, ")
+    assert answer["usage"]["error_code"] == "TOKEN_LIMIT_EXCEEDED"
+    refused = api.send(chat, "More")
+    assert (refused.status, refused.error["code"]) == (403, "TOKEN_LIMIT_EXCEEDED")
+    hold(sqlite_url, limits_stood=False)
