@@ -57,8 +57,9 @@ clean: ## remove what was installed and made, not the data in instance/
 setup-dev: .venv/.dev .venv/.editable
 
 .venv/.made:
-	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
+	@for python in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
 	  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && found=$$python && break; done; \
+	if [ -z "$$found" ] && [ -n "$(PYTHON)" ]; then echo "PYTHON=$(PYTHON) is no Python 3.11 or newer."; exit 1; fi; \
 	if [ -z "$$found" ]; then echo "Python 3.11 or newer is needed (Debian: apt install python3 python3-venv)."; exit 1; fi; \
 	if ! $$found -c 'import ensurepip, venv' 2>/dev/null; then \
 	  echo "$$found lacks venv (Debian: apt install python3-venv)."; exit 1; fi; \
@@ -88,9 +89,9 @@ vendor-is-missing:
 # Debian starts a server that is installed; the tests use none of those, only the programs.
 servers: setup-dev
 	@missing=$$($(BIN)/python tests/servers.py missing); [ -n "$$missing" ] || exit 0; \
-	command -v apt-get >/dev/null || exit 0; \
 	if [ "$$(id -u)" = 0 ]; then sudo=; else sudo="sudo -n"; fi; \
-	$$sudo true 2>/dev/null || exit 0; \
+	if ! command -v apt-get >/dev/null || ! $$sudo true 2>/dev/null; then \
+	  echo "apt may not be used here. Left out are the tests that need: $$missing"; exit 0; fi; \
 	echo "Installing for the tests: $$missing"; \
 	{ $$sudo apt-get -qq update && $$sudo env DEBIAN_FRONTEND=noninteractive \
 	  apt-get -qq -y --no-install-recommends install $$missing; } >/dev/null || echo "apt could not install them."

@@ -4,8 +4,10 @@ from gevent import monkey
 
 monkey.patch_all()
 
+import errno
 import faulthandler
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -41,6 +43,18 @@ access_log_format = "%(h)s %(m)s %(U)s %(s)s %(B)s %(L)s"
 loglevel = "warning"
 
 
+def _check_address(server):
+    """Say in one line what gunicorn would try five times and then say in twelve."""
+    address = server.address[0]
+    with socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(address)
+        except OSError as error:
+            reason = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+            sys.exit(f"{settings.host}:{settings.port} {reason}: set HOST or PORT to another address.")
+
+
 def on_starting(server):
     """Bring the database up to date. The workers are forks of this process and inherit what it imports for that."""
     from flask_migrate import upgrade
@@ -48,6 +62,8 @@ def on_starting(server):
 
     from chatapp import create_app
 
+    if "LISTEN_FDS" not in os.environ and "GUNICORN_FD" not in os.environ:  # Else the socket was handed down.
+        _check_address(server)
     # Not the one that is served: each worker makes its own. Limits would start a thread, which a fork must not inherit.
     try:
         app = create_app(rate_limits=False)
