@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from chatapp.config import ConfigurationError, load
+from chatapp.logs import without_dropped_peers
 
 try:
     settings = load()
@@ -89,7 +90,9 @@ def on_reload(server):
 
 def post_worker_init(worker):
     app = worker.wsgi
+    worker.log.error_log.addFilter(without_dropped_peers)
     app.extensions["worker"] = worker
+    app.extensions["services"].providers.warm_up()
     app.extensions["services"].turns.start()
     if worker.age == 1:
         _say_hello(app, worker)

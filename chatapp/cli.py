@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
 import click
@@ -14,12 +14,11 @@ from flask.cli import AppGroup
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from chatapp.admin.forms import MAX_LIMIT_TOKENS
 from chatapp.auth import accounts, passwords
 from chatapp.auth.invitations import Invitation
 from chatapp.auth.models import ApiKey, User
 from chatapp.budget import ledger
-from chatapp.budget.models import UserUsage
+from chatapp.budget.models import ResetPeriod, UserUsage
 from chatapp.database import write
 from chatapp.errors import ChatAppError
 from chatapp.extensions import db
@@ -28,7 +27,7 @@ users = AppGroup("users", help="People: create, invite, limit, shut out.")
 keys = AppGroup("keys", help="Personal keys for programs.")
 ledger_group = AppGroup("ledger", help="What was granted and spent.")
 
-TOKENS = click.IntRange(0, MAX_LIMIT_TOKENS)
+TOKENS = click.IntRange(0, ledger.MAX_LIMIT_TOKENS)
 
 
 def init_app(app: Flask) -> None:
@@ -97,6 +96,29 @@ def set_limit(email: str, tokens: int) -> None:
     user = _user(email)
     with write():
         ledger.set_limit(user.id, tokens, "set on the command line")
+
+
+@users.command("grant", context_settings={"ignore_unknown_options": True})
+@click.argument("email")
+@click.argument("tokens", type=int)
+@click.option("--reason", required=True, help="Why; it stands in the ledger.")
+@plainly
+def grant(email: str, tokens: int, reason: str) -> None:
+    """Raise somebody's limit by so many tokens; a negative number lowers it."""
+    user = _user(email)
+    with write():
+        ledger.grant(user.id, tokens, reason)
+
+
+@users.command("set-period")
+@click.argument("email")
+@click.argument("period", type=click.Choice(get_args(ResetPeriod)))
+@plainly
+def set_period(email: str, period: ResetPeriod) -> None:
+    """Set how often somebody's budget begins anew, at midnight in their own time zone."""
+    user = _user(email)
+    with write():
+        ledger.set_period(user.id, period)
 
 
 @users.command("invite")

@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     gemini_api_key: str | None = None
     gemini_base_url: str | None = None
     gemini_client: Literal["rest", "sdk"] = "rest"
+    openai_base_url: str | None = None
+    openai_api_key: str | None = None
+    openai_models: str = ""
     default_model: str | None = None
     system_prompt: str = ""
     demo_pace_seconds: Annotated[float, Field(ge=0)] = 0.03
@@ -108,6 +111,13 @@ class Settings(BaseSettings):
         if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/") or parts.query:
             raise ValueError("must look like https://chat.example.org, without a path")
         return f"{parts.scheme}://{parts.netloc}"
+
+    @field_validator("openai_base_url")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        if value is not None and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).netloc):
+            raise ValueError("must look like http://127.0.0.1:11434/v1")
+        return value
 
     @field_validator("secret_key")
     @classmethod

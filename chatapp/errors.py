@@ -87,6 +87,11 @@ class BudgetExceeded(Forbidden):
     code = "TOKEN_LIMIT_EXCEEDED"
     default_message = N_("You have exceeded your token limit")
 
+    def __init__(self, message: str | None = None, *, hint: str = "") -> None:
+        """hint: what a person can make of it, for pages; programs read the code."""
+        super().__init__(message)
+        self.hint = hint
+
 
 class NotFound(Refusal):
     status = 404

@@ -37,6 +37,12 @@ class TextFormatter(logging.Formatter):
         return f"{line} {extra}" if extra else line
 
 
+def without_dropped_peers(record: logging.LogRecord) -> bool:
+    """Pass over gunicorn's record of a peer that took nothing for SEND_SECONDS: dropping it is what we want."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (record.getMessage().startswith("Socket error") and isinstance(error, TimeoutError))
+
+
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
     return {name: value for name, value in record.__dict__.items() if name not in STANDARD}
 

@@ -69,7 +69,7 @@ class SoftRedis:
             log.warning("Redis does not answer; going on without it: %s", type(error).__name__)
 
     def close(self) -> None:
-        self._client.close()
+        self._client.connection_pool.disconnect()
 
 
 def pipeline(client: redis.Redis, commands: Callable[[Any], None]) -> list[Any]:

@@ -184,9 +184,7 @@ def _in_words(error: ChatAppError) -> str:
     if isinstance(error.__cause__, HTTPException) and error.status != 404:
         return _("This request could not be understood")
     if isinstance(error, BudgetExceeded):
-        return _(
-            "This does not fit into what is left of your token budget. Shorten it, or wait until it is filled again."
-        )
+        return " ".join((_("This does not fit into what is left of your token budget."), error.hint)).strip()
     return _(error.message)
 
 

@@ -162,8 +162,9 @@ def server(tmp_path: Path, sqlite_url: str) -> Iterator[Callable[..., servers.Pr
     as arguments."""
     started: list[servers.Process] = []
 
-    def start_one(*arguments: str, **env: str) -> servers.Process:
-        started.append(servers.start_product(tmp_path, {"DATABASE_URL": sqlite_url, **env}, *arguments))
+    def start_one(*arguments: str, config: Path = servers.ROOT / "gunicorn.conf.py", **env: str) -> servers.Process:
+        product = servers.start_product(tmp_path, {"DATABASE_URL": sqlite_url, **env}, *arguments, config=config)
+        started.append(product)
         return started[-1]
 
     yield start_one

@@ -201,16 +201,13 @@ class ScriptedGemini:
             headers[name.strip().lower()] = value.strip()
         body = reader.read(int(headers.get("content-length", 0)))
         path = rest.rsplit(" ", 1)[0]
-        named = re.match(r"/v1\w*/models(?:/([^:?]*)(?::(\w+))?)?", path)
-        kind = "control" if path.startswith("/__") else "unknown"
-        if named:
-            kind = KINDS.get(named[2] or "", "unknown") if named[1] else "models"
+        kind, model = self._kind(path)
         request = Request(
             number=len(self.requests) + 1,
             method=method,
             path=path,
             kind=kind,
-            model=(named[1] or "") if named else "",
+            model=model,
             headers=headers,
             body=json.loads(body) if body else None,
             opened_at=time.time(),
@@ -218,6 +215,13 @@ class ScriptedGemini:
         if kind != "control":
             self.requests.append(request)
         return request
+
+    def _kind(self, path: str) -> tuple[str, str]:
+        """Return what a request is for, and its model."""
+        named = re.match(r"/v1\w*/models(?:/([^:?]*)(?::(\w+))?)?", path)
+        if not named:
+            return "control" if path.startswith("/__") else "unknown", ""
+        return (KINDS.get(named[2] or "", "unknown") if named[1] else "models"), named[1] or ""
 
     def _reply(self, socket: Any, request: Request) -> bool:
         """Answer one request; return whether the connection goes on."""

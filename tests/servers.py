@@ -253,13 +253,13 @@ def start(recipe: Recipe, directory: Path) -> Process:
     return process
 
 
-def start_product(directory: Path, env: Mapping[str, str], *arguments: str) -> Process:
+def start_product(
+    directory: Path, env: Mapping[str, str], *arguments: str, config: Path = ROOT / "gunicorn.conf.py"
+) -> Process:
     """Start the product as `make run` does, on a free port, and return when it answers. arguments: gunicorn's."""
     own = {name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ}
     env = {**own, "PYTHONUNBUFFERED": "1", "PORT": "0", "INSTANCE_DIR": str(directory / "instance"), **env}
-    process = Process(
-        [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), *arguments], directory, env
-    )
+    process = Process([sys.executable, "-m", "gunicorn", "-c", str(config), *arguments], directory, env)
     process.wait_until(lambda: "Chat is at http" in process.log())
     found = re.search(r"Chat is at (http://\S+)", process.log())
     process.url = found[1] if found else ""

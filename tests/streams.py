@@ -23,6 +23,10 @@ class Heard:
     final: dict[str, Any] = field(default_factory=dict)
     error: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def turn_id(self) -> str:
+        return self.ids[0].partition(":")[0]
+
     def take(self, event: Any) -> None:
         if event.id:
             self.ids.append(event.id)

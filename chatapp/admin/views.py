@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast, get_args
 
 from flask import Blueprint, flash, render_template, request
 from flask.typing import ResponseReturnValue
@@ -12,12 +12,13 @@ from flask_babel import gettext as _
 from flask_login import current_user
 from sqlalchemy import func, select
 
-from chatapp.admin.forms import InvitationForm, LimitForm
+from chatapp.admin.forms import GrantForm, InvitationForm, LimitForm
 from chatapp.auth.invitations import Invitation
 from chatapp.auth.models import ApiKey, LoginSession, User
 from chatapp.auth.sessions import browser_required
 from chatapp.budget import ledger
-from chatapp.budget.models import UserUsage
+from chatapp.budget.models import LedgerEntry, ResetPeriod, UserUsage
+from chatapp.budget.queries import usage_of
 from chatapp.database import write
 from chatapp.errors import Forbidden, InvalidRequest, NotFound
 from chatapp.extensions import db
@@ -86,6 +87,53 @@ def set_limit(user_id: str) -> ResponseReturnValue:
         ledger.set_limit(user.id, form.limit.data, reason)
     flash(_("The limit of %(email)s is set.", email=user.email), "message")
     return redirect_to("admin.index")
+
+
+@bp.get("/users/<user_id>")
+def show(user_id: str) -> ResponseReturnValue:
+    return _person_page(_user(user_id), GrantForm())
+
+
+@bp.post("/users/<user_id>/grants")
+def grant(user_id: str) -> ResponseReturnValue:
+    user = _user(user_id)
+    form = GrantForm()
+    if not form.validate():
+        return _person_page(user, form), 422
+    # Who gave it stands in the ledger with why.
+    reason = f"{form.reason.data.strip()} ({current_user.email})"
+    email = user.email
+    with write():
+        ledger.grant(user.id, form.tokens.data, reason)
+    flash(_("The limit of %(email)s is set.", email=email), "message")
+    return redirect_to("admin.show", user_id=user_id)
+
+
+@bp.post("/users/<user_id>/period")
+def set_period(user_id: str) -> ResponseReturnValue:
+    user, period = _user(user_id), request.form.get("period", "")
+    if period not in get_args(ResetPeriod):
+        raise InvalidRequest(_("period: must be one of %(periods)s", periods=", ".join(get_args(ResetPeriod))))
+    with write():
+        ledger.set_period(user.id, cast(ResetPeriod, period))
+    return redirect_to("admin.show", user_id=user_id)
+
+
+def _person_page(user: User, form: GrantForm) -> str:
+    """Draw one person's budget and ledger, the newest entries first, those older than ?before= on a later page."""
+    entries = select(LedgerEntry).where(LedgerEntry.user_id == user.id).order_by(LedgerEntry.id.desc())
+    if before := request.args.get("before", type=int):
+        entries = entries.where(LedgerEntry.id < before)
+    found = list(db.session.scalars(entries.limit(PAGE_SIZE + 1)))
+    return render_template(
+        "admin/show.html",
+        user=user,
+        budget=usage_of(user.id),
+        entries=found[:PAGE_SIZE],
+        before=found[PAGE_SIZE - 1].id if len(found) > PAGE_SIZE else None,
+        form=form,
+        periods=get_args(ResetPeriod),
+    )
 
 
 @bp.post("/users/<user_id>/disable")

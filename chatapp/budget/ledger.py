@@ -12,15 +12,27 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy import CursorResult, case, func, select, update
 
 from chatapp.auth.models import User
-from chatapp.budget.models import LedgerEntry, Operation, UserUsage
-from chatapp.budget.periods import period_start
+from chatapp.budget import notices
+from chatapp.budget.models import LedgerEntry, Operation, ResetPeriod, UserUsage
+from chatapp.budget.periods import due_start
+from chatapp.budget.queries import no_room, usage_of
 from chatapp.database import now
-from chatapp.errors import BudgetExceeded, NotFound
+from chatapp.errors import InvalidRequest, NotFound
 from chatapp.extensions import db
 from chatapp.services import settings
+
+MAX_LIMIT_TOKENS = 10**15
+REASON_CHARS = 300
+
+# Figure of user_usage → the sign and the operations whose deltas make it up.
+REBUILT = {
+    "token_limit": (1, ("grant",)),
+    "reserved_tokens": (-1, ("reserve", "release")),
+    "total_tokens_used": (-1, ("charge", "reset")),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +63,7 @@ def reserve(user_id: UUID, turn_id: UUID, input_tokens: int, max_answer: int, mi
         free = usage.token_limit - usage.total_tokens_used - usage.reserved_tokens
         answer = min(max_answer, free - input_tokens)
         if answer < min(min_answer, max_answer):
-            raise BudgetExceeded()
+            raise no_room(usage_of(user_id), input_tokens + min(min_answer, max_answer))
         needed = input_tokens + answer
         changed = _change(
             update(UserUsage)
@@ -70,9 +82,10 @@ def settle(user_id: UUID, turn_id: UUID, reserved: int, charged: int) -> None:
     """Release what was held and charge what was used (0 allowed), at most what was held.
 
     Call it only after the turn's own row was closed in the same transaction: that is what makes it once.
+    Raises RuntimeError where less is held than that, which only a hand in the database can bring about.
     """
     assert 0 <= charged <= reserved
-    _change(
+    changed = _change(
         update(UserUsage)
         .where(UserUsage.user_id == user_id, UserUsage.reserved_tokens >= reserved)
         .values(
@@ -80,8 +93,13 @@ def settle(user_id: UUID, turn_id: UUID, reserved: int, charged: int) -> None:
             total_tokens_used=UserUsage.total_tokens_used + charged,
         )
     )
+    if not changed:
+        raise RuntimeError(
+            f"user {user_id}: {reserved} tokens of turn {turn_id} are not held. Run `flask ledger verify`"
+        )
     _enter(user_id, "release", reserved, turn_id)
     _enter(user_id, "charge", -charged, turn_id)
+    notices.note(_usage(user_id))
 
 
 def set_limit(user_id: UUID, limit: int, reason: str) -> None:
@@ -96,15 +114,40 @@ def set_limit(user_id: UUID, limit: int, reason: str) -> None:
         if changed:
             if limit != old:
                 _enter(user_id, "grant", limit - old, reason=reason)
+                notices.note(_usage(user_id))
             return
+
+
+def grant(user_id: UUID, tokens: int, reason: str) -> None:
+    """Raise a user's limit by so many tokens, or lower it where tokens is negative: a gift, or a correction.
+
+    Raises InvalidRequest for no tokens, no reason, or a limit that would not be from 0 to MAX_LIMIT_TOKENS.
+    """
+    reason = " ".join(reason.split())
+    if not tokens or not 1 <= len(reason) <= REASON_CHARS:
+        raise InvalidRequest(f"A grant needs tokens and a reason of 1 to {REASON_CHARS} characters")
+    changed = _change(
+        update(UserUsage)
+        .where(UserUsage.user_id == user_id, (UserUsage.token_limit + tokens).between(0, MAX_LIMIT_TOKENS))
+        .values(token_limit=UserUsage.token_limit + tokens)
+    )
+    if not changed:
+        raise InvalidRequest(f"tokens: the limit would not be from 0 to {MAX_LIMIT_TOKENS:,}")
+    _enter(user_id, "grant", tokens, reason=reason)
+    notices.note(_usage(user_id))
+
+
+def set_period(user_id: UUID, period: ResetPeriod) -> None:
+    """Change how often a user's budget begins anew. A period that is over by the new rule ends at the next send."""
+    _change(update(UserUsage).where(UserUsage.user_id == user_id).values(reset_period=period))
 
 
 def reset_if_due(user_id: UUID, instant: datetime | None = None) -> bool:
     """Begin a new period where the old one is over. However many processes see midnight, one of them resets."""
     while True:
         usage = _usage(user_id)
-        start = period_start(usage.reset_period, _zone_of(user_id), instant or now())
-        if start is None or usage.last_reset_at >= start:
+        start = due_start(usage.reset_period, _zone_of(user_id), usage.last_reset_at, instant or now())
+        if start is None:
             return False
         used = usage.total_tokens_used
         changed = _change(
@@ -122,22 +165,39 @@ def reset_if_due(user_id: UUID, instant: datetime | None = None) -> bool:
 
 
 def verify() -> list[str]:
-    """Rebuild every balance from the entries; return the differences, one sentence each, empty when all agree."""
-    sums: dict[UUID, dict[str, int]] = {}
-    entries = select(LedgerEntry.user_id, LedgerEntry.operation, func.sum(LedgerEntry.delta))
-    for user_id, operation, total in db.session.execute(entries.group_by(LedgerEntry.user_id, LedgerEntry.operation)):
-        sums.setdefault(user_id, {})[operation] = int(total)
+    """Rebuild every balance from the entries; return the differences, one sentence each, empty when all agree.
+
+    One statement, so that it sees one moment while others write.
+    """
+    sums = (
+        select(
+            LedgerEntry.user_id,
+            *(
+                func.coalesce(
+                    func.sum(case((LedgerEntry.operation.in_(operations), sign * LedgerEntry.delta))), 0
+                ).label(field)
+                for field, (sign, operations) in REBUILT.items()
+            ),
+        )
+        .group_by(LedgerEntry.user_id)
+        .subquery()
+    )
+    rows = db.session.execute(
+        select(User.email, UserUsage, sums)
+        .join(UserUsage, UserUsage.user_id == User.id, isouter=True)
+        .join(sums, sums.c.user_id == User.id, isouter=True)
+        .order_by(User.email)
+        .execution_options(populate_existing=True)
+    ).all()
     differences = []
-    for usage in db.session.scalars(select(UserUsage)):
-        of = sums.get(usage.user_id, {})
-        rebuilt = {
-            "token_limit": of.get("grant", 0),
-            "reserved_tokens": -of.get("reserve", 0) - of.get("release", 0),
-            "total_tokens_used": -of.get("charge", 0) - of.get("reset", 0),
-        }
-        for field, figure in rebuilt.items():
-            if getattr(usage, field) != figure:
-                differences.append(f"user {usage.user_id}: {field} is {getattr(usage, field)}, entries say {figure}")
+    for row in rows:
+        if row.UserUsage is None:
+            differences.append(f"{row.email}: has no budget")
+            continue
+        for field in REBUILT:
+            stored, rebuilt = getattr(row.UserUsage, field), int(getattr(row, field) or 0)
+            if stored != rebuilt:
+                differences.append(f"{row.email}: {field} is {stored}, entries say {rebuilt}")
     return differences
 
 
@@ -162,4 +222,6 @@ def _change(statement: Any) -> bool:
 
 
 def _enter(user_id: UUID, operation: Operation, delta: int, turn_id: UUID | None = None, reason: str = "") -> None:
-    db.session.add(LedgerEntry(user_id=user_id, operation=operation, delta=delta, turn_id=turn_id, reason=reason[:300]))
+    db.session.add(
+        LedgerEntry(user_id=user_id, operation=operation, delta=delta, turn_id=turn_id, reason=reason[:REASON_CHARS])
+    )

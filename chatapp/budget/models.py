@@ -1,4 +1,4 @@
-"""What a user may spend, what is held and what is spent, and the ledger that says why.
+"""What a user may spend, what is held and what is spent, the ledger that says why, and what each exchange came to.
 
 balance = limit − used − reserved = Σ delta over the user's entries. Every change of a figure here and its entry are
 one transaction. used and reserved can be rebuilt from the entries: see verify in ledger.py.
@@ -6,7 +6,7 @@ one transaction. used and reserved can be rebuilt from the entries: see verify i
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal
 from uuid import UUID
 
@@ -53,3 +53,48 @@ class LedgerEntry(db.Model):
     delta: Mapped[int] = mapped_column(BigInteger)
     reason: Mapped[str] = mapped_column(String(300), default="", server_default=text("''"))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+
+
+class UsageRecord(db.Model):
+    """What one exchange came to, in tokens. No foreign key to turn and chat: what was spent outlives them.
+
+    day is the user's own when it ended. counted_tokens is the formula's sum, whatever was charged; the reported ones
+    are None where the provider said nothing, cost_microusd where the price is unknown.
+    """
+
+    __tablename__ = "usage_records"
+    __table_args__ = (Index("ix_usage_records_user_day", "user_id", "day"),)
+
+    turn_id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    chat_id: Mapped[UUID]
+    model: Mapped[str] = mapped_column(String(100))
+    day: Mapped[date]
+    ended_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    status: Mapped[str] = mapped_column(String(12))
+    metering: Mapped[str] = mapped_column(String(10))
+    method: Mapped[str] = mapped_column(String(10))
+    user_tokens: Mapped[int] = mapped_column(BigInteger)
+    answer_tokens: Mapped[int] = mapped_column(BigInteger)
+    system_tokens: Mapped[int] = mapped_column(BigInteger)
+    overhead_tokens: Mapped[int] = mapped_column(BigInteger)
+    counted_tokens: Mapped[int] = mapped_column(BigInteger)
+    charged_tokens: Mapped[int] = mapped_column(BigInteger)
+    reported_input_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    reported_cached_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    reported_output_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    reported_thoughts_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    reported_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    cost_microusd: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class BudgetNotice(db.Model):
+    """Said once in a period: so much of the budget is used. seen_at: when its reader put it away."""
+
+    __tablename__ = "budget_notices"
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    period_start: Mapped[datetime] = mapped_column(UtcDateTime, primary_key=True)
+    percent: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    seen_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+# A little less than the shortest there is, with a clock that is put forward in it.
+SHORTEST = {"daily": timedelta(hours=20), "weekly": timedelta(days=6), "monthly": timedelta(days=27)}
+
 
 def zone(name: str) -> ZoneInfo:
     """Return the named zone, UTC where the machine does not know it."""
@@ -28,10 +31,35 @@ def period_start(period: str, zone_name: str, instant: datetime) -> datetime | N
     return _midnight(first, zone_name)
 
 
-def next_period_start(period: str, zone_name: str, instant: datetime) -> datetime | None:
+def due_start(period: str, zone_name: str, began: datetime, instant: datetime) -> datetime | None:
+    """Return where a new period has begun since the one of began; None where that one still lasts.
+
+    After a reset a period is never shorter than the shortest there is: who moves from one time zone to another and
+    back would have two a day.
+    """
+    start = period_start(period, zone_name, instant)
+    if start is None or start <= began or _is_too_soon(period, began, start):
+        return None
+    return start
+
+
+def next_period_start(period: str, zone_name: str, instant: datetime, began: datetime | None = None) -> datetime | None:
+    """Return when the period after the one that holds instant begins; None for no period."""
     start = period_start(period, zone_name, instant)
     if start is None:
         return None
+    following = _following(period, zone_name, start)
+    is_too_soon = began is not None and _is_too_soon(period, began, following)
+    return _following(period, zone_name, following) if is_too_soon else following
+
+
+def _is_too_soon(period: str, began: datetime, start: datetime) -> bool:
+    # A reset begins a period at a midnight, which is a whole minute; an account is made at some microsecond.
+    was_reset = began.second == began.microsecond == 0
+    return was_reset and start - began < SHORTEST[period]
+
+
+def _following(period: str, zone_name: str, start: datetime) -> datetime:
     day = start.astimezone(zone(zone_name)).date()
     if period == "daily":
         following = day + timedelta(days=1)

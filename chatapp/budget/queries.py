@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from flask_babel import gettext as _
+from flask_babel import ngettext
 from sqlalchemy import func, select
 
 from chatapp.auth.models import User
 from chatapp.budget.models import LedgerEntry, UserUsage
-from chatapp.budget.periods import next_period_start, period_start, zone
+from chatapp.budget.periods import due_start, next_period_start, zone
 from chatapp.database import now
-from chatapp.errors import NotFound
+from chatapp.errors import BudgetExceeded, NotFound
 from chatapp.extensions import db
+from chatapp.i18n import format_day
 
 AVERAGED_DAYS = 30
 
@@ -22,6 +25,7 @@ AVERAGED_DAYS = 30
 class Budget:
     """A user's figures in tokens. A period that is over but was not yet reset is shown as reset."""
 
+    user_id: UUID
     total_tokens_used: int
     reserved_tokens: int
     token_limit: int
@@ -43,17 +47,31 @@ def usage_of(user_id: UUID, instant: datetime | None = None) -> Budget:
     if row is None:
         raise NotFound()
     usage, zone_name = row
-    start = period_start(usage.reset_period, zone_name, instant)
-    is_over = start is not None and usage.last_reset_at < start
+    start = due_start(usage.reset_period, zone_name, usage.last_reset_at, instant)
     return Budget(
-        total_tokens_used=0 if is_over else usage.total_tokens_used,
+        user_id=user_id,
+        total_tokens_used=0 if start else usage.total_tokens_used,
         reserved_tokens=usage.reserved_tokens,
         token_limit=usage.token_limit,
         reset_period=usage.reset_period,
-        last_reset_at=start if is_over and start else usage.last_reset_at,
-        resets_at=next_period_start(usage.reset_period, zone_name, instant),
+        last_reset_at=start or usage.last_reset_at,
+        resets_at=next_period_start(usage.reset_period, zone_name, instant, start or usage.last_reset_at),
         timezone=zone_name,
     )
+
+
+def no_room(budget: Budget, needed_tokens: int) -> BudgetExceeded:
+    """Return the refusal of an exchange that needs so many tokens at least, with what its sender can do."""
+    left = budget.remaining_tokens
+    room = ngettext("%(num)s token is left", "%(num)s tokens are left", left)
+    needs = _("This message needs at least %(needed)s and %(room)s.", needed=f"{needed_tokens:,}", room=room)
+    return BudgetExceeded(hint=f"{needs} {_when(budget)}")
+
+
+def _when(budget: Budget) -> str:
+    if budget.resets_at is None:
+        return _("Your budget is not filled again by itself: ask the person who runs this site.")
+    return _("Your budget is filled again on %(day)s.", day=format_day(budget.resets_at))
 
 
 def estimated_days_until_limit(user_id: UUID, budget: Budget, instant: datetime | None = None) -> int | None:

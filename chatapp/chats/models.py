@@ -65,12 +65,32 @@ class Message(db.Model):
     parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("messages.id", ondelete="CASCADE"), index=True)
     role: Mapped[str] = mapped_column(String(10))
     content: Mapped[str] = mapped_column(default="")
+    continues: Mapped[bool] = mapped_column(default=False)
+    """A question that only asks for the rest of the answer above it: shown as a line, not as words of the user's."""
     thoughts: Mapped[str] = mapped_column(default="")
     status: Mapped[str] = mapped_column(String(12), default="completed")
     model: Mapped[str | None] = mapped_column(String(100))
     tokens_consumed: Mapped[int] = mapped_column(default=0)
     usage: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+
+    @property
+    def can_go_on(self) -> bool:
+        """Say whether this is an answer that ended early, with words to go on from."""
+        ended_early = self.status in ("stopped", "interrupted") or (self.usage or {}).get("finish_reason") == "length"
+        return self.role == "assistant" and bool(self.content) and self.status != "in_progress" and ended_early
+
+
+def last_below(message_id: UUID) -> UUID:
+    """Return the end of the branch through a message that was worked on last: itself where nothing is below."""
+    line = (
+        select(Message.id, db.literal(0).label("distance")).where(Message.id == message_id).cte("below", recursive=True)
+    )
+    child = aliased(Message)
+    line = line.union_all(select(child.id, line.c.distance + 1).where(child.parent_id == line.c.id))
+    newest = select(Message.id).join(line, Message.id == line.c.id)
+    found = db.session.scalar(newest.order_by(Message.created_at.desc(), line.c.distance.desc()).limit(1))
+    return found or message_id
 
 
 def branch(head_id: UUID | None, limit: int | None = None, before: UUID | None = None) -> list[Message]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import groupby
 from uuid import UUID
@@ -19,6 +19,7 @@ from chatapp.chats.search import Hit, search
 from chatapp.database import now
 from chatapp.errors import ChatNotFound, ChatNotYours
 from chatapp.extensions import db
+from chatapp.rendering import open_fence
 
 LISTED_CHATS = 40
 MAX_LISTED_CHATS = 2000
@@ -58,11 +59,23 @@ class Exchange:
     answer: Message | None
     turn_id: UUID | None = None
     live_text: str | None = None
+    opening: str = ""
+    """The line that opens the code block in which the answer above was cut off, where this one goes on in it."""
 
     @property
     def id(self) -> UUID | None:
         message = self.question or self.answer
         return message.id if message else None
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """Where a message stands among those that share its place, oldest first: ‹ number / count ›."""
+
+    number: int
+    count: int
+    before_id: UUID | None
+    after_id: UUID | None
 
 
 def own_chat(user: User, chat_id: UUID) -> Chat:
@@ -115,9 +128,45 @@ def exchanges(messages: Iterable[Message]) -> list[Exchange]:
     for message in messages:
         last = found[-1] if found else None
         if message.role == "user":
-            found.append(Exchange(message, None))
+            goes_on_in = open_fence(last.opening + last.answer.content) if last and last.answer else ""
+            found.append(Exchange(message, None, opening=goes_on_in if message.continues else ""))
         elif last and last.question and last.answer is None:
-            found[-1] = Exchange(last.question, message)
+            found[-1] = replace(last, answer=message)
         else:
             found.append(Exchange(None, message))
     return found
+
+
+def opening_of(question: Message) -> str:
+    """Return what Exchange.opening is for the answer to a question."""
+    if not question.continues or question.parent_id is None:
+        return ""
+    answer = db.session.get_one(Message, question.parent_id)
+    asked = db.session.get(Message, answer.parent_id) if answer.parent_id else None
+    return open_fence((opening_of(asked) if asked else "") + answer.content)
+
+
+def versions(messages: Sequence[Message]) -> dict[UUID, Versions]:
+    """Return message → where it stands among its versions; those that are the only one of their place absent."""
+    if not messages:
+        return {}
+    parents = [message.parent_id for message in messages if message.parent_id]
+    in_place = [Message.parent_id.in_(parents)]
+    if len(parents) < len(messages):
+        in_place.append(Message.parent_id.is_(None))
+    rows = db.session.execute(
+        select(Message.id, Message.parent_id)
+        .where(Message.chat_id == messages[0].chat_id, db.or_(*in_place))
+        .order_by(Message.created_at, Message.id)
+    )
+    places: dict[UUID | None, list[UUID]] = {}
+    for message_id, parent_id in rows:
+        places.setdefault(parent_id, []).append(message_id)
+    shown = {message.id for message in messages}
+    return {
+        message_id: Versions(number, len(ids), ids[number - 2] if number > 1 else None, ([*ids, None])[number])
+        for ids in places.values()
+        if len(ids) > 1
+        for number, message_id in enumerate(ids, 1)
+        if message_id in shown
+    }

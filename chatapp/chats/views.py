@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
@@ -16,22 +14,18 @@ from sqlalchemy.exc import IntegrityError
 
 from chatapp.budget.queries import usage_of
 from chatapp.chats import queries
-from chatapp.chats.models import Chat, Message
+from chatapp.chats.models import Chat
 from chatapp.database import write
 from chatapp.errors import ChatNotFound, InvalidRequest, KeyReused, Refusal
 from chatapp.extensions import db
 from chatapp.services import services, settings
 from chatapp.text import is_storable, normalise
-from chatapp.turns import lifecycle
-from chatapp.turns.models import Turn
+from chatapp.turns import conversation, lifecycle
 from chatapp.turns.views import limit_sends, posted_text, started_fragment
 from chatapp.web import is_htmx, redirect_to
 
 bp = Blueprint("chats", __name__)
 
-SHOWN_MESSAGES = 60
-# A page that begins at a message that was searched for.
-MAX_SHOWN_MESSAGES = 1000
 THEMES = ("light", "dark")
 
 
@@ -53,7 +47,7 @@ def shared() -> dict[str, Any]:
 @login_required
 def index() -> ResponseReturnValue:
     model = current_user.default_model or services().providers.default_model
-    return render_template("chats/show.html", chat=None, exchanges=[], turn_id=None, **composer(model))
+    return render_template("chats/show.html", chat=None, exchanges=[], versions={}, turn_id=None, **composer(model))
 
 
 @bp.post("/chats")
@@ -97,32 +91,10 @@ def list() -> ResponseReturnValue:
 def show(chat_id: UUID) -> ResponseReturnValue:
     chat = queries.own_chat(current_user, chat_id)
     before = request.args.get("before", type=UUID)
-    turn = Turn.open_in(chat.id)
-    messages, earlier_id = _shown_messages(chat, before, request.args.get("at", type=UUID))
-    shown = queries.exchanges(messages)
-    if turn is not None:
-        live_text = services().turns.text_of(turn.answer_id)
-        shown = [
-            replace(each, turn_id=turn.id, live_text=live_text)
-            if each.answer and each.answer.id == turn.answer_id
-            else each
-            for each in shown
-        ]
-    values = {"chat": chat, "exchanges": shown, "earlier_id": earlier_id, "turn_id": turn and turn.id}
+    values = conversation.shown(chat, before=before, with_id=request.args.get("at", type=UUID))
     if is_htmx() and before:
-        return render_template("turns/_earlier_turns.html", **values)
+        return render_template("turns/_turns.html", **values)
     return render_template("chats/show.html", **values, **composer(chat.model))
-
-
-def _shown_messages(chat: Chat, before: UUID | None, at: UUID | None) -> tuple[Sequence[Message], UUID | None]:
-    """Return the last messages, or those above before; with at, from that one on. Then the first, if there are more."""
-    count = SHOWN_MESSAGES
-    messages = chat.branch(MAX_SHOWN_MESSAGES if at else count + 1, before)
-    place = next((index for index, message in enumerate(messages) if message.id == at), None)
-    if place is not None:
-        # Some of what was said before it, and a whole exchange at the top.
-        count = max(count, len(messages) - place + 4)
-    return messages[-count:], messages[-count].id if len(messages) > count else None
 
 
 @bp.get("/chats/<uuid:chat_id>/settings")

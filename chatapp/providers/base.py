@@ -15,7 +15,8 @@ class ModelInfo:
     """A model a person can choose. Limits in tokens.
 
     min_thinking_tokens: what the model is allowed to think on top of the answer even when told not to; 0 where
-    thinking can be switched off. Whoever pays for thoughts reserves it too.
+    thinking can be switched off. max_thinking_tokens: the most it can be allowed; 0 where there is nothing to choose.
+    Whoever pays for thoughts reserves them too. has_known_limits: False where the other figures are assumed.
     """
 
     id: str
@@ -23,6 +24,12 @@ class ModelInfo:
     max_input_tokens: int
     max_output_tokens: int
     min_thinking_tokens: int = 0
+    max_thinking_tokens: int = 0
+    has_known_limits: bool = True
+
+    def thinking_tokens(self, asked: int | None) -> int:
+        """Return the most that the model thinks on top of the answer where so much is asked for. None is 0."""
+        return max(min(asked or 0, self.max_thinking_tokens), self.min_thinking_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +43,8 @@ class ChatRequest:
     """One exchange to be made. messages is oldest first and ends with the user's.
 
     max_output_tokens bounds the visible answer; thinking_tokens is the model's allowance to think, on top of it
-    (0: off, or the model's min_thinking_tokens; None: as much as the model likes, inside max_output_tokens).
+    (0: off, or the model's min_thinking_tokens; None: as much as the model likes, inside max_output_tokens). A provider
+    asks for no more than max_output_tokens and ModelInfo.thinking_tokens(thinking_tokens) together.
     """
 
     model: str

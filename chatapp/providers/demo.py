@@ -365,6 +365,7 @@ RECIPES: tuple[tuple[re.Pattern[str], Recipe], ...] = (
     (_any(r"\b(code|function|script|program|snippet|regex|query|funktion|programm|skript|quelltext)\b"), code),
     (_any(r"\b(maths?|formula|equation|integral|latex|quadratic|formel|lösungsformel|gleichung|mathe\w*)\b"), maths),
     (_any(r"\b(list|steps|todo|checklist|plan|tasks|liste|schritte|aufgaben)\b"), checklist),
+    (_any(r"^go on with your answer"), follow_up),
     (_any(r"^\W*(more|why|and|go on|continue|shorter|again|mehr|warum|wieso|und|weiter|kürzer)\b.{0,40}$"), follow_up),
     (_any(r""), conversation),
 )

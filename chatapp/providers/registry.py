@@ -9,6 +9,7 @@ from chatapp.errors import InvalidRequest
 from chatapp.providers.base import ModelInfo, Provider
 from chatapp.providers.demo import DemoProvider
 from chatapp.providers.gemini import MODELS, GeminiProvider, gemini_model
+from chatapp.providers.openai_compatible import OpenAICompatibleProvider, declared_models
 from chatapp.text import N_
 
 
@@ -21,12 +22,10 @@ class Providers:
         default_model: None means the first model of the first provider. Raises ValueError where nobody offers it.
         """
         self._providers = tuple(providers)
-        self._offers: dict[str, tuple[ModelInfo, Provider]] = {}
-        for provider in self._providers:
-            for info in provider.models():
-                self._offers.setdefault(info.id, (info, provider))
-        self.default_model = default_model or self._providers[0].models()[0].id
-        if self.default_model not in self._offers:
+        self._configured_default = default_model
+        # All that were ever on offer: what was chosen a moment ago is still served when a list of models changes.
+        self._seen: dict[str, tuple[ModelInfo, Provider]] = {}
+        if self.default_model not in self._offers():
             raise ValueError(f"DEFAULT_MODEL: no provider offers {self.default_model!r}. Is GEMINI_API_KEY missing?")
 
     @classmethod
@@ -37,34 +36,48 @@ class Providers:
         gemini_base_url: str | None = None,
         gemini_client: Literal["rest", "sdk"] = "rest",
         default_model: str | None = None,
+        openai_base_url: str | None = None,
+        openai_api_key: str | None = None,
+        openai_models: str = "",
         demo_pace_seconds: float = 0.02,
         connect_seconds: float = 5,
         idle_seconds: float = 60,
         total_seconds: float = 600,
     ) -> Providers:
-        """Choose by what is configured: Gemini with a key, the demo without one, never both.
+        """Choose by what is configured: Gemini with a key, then the OpenAI-compatible server with an address; the demo
+        where there is neither.
 
-        A default_model newer than the table of Gemini's models is added to it, so that a new model needs no release.
+        A default_model that no list has is added to one, so that a new model needs no release: to Gemini's where its
+        name says so or nobody else is there. Raises ValueError for an OPENAI_MODELS that cannot be read.
         """
-        key = (gemini_api_key or "").strip()
-        if not key:
-            return cls([DemoProvider(demo_pace_seconds)], default_model)
-        known = {info.id for info in MODELS}
-        added = (gemini_model(default_model),) if default_model and default_model not in known else ()
-        gemini = GeminiProvider(
-            key,
-            gemini_base_url,
-            connect_seconds,
-            idle_seconds,
-            total_seconds,
-            models=added + MODELS,
-            client=gemini_client,
-        )
-        return cls([gemini], default_model)
+        key, chosen = (gemini_api_key or "").strip(), default_model or ""
+        seconds = (connect_seconds, idle_seconds, total_seconds)
+        providers: list[Provider] = []
+        if key:
+            is_new = chosen and chosen not in {info.id for info in MODELS}
+            is_ours = is_new and (chosen.startswith("gemini") or not openai_base_url)
+            models = ((gemini_model(chosen),) if is_ours else ()) + MODELS
+            providers.append(GeminiProvider(key, gemini_base_url, *seconds, models=models, client=gemini_client))
+        if openai_base_url:
+            is_theirs = chosen and not any(chosen == info.id for each in providers for info in each.models())
+            providers.append(
+                OpenAICompatibleProvider(
+                    openai_base_url,
+                    openai_api_key,
+                    *seconds,
+                    models=declared_models(openai_models),
+                    default_model=chosen if is_theirs else None,
+                )
+            )
+        return cls(providers or [DemoProvider(demo_pace_seconds)], default_model)
+
+    @property
+    def default_model(self) -> str:
+        return self._configured_default or self._providers[0].models()[0].id
 
     def models(self) -> list[ModelInfo]:
         """Return every model on offer, each once, the preferred ones first."""
-        return [info for info, _ in self._offers.values()]
+        return [info for info, _ in self._offers().values()]
 
     def model(self, model_id: str) -> ModelInfo:
         """Return a model's limits. Raises InvalidRequest for an unknown one."""
@@ -76,14 +89,24 @@ class Providers:
 
     def offered(self, model_id: str | None) -> str:
         """Return a model chosen earlier if it is still on offer, else the default: a saved choice is never an error."""
-        return model_id if model_id in self._offers else self.default_model
+        return model_id if model_id in self._offers() else self.default_model
 
     def warm_up(self) -> None:
         for provider in self._providers:
             provider.warm_up()
 
+    def _offers(self) -> dict[str, tuple[ModelInfo, Provider]]:
+        """Return what is on offer now: a server's list of models may come later, or change."""
+        offers: dict[str, tuple[ModelInfo, Provider]] = {}
+        for provider in self._providers:
+            for info in provider.models():
+                offers.setdefault(info.id, (info, provider))
+        self._seen |= offers
+        return offers
+
     def _offer(self, model_id: str) -> tuple[ModelInfo, Provider]:
         try:
-            return self._offers[model_id]
+            self._offers()
+            return self._seen[model_id]
         except (KeyError, TypeError):
             raise InvalidRequest(N_("model: this model is not on offer")) from None

@@ -7,6 +7,6 @@ stream.py does the same while the text is still growing.
 """
 
 from chatapp.rendering.markdown import render
-from chatapp.rendering.stream import MarkdownStream
+from chatapp.rendering.stream import MarkdownStream, open_fence
 
-__all__ = ["MarkdownStream", "render"]
+__all__ = ["MarkdownStream", "open_fence", "render"]

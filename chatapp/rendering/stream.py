@@ -32,6 +32,7 @@ Event = tuple[str, str]
 TAIL_STEPS = ((32_768, 8), (4_096, 64))
 
 OPEN_FENCE = re.compile(r"(?:(`{3,})[^`\n]*|(~{3,})[^\n]*)\n")
+FENCE_LINE = re.compile(r" {0,3}(`{3,}|~{3,})([^\n]*)")
 
 
 class MarkdownStream:
@@ -162,6 +163,23 @@ class MarkdownStream:
         had_blocks = bool(self._html)
         self._sent, self._html, self._open = [], [], "".join(self._pieces)
         return [("reset", "")] * had_blocks + self._show_tail(preformatted(self._open))
+
+
+def open_fence(text: str) -> str:
+    """Return the line that opens the code block in which a text ends, with its line end; "" where it ends in none.
+
+    What goes on from there is drawn as code only with that line before it.
+    """
+    fence, opening = "", ""
+    for line in text.splitlines(keepends=True):
+        found = FENCE_LINE.match(line)
+        if not found:
+            continue
+        if not fence and not ("`" in found[1] and "`" in found[2]):
+            fence, opening = found[1], line.rstrip("\n") + "\n"
+        elif fence and found[1].startswith(fence) and not found[2].strip():
+            fence, opening = "", ""
+    return opening
 
 
 def _final_length(source: str) -> int:

@@ -3,6 +3,9 @@
 start: check the text → join the turn that this send already started, if it did → in one transaction save the question,
 the empty answer and the turn (a second open turn of the chat is refused by the database) and reserve budget → commit →
 a worker begins. A refusal leaves nothing behind.
+
+A chat is a tree, so a turn may also begin elsewhere than at its end (Place): revise asks a question in other words,
+regenerate answers one again, go_on asks for the rest of an answer that ended early. Each is an exchange of its own.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
+from typing import Any
 from uuid import UUID, uuid4
 
 from flask_babel import gettext as _
@@ -18,10 +22,10 @@ from sqlalchemy.exc import IntegrityError
 
 from chatapp.auth.models import User
 from chatapp.budget import ledger
-from chatapp.budget.queries import usage_of
-from chatapp.chats.models import Chat, Message, branch
+from chatapp.budget.queries import no_room, usage_of
+from chatapp.chats.models import Chat, Message, branch, last_below
 from chatapp.database import now, retry_write
-from chatapp.errors import BudgetExceeded, ChatNotFound, InvalidMessage, InvalidRequest, KeyReused, TurnConflict
+from chatapp.errors import ChatNotFound, InvalidMessage, InvalidRequest, KeyReused, TurnConflict
 from chatapp.extensions import db
 from chatapp.providers.base import ChatRequest, PromptMessage
 from chatapp.services import services, settings
@@ -33,6 +37,11 @@ from chatapp.turns.models import Turn
 SAME_SEND = timedelta(seconds=15)
 TITLE_CHARS = 60
 KEY_CHARS = 200
+# Said to the model, never shown: English, whatever the chat's language, since every model goes on in that of its text.
+CONTINUE = (
+    "Go on with your answer exactly behind its last character, as one text with it: "
+    "repeat nothing, begin with no remark."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,38 +56,101 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the tree of a chat a turn goes.
+
+    question_id: a question that is there already and is answered once more. Else a new one is written below parent_id
+    (None: it is the first). continues: the new question only asks for the rest of the answer above it.
+    """
+
+    parent_id: UUID | None = None
+    question_id: UUID | None = None
+    continues: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class _Send:
-    """What is asked, as plain values: objects do not survive a retried transaction."""
+    """What is asked, as plain values: objects do not survive a retried transaction. place None: at the end."""
 
     user_id: UUID
     chat_id: UUID
     text: str
     key: str | None
     joins_equal_text: bool
+    place: Place | None
 
 
-def start(user: User, chat: Chat, text: object, *, key: str | None = None, joins_equal_text: bool = False) -> Started:
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What the budget has room for: the visible answer, and what may be thought on top of it."""
+
+    answer_tokens: int
+    thinking_tokens: int
+    is_clamped: bool
+
+
+def start(
+    user: User,
+    chat: Chat,
+    text: object,
+    *,
+    key: str | None = None,
+    joins_equal_text: bool = False,
+    place: Place | None = None,
+) -> Started:
     """Start the answer to a message, or join the turn that the same send has started.
 
-    Raises InvalidMessage, InvalidRequest, TurnConflict, KeyReused, BudgetExceeded, Unavailable.
+    place: where it goes; None is the end of the branch that is shown. The branch that it ends is the shown one from
+    then on. Raises InvalidMessage, InvalidRequest, TurnConflict, KeyReused, BudgetExceeded, Unavailable.
     """
-    send = _Send(user.id, chat.id, checked_message(text), _checked_key(key), joins_equal_text)
+    # A question that was taken once is not measured again: the limit may be another by now.
+    is_known = place is not None and (place.question_id is not None or place.continues)
+    checked = str(text) if is_known else checked_message(text)
+    send = _Send(user.id, chat.id, checked, _checked_key(key), joins_equal_text, place)
     if (same := _same_send(send)) is not None:
         return same
     with services().turns.place():
         _check_budget(send, chat)
         try:
-            started, request, reservation = retry_write(lambda: _admit(send))
+            started, request, held = retry_write(lambda: _admit(send))
         except IntegrityError:
             # Somebody was faster: the same send, or another one in this chat.
             db.session.rollback()
             if (same := _same_send(send)) is not None:
                 return same
             raise TurnConflict() from None
-        services().turns.begin(
-            started.turn_id, started.answer_id, request, reservation.answer_tokens, reservation.is_clamped
-        )
+        services().turns.begin(started.turn_id, started.answer_id, request, held.answer_tokens, held.is_clamped)
     return started
+
+
+def revise(user: User, chat: Chat, question: Message, text: object, *, key: str | None = None) -> Started:
+    """Ask a question in other words, beside the old one. Raises what start does."""
+    return start(user, chat, text, key=key, place=Place(question.parent_id))
+
+
+def regenerate(user: User, chat: Chat, answer: Message, *, key: str | None = None) -> Started:
+    """Answer a question once more, beside the old answer. Raises what start does."""
+    question = _question_of(answer)
+    return start(user, chat, question.content, key=key, place=Place(question_id=question.id))
+
+
+def go_on(user: User, chat: Chat, answer: Message, *, key: str | None = None) -> Started:
+    """Ask for the rest of an answer that ended before its end. Raises what start does.
+
+    The model is shown its own words and asked to go on behind the last of them, so the rest is an answer of its own:
+    nothing is sent, saved or charged twice, and questions and answers alternate.
+    """
+    if not answer.can_go_on:
+        raise InvalidRequest(_("This answer has no rest to ask for"))
+    return start(user, chat, CONTINUE, key=key, place=Place(answer.id, continues=True))
+
+
+def choose(chat: Chat, message: Message) -> None:
+    """Show the branch that goes through a message: of those below it the one that was last worked on."""
+    chat_id, head_id = chat.id, last_below(message.id)
+    if Turn.open_in(chat_id) is not None:
+        raise TurnConflict()
+    retry_write(lambda: db.session.execute(update(Chat).where(Chat.id == chat_id).values(head_id=head_id)))
 
 
 def stop(turn_id: UUID) -> None:
@@ -162,14 +234,21 @@ def _same_send(send: _Send) -> Started | None:
 
 def _check_budget(send: _Send, chat: Chat) -> None:
     """Refuse what can not fit before anything is written. Only the reservation decides what does."""
-    needed = calibrated(send.text) + calibrated(_system_prompt(chat)) + settings().overhead_tokens
-    if usage_of(send.user_id).remaining_tokens < needed + min(
-        settings().min_answer_tokens, settings().max_output_tokens
-    ):
-        raise BudgetExceeded()
+    needed = held_for_texts(calibrated(send.text) + calibrated(system_prompt_of(chat))) + shortest_answer()
+    if (budget := usage_of(send.user_id)).remaining_tokens < needed:
+        raise no_room(budget, needed)
 
 
-def _admit(send: _Send) -> tuple[Started, ChatRequest, ledger.Reservation]:
+def held_for_texts(estimated: int) -> int:
+    """Return what is reserved for texts of so many estimated tokens: the estimate may be a little too low."""
+    return -(-estimated * 105 // 100) + settings().overhead_tokens
+
+
+def shortest_answer() -> int:
+    return min(settings().min_answer_tokens, settings().max_output_tokens)
+
+
+def _admit(send: _Send) -> tuple[Started, ChatRequest, _Held]:
     """Save the question and the turn and reserve its budget. Inside one transaction; the caller commits."""
     chat = db.session.get(Chat, send.chat_id, populate_existing=True)
     if chat is None or chat.deleted_at is not None:
@@ -178,29 +257,27 @@ def _admit(send: _Send) -> tuple[Started, ChatRequest, ledger.Reservation]:
     chat.model = services().providers.offered(chat.model)
     turn = _save(send, chat)
     history = _history(turn)
-    reservation = _reserve(send, chat, turn, history)
+    held = _reserve(send, chat, turn, history)
     request = ChatRequest(
         model=chat.model,
         messages=(*map(_as_prompt, history), PromptMessage("user", send.text)),
-        max_output_tokens=reservation.answer_tokens,
-        system_prompt=_system_prompt(chat),
+        max_output_tokens=held.answer_tokens,
+        system_prompt=system_prompt_of(chat),
         temperature=chat.temperature,
-        thinking_tokens=chat.thinking_tokens or 0,
+        thinking_tokens=held.thinking_tokens,
     )
     chat.head_id, chat.updated_at = turn.answer_id, now()
     chat.title = chat.title or _title(send.text)
     started = Started(turn.id, chat.id, turn.question_id, turn.answer_id)
-    return started, request, reservation
+    return started, request, held
 
 
 def _save(send: _Send, chat: Chat) -> Turn:
-    question = Message(
-        id=uuid4(), chat_id=chat.id, parent_id=chat.head_id, role="user", content=send.text, model=chat.model
-    )
+    question = _question(send, chat)
     answer = Message(
         id=uuid4(), chat_id=chat.id, parent_id=question.id, role="assistant", status="in_progress", model=chat.model
     )
-    db.session.add_all([question, answer])
+    db.session.add(answer)
     db.session.flush()
     price = services().prices.at(chat.model, now().date())
     turn = Turn(
@@ -223,44 +300,85 @@ def _save(send: _Send, chat: Chat) -> Turn:
     return turn
 
 
-def _reserve(send: _Send, chat: Chat, turn: Turn, history: list[Message]) -> ledger.Reservation:
+def _question(send: _Send, chat: Chat) -> Message:
+    """Return the question to be answered: the one that is there, or a new one in its place."""
+    place = send.place or Place(chat.head_id)
+    if place.question_id is not None:
+        return db.session.get_one(Message, place.question_id)
+    question = Message(
+        id=uuid4(),
+        chat_id=chat.id,
+        parent_id=place.parent_id,
+        role="user",
+        content=send.text,
+        model=chat.model,
+        continues=place.continues,
+    )
+    db.session.add(question)
+    db.session.flush()
+    return question
+
+
+def _question_of(answer: Message) -> Message:
+    question = db.session.get(Message, answer.parent_id) if answer.parent_id else None
+    if answer.role != "assistant" or question is None or question.role != "user":
+        raise InvalidRequest(_("Only an answer to a question can be given again"))
+    return question
+
+
+def _reserve(send: _Send, chat: Chat, turn: Turn, history: list[Message]) -> _Held:
     """Hold what the exchange may cost, and note what is sent: the bill shows it, whatever the settings are by then."""
-    turn.sent = [
-        {"role": "system", "tokens": calibrated(_system_prompt(chat))},
+    prompt = system_prompt_of(chat)
+    texts: list[dict[str, Any]] = [
+        {"role": "system", "tokens": calibrated(prompt), "text": prompt},
         *(
             {"role": message.role, "message_id": str(message.id), "tokens": calibrated(message.content)}
             for message in history
         ),
         {"role": "user", "message_id": str(turn.question_id), "tokens": calibrated(send.text)},
     ]
-    metered = turn.sent if turn.metering == "provider" else [turn.sent[0], turn.sent[-1]]
+    # The overhead too is a rule that may be another by the time the turn is settled.
+    turn.sent = [*texts, {"role": "overhead", "tokens": settings().overhead_tokens}]
+    metered = texts if turn.metering == "provider" else [texts[0], texts[-1]]
     estimated = sum(part["tokens"] for part in metered)
+    info = services().providers.model(chat.model)
+    longest = min(settings().max_output_tokens, info.max_output_tokens)
+    thinking = info.thinking_tokens(chat.thinking_tokens)
+    # Who is charged what the provider reports pays for thoughts: then they are held too, and the answer comes first.
+    held_thinking, least_thinking = (thinking, info.min_thinking_tokens) if turn.metering == "provider" else (0, 0)
     reservation = ledger.reserve(
         send.user_id,
         turn.id,
-        input_tokens=-(-estimated * 105 // 100) + settings().overhead_tokens,
-        max_answer=settings().max_output_tokens,
-        min_answer=settings().min_answer_tokens,
+        input_tokens=held_for_texts(estimated),
+        max_answer=longest + held_thinking,
+        min_answer=min(settings().min_answer_tokens, longest) + least_thinking,
     )
+    held_thinking = min(held_thinking, max(least_thinking, reservation.answer_tokens - longest))
+    answer = reservation.answer_tokens - held_thinking
+    asked = min(chat.thinking_tokens or 0, held_thinking if turn.metering == "provider" else thinking)
     turn.reserved_tokens = reservation.tokens
-    turn.max_answer_tokens = reservation.answer_tokens
-    turn.clamped_by_budget = reservation.is_clamped
+    turn.max_answer_tokens = answer
+    turn.clamped_by_budget = answer < longest
     db.session.flush()
-    return reservation
+    return _Held(answer, asked, turn.clamped_by_budget)
 
 
 def _history(turn: Turn) -> list[Message]:
+    return history_from(db.session.get_one(Message, turn.question_id).parent_id)
+
+
+def history_from(head_id: UUID | None) -> list[Message]:
+    """Return what the model is shown of the messages up to one of them, oldest first."""
     limit = settings().history_messages
     # Questions without an answer are left out, so a few more are read than are shown.
-    question = db.session.get_one(Message, turn.question_id)
-    return context(branch(question.parent_id, limit * 2 + 10), limit)
+    return context(branch(head_id, limit * 2 + 10), limit)
 
 
 def _as_prompt(message: Message) -> PromptMessage:
     return PromptMessage("assistant" if message.role == "assistant" else "user", message.content)
 
 
-def _system_prompt(chat: Chat) -> str:
+def system_prompt_of(chat: Chat) -> str:
     return chat.system_prompt or settings().system_prompt
 
 

@@ -36,16 +36,18 @@ def frames(
     ended: Callable[[Ending], str],
     is_good: Callable[[], bool],
     *,
+    opening: str = "",
     tick_seconds: float = TICK_SECONDS,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[str]:
     """Yield the events of a turn.
 
-    ended draws what changes around the answer; is_good says whether the login still is, asked every 15 s. Where heard
-    ends without an ending, so does the stream: without `done` the page comes back.
+    opening: what the text is drawn behind (Exchange.opening). ended draws what changes around the answer; is_good says
+    whether the login still is, asked every 15 s. Where heard ends without an ending, so does the stream: without
+    `done` the page comes back.
     """
-    answer = AnswerFrames(answer_id, _("Copy"))
+    answer = AnswerFrames(answer_id, _("Copy"), opening)
     checked_at = clock()
     yield HELLO
     for item in heard:
@@ -70,7 +72,7 @@ def frames(
 class AnswerFrames:
     """Turns the pieces of one answer into events."""
 
-    def __init__(self, answer_id: UUID, copy_label: str) -> None:
+    def __init__(self, answer_id: UUID, copy_label: str, opening: str = "") -> None:
         tail = f"m{answer_id}-tail"
         self._open_tags = {
             "block": f'<div id="m{answer_id}-blocks" hx-swap-oob="beforeend">',
@@ -80,6 +82,7 @@ class AnswerFrames:
             "code": f'<div hx-swap-oob="beforeend:#{tail} code">',
         }
         self._copy_label = copy_label
+        self._opening = opening
         self._stream: MarkdownStream | None = None
 
     @property
@@ -90,7 +93,7 @@ class AnswerFrames:
         """Return the event that shows a piece; "" where nothing is to be seen of it yet."""
         if self._stream is None or piece.reset:
             self._stream = MarkdownStream(self._copy_label)
-            self._stream.feed(piece.text)
+            self._stream.feed(self._opening + piece.text)
             return event(self._state(self._stream))
         changes = self._changes(self._stream.feed(piece.text))
         return event(changes) if changes else ""
@@ -147,5 +150,6 @@ def method_text(method: str | None) -> str:
         "local": _("counted here"),
         "estimate": _("estimate"),
         "reported": _("reported by the provider"),
+        "fixed": _("fixed"),
     }
     return texts.get(method or "", "")

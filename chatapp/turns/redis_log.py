@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+from codecs import getincrementaldecoder
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID
@@ -135,11 +136,19 @@ class RedisLog(MemoryLog):
 
 
 def _take(copy: TurnLog, ending: bytes | None, new: bytes) -> None:
-    if new and b"\0" not in new:
-        copy.append(new.decode())
+    if new and b"\0" not in new and (text := _whole_characters(new)):
+        copy.append(text)
     if ending:
         value = json.loads(ending)
         # Where Redis lost some of the text, the database has it all a moment later.
         if value["chars"] == len(copy.text):
             fields = value["ending"]
             copy.end(Ending(**fields | {"message_id": UUID(fields["message_id"])}))
+
+
+def _whole_characters(new: bytes) -> str:
+    """Return the text of some bytes up to the last whole character; "" for what is no text: it is cut or misplaced."""
+    try:
+        return getincrementaldecoder("utf-8")().decode(new)
+    except UnicodeDecodeError:
+        return ""

@@ -15,7 +15,7 @@ from uuid import UUID
 from flask_babel import gettext as _
 from sqlalchemy import CursorResult, update
 
-from chatapp.budget import ledger, pricing
+from chatapp.budget import ledger, pricing, records
 from chatapp.budget.pricing import Price
 from chatapp.budget.queries import usage_of
 from chatapp.chats.models import Chat, Message
@@ -148,19 +148,19 @@ class _Facts:
     reserved: int
     question: str
     system_prompt: str
+    overhead: int
     price: Price | None
 
 
 def _facts(turn_id: UUID) -> _Facts | None:
     row = db.session.execute(
-        db.select(Turn, Chat.system_prompt, Message.content)
-        .join(Chat, Chat.id == Turn.chat_id)
-        .join(Message, Message.id == Turn.question_id)
-        .where(Turn.id == turn_id)
+        db.select(Turn, Message.content).join(Message, Message.id == Turn.question_id).where(Turn.id == turn_id)
     ).one_or_none()
     if row is None:
         return None
-    turn, system_prompt, question = row
+    turn, question = row
+    # As they were when it was sent: both may have been changed since.
+    sent = {part["role"]: part for part in turn.sent or []}
     return _Facts(
         turn.chat_id,
         turn.user_id,
@@ -169,23 +169,23 @@ def _facts(turn_id: UUID) -> _Facts | None:
         turn.metering,
         turn.reserved_tokens,
         question,
-        system_prompt or services().settings.system_prompt,
+        sent.get("system", {}).get("text", ""),
+        sent.get("overhead", {}).get("tokens", services().settings.overhead_tokens),
         pricing.from_dict(turn.price),
     )
 
 
 def _bill(facts: _Facts, answer: Answer, outcome: Outcome) -> Bill:
-    overhead = services().settings.overhead_tokens
     if not outcome.is_charged:
         return Bill({}, 0, 0, 0, 0, "estimate", 0 if facts.price else None)
     texts = {"user": facts.question, "answer": answer.text}
     parts = services().counter.count_all(facts.model, texts, facts.system_prompt)
     method: str = weakest(list(parts.values()))
-    total = sum(part.tokens for part in parts.values()) + overhead
+    total = sum(part.tokens for part in parts.values()) + facts.overhead
     if facts.metering == "provider" and answer.usage is not None:
         total, method = answer.usage.total_tokens, "reported"
     charged = min(total, facts.reserved)
-    return Bill(parts, overhead, total, charged, total - charged, method, _cost(facts, answer, parts))
+    return Bill(parts, facts.overhead, total, charged, total - charged, method, _cost(facts, answer, parts))
 
 
 def _cost(facts: _Facts, answer: Answer, parts: dict[str, TokenCount]) -> int | None:
@@ -197,7 +197,7 @@ def _cost(facts: _Facts, answer: Answer, parts: dict[str, TokenCount]) -> int | 
 
 
 def _close(turn_id: UUID, facts: _Facts, answer: Answer, outcome: Outcome, bill: Bill) -> Ending | None:
-    usage = _usage_json(facts, answer, outcome, bill)
+    usage, instant = _usage_json(facts, answer, outcome, bill), now()
     closing = (
         update(Turn)
         .where(Turn.id == turn_id, Turn.status == "in_progress")
@@ -205,7 +205,7 @@ def _close(turn_id: UUID, facts: _Facts, answer: Answer, outcome: Outcome, bill:
             status=outcome.status,
             error_code=outcome.code,
             finish_reason=outcome.finish_reason,
-            ended_at=now(),
+            ended_at=instant,
             charged_tokens=bill.charged,
             usage=usage,
             reported=usage["reported"],
@@ -218,6 +218,7 @@ def _close(turn_id: UUID, facts: _Facts, answer: Answer, outcome: Outcome, bill:
     if result.rowcount != 1:
         return None
     ledger.settle(facts.user_id, turn_id, facts.reserved, bill.charged)
+    records.keep(_spent(turn_id, facts, answer, outcome, bill), instant)
     db.session.execute(
         update(Message)
         .where(Message.id == facts.answer_id)
@@ -240,6 +241,22 @@ def _close(turn_id: UUID, facts: _Facts, answer: Answer, outcome: Outcome, bill:
         finish_reason=outcome.finish_reason,
         code=outcome.code,
         message=outcome.message,
+    )
+
+
+def _spent(turn_id: UUID, facts: _Facts, answer: Answer, outcome: Outcome, bill: Bill) -> records.Spent:
+    return records.Spent(
+        turn_id=turn_id,
+        user_id=facts.user_id,
+        chat_id=facts.chat_id,
+        model=facts.model,
+        status=outcome.status,
+        metering=facts.metering,
+        method=bill.method,
+        parts={name: count.tokens for name, count in bill.parts.items()} | {"overhead": bill.overhead},
+        charged_tokens=bill.charged,
+        reported=answer.usage,
+        cost_microusd=bill.cost_microusd,
     )
 
 

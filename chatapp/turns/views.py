@@ -20,11 +20,12 @@ from chatapp.database import release, write
 from chatapp.errors import KeyReused, NotFound, RateLimited
 from chatapp.extensions import db, limiter
 from chatapp.services import services, settings
-from chatapp.turns import lifecycle, pages
+from chatapp.turns import conversation, lifecycle, pages
 from chatapp.turns.lifecycle import Started
 from chatapp.turns.limits import for_a_while, streamed
 from chatapp.turns.log import Ending
 from chatapp.turns.models import Turn
+from chatapp.turns.preview import preview
 from chatapp.web import is_htmx, redirect_to
 
 bp = Blueprint("turns", __name__)
@@ -33,6 +34,12 @@ limit_sends = limiter.shared_limit(lambda: f"{settings().sends_per_minute} per m
 
 bp.add_app_template_global(pages.ending_text)
 bp.add_app_template_global(pages.method_text)
+
+
+@bp.app_template_global()
+def new_key() -> str:
+    """Return the key of a form that starts a turn: sent twice it starts one."""
+    return str(uuid4())
 
 
 @bp.app_template_filter()
@@ -63,6 +70,74 @@ def create(chat_id: UUID) -> ResponseReturnValue:
     return started_fragment(started)
 
 
+@bp.post("/drafts")
+@login_required
+def estimate() -> ResponseReturnValue:
+    """Say what the message in the box would come to. A POST, because a draft is no address; it changes nothing."""
+    chat_id = request.args.get("chat", type=UUID)
+    chat = queries.own_chat(current_user, chat_id) if chat_id else None
+    return render_template("usage/_draft.html", preview=preview(current_user.id, chat, request.form.get("text", "")))
+
+
+@bp.post("/messages/<uuid:message_id>/versions")
+@login_required
+@limit_sends
+def create_version(message_id: UUID) -> ResponseReturnValue:
+    """Answer a question once more, or ask it in other words. The old version stays beside the new one."""
+    message, chat = _own_message(message_id)
+    key = request.form.get("key") or str(uuid4())
+    if message.role == "assistant":
+        return _redrawn(lifecycle.regenerate(current_user, chat, message, key=key))
+    if message.continues:
+        raise NotFound()
+    try:
+        return _redrawn(lifecycle.revise(current_user, chat, message, posted_text(), key=key))
+    except KeyReused:
+        # The page before this one, with another text in it.
+        message, chat = _own_message(message_id)
+        return _redrawn(lifecycle.revise(current_user, chat, message, posted_text()))
+
+
+@bp.post("/messages/<uuid:message_id>/continuation")
+@login_required
+@limit_sends
+def go_on(message_id: UUID) -> ResponseReturnValue:
+    message, chat = _own_message(message_id)
+    return _redrawn(lifecycle.go_on(current_user, chat, message, key=request.form.get("key") or None))
+
+
+@bp.post("/messages/<uuid:message_id>/selection")
+@login_required
+def choose(message_id: UUID) -> ResponseReturnValue:
+    """Show another version of a message, and the branch below it."""
+    message, chat = _own_message(message_id)
+    chat_id = chat.id
+    lifecycle.choose(chat, message)
+    if not is_htmx():
+        return redirect_to("chats.show", chat_id=chat_id, _anchor=f"m{message_id}")
+    return _conversation(chat_id, with_id=message_id)
+
+
+@bp.get("/messages/<uuid:message_id>/edit")
+@login_required
+def edit(message_id: UUID) -> ResponseReturnValue:
+    message, chat = _own_message(message_id)
+    if message.role != "user" or message.continues:
+        raise NotFound()
+    values = {"message": message, "chat": chat, "message_chars": settings().message_chars}
+    return render_template("turns/_edit.html" if is_htmx() else "turns/edit.html", **values)
+
+
+@bp.get("/messages/<uuid:message_id>")
+@login_required
+def show_message(message_id: UUID) -> ResponseReturnValue:
+    """Draw a question as it stands in the conversation: what an edit that was given up goes back to."""
+    message, chat = _own_message(message_id)
+    if message.role != "user" or not is_htmx():
+        return redirect_to("chats.show", chat_id=chat.id, _anchor=f"m{message_id}")
+    return render_template("turns/_question.html", message=message, versions=queries.versions([message]))
+
+
 @bp.get("/turns/<uuid:turn_id>/stream")
 def stream(turn_id: UUID) -> ResponseReturnValue:
     """Follow a turn. Whatever is refused is a stream that ends at once: on any other answer htmx would ask for ever."""
@@ -76,10 +151,13 @@ def stream(turn_id: UUID) -> ResponseReturnValue:
     except RateLimited:
         return Response([pages.DONE], headers=pages.HEADERS)
     answer_id, identity = turn.answer_id, sessions.identity()
+    opening = queries.opening_of(db.session.get_one(Message, turn.question_id))
     tick = pages.tick_seconds(request.headers.get("Sec-CH-UA-Mobile"), request.headers.get("User-Agent", ""))
     heard = for_a_while(services().turns.follow(turn_id, tick_seconds=tick), settings().stream_seconds)
     release()
-    frames = pages.frames(answer_id, heard, _ended(turn_id), lambda: sessions.is_good(identity), tick_seconds=tick)
+    frames = pages.frames(
+        answer_id, heard, _ended(turn_id), lambda: sessions.is_good(identity), opening=opening, tick_seconds=tick
+    )
     return streamed(stream_with_context(frames), pages.HEADERS, seat)
 
 
@@ -96,10 +174,7 @@ def stop(turn_id: UUID) -> ResponseReturnValue:
 @login_required
 def source(message_id: UUID) -> ResponseReturnValue:
     """Hand out a message as it was written."""
-    message = db.session.get(Message, message_id)
-    if message is None:
-        raise NotFound()
-    queries.own_chat(current_user, message.chat_id)
+    message, _chat = _own_message(message_id)
     return Response(message.content, content_type="text/plain; charset=utf-8")
 
 
@@ -117,7 +192,8 @@ def started_fragment(started: Started, is_new: bool = False) -> str:
     return render_template(
         "turns/_started.html",
         chat=chat,
-        exchange=queries.Exchange(question, answer, started.turn_id),
+        exchange=queries.Exchange(question, answer, started.turn_id, opening=queries.opening_of(question)),
+        versions={},
         turn_id=started.turn_id,
         list=None if is_first else listed,
         is_new=is_new,
@@ -130,6 +206,34 @@ def started_fragment(started: Started, is_new: bool = False) -> str:
     )
 
 
+def _redrawn(started: Started) -> ResponseReturnValue:
+    """Show a turn that begins elsewhere than at the end: everything below that place is another now."""
+    if not is_htmx():
+        return redirect_to("chats.show", chat_id=started.chat_id, _anchor=f"m{started.answer_id}")
+    return _conversation(started.chat_id, says=_("The answer is being written."))
+
+
+def _conversation(chat_id: UUID, *, with_id: UUID | None = None, says: str = "") -> str:
+    chat = db.session.get_one(Chat, chat_id)
+    return render_template(
+        "turns/_conversation.html",
+        **conversation.shown(chat, with_id=with_id),
+        list=queries.sidebar(current_user),
+        key=str(uuid4()),
+        budget=usage_of(current_user.id),
+        min_answer_tokens=settings().min_answer_tokens,
+        says=says,
+    )
+
+
+def _own_message(message_id: UUID) -> tuple[Message, Chat]:
+    """Load a message of one of the user's chats. Raises NotFound, for a stranger's too."""
+    message = db.session.get(Message, message_id)
+    if message is None:
+        raise NotFound()
+    return message, queries.own_chat(current_user, message.chat_id)
+
+
 def _ended(turn_id: UUID) -> Callable[[Ending], str]:
     def draw(ending: Ending) -> str:
         """Draw the end from the database, where all of it is by now; nothing of a chat that was deleted."""
@@ -137,9 +241,11 @@ def _ended(turn_id: UUID) -> Callable[[Ending], str]:
             turn = db.session.get(Turn, turn_id)
             if turn is None:
                 return ""
+            answer = db.session.get_one(Message, turn.answer_id)
             return render_template(
                 "turns/_ended.html",
-                message=db.session.get_one(Message, turn.answer_id),
+                message=answer,
+                versions=queries.versions([answer]),
                 question=db.session.get_one(Message, turn.question_id),
                 turn_id=(open_turn := Turn.open_in(turn.chat_id)) and open_turn.id,
                 budget=usage_of(turn.user_id),

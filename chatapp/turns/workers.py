@@ -37,7 +37,8 @@ from chatapp.turns.settle import Answer, Outcome
 
 log = logging.getLogger(__name__)
 
-PULSE_SECONDS = 0.5
+# A stop that another process was asked for is heard with the next beat, and promised within a second.
+PULSE_SECONDS = 0.25
 CHECKPOINT_SECONDS = 2.0
 HEARTBEAT_EVERY_SECONDS = 5.0
 SWEEP_SECONDS = 5.0

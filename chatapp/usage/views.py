@@ -1,32 +1,129 @@
-"""What was used: the budget, and the exchanges that spent it."""
+"""What was used: the budget, sums and charts, the exchanges that spent it, and why each was charged."""
 
 from __future__ import annotations
 
-from flask import Blueprint, render_template
+from uuid import UUID
+
+from flask import Blueprint, Response, render_template, request, stream_with_context
 from flask.typing import ResponseReturnValue
+from flask_babel import format_currency, format_number
+from flask_babel import gettext as _
 from flask_login import current_user, login_required
 from sqlalchemy import Row, select
 
+from chatapp.budget import notices
 from chatapp.budget.queries import estimated_days_until_limit, usage_of
 from chatapp.chats.models import Chat
+from chatapp.database import write
+from chatapp.errors import InvalidRequest, NotFound
 from chatapp.extensions import db
+from chatapp.services import settings
 from chatapp.turns.models import Turn
+from chatapp.usage import export
+from chatapp.usage.charts import chart
+from chatapp.usage.explain import explain
+from chatapp.usage.queries import PRESETS, Grouping, exchanges, read_range, report
+from chatapp.web import is_htmx, redirect_to
 
 bp = Blueprint("usage", __name__)
 
 SHOWN_EXCHANGES = 50
+
+bp.add_app_template_global(notices.unseen, "unseen_notice")
+
+
+@bp.app_template_filter()
+def dollars(microusd: int) -> str:
+    """Show micro-dollars, to the last of them."""
+    shown: str = format_currency(microusd / 1_000_000, "USD", "¤#,##0.00####", currency_digits=False)
+    return shown
+
+
+@bp.app_template_filter()
+def signed(figure: int) -> str:
+    """Show a change, with a real minus."""
+    sign = "+" if figure > 0 else "−" if figure < 0 else ""
+    return f"{sign}{format_number(abs(figure))}"
+
+
+@bp.app_template_global()
+def operation_text(operation: str) -> str:
+    """Say what an entry of the ledger is."""
+    texts = {
+        "grant": _("granted"),
+        "reserve": _("held before the model was asked"),
+        "release": _("released at the end"),
+        "charge": _("charged"),
+        "reset": _("new period"),
+    }
+    return texts.get(operation, operation)
+
+
+@bp.app_template_global()
+def period_text(period: str) -> str:
+    texts = {"none": _("never"), "daily": _("every day"), "weekly": _("every week"), "monthly": _("every month")}
+    return texts.get(period, period)
 
 
 @bp.get("/usage")
 @login_required
 def index() -> ResponseReturnValue:
     budget = usage_of(current_user.id)
+    chosen = read_range(request.args, budget.timezone)
+    shown = report(current_user.id, chosen, _grouping())
     return render_template(
         "usage/index.html",
         budget=budget,
+        min_answer_tokens=settings().min_answer_tokens,
         days_left=estimated_days_until_limit(current_user.id, budget),
+        report=shown,
+        presets=PRESETS,
+        tokens_chart=chart(shown, lambda sums: sums.charged, lambda sums: sums.reported),
+        cost_chart=chart(shown, lambda sums: sums.cost_microusd),
         recent=_recent(),
     )
+
+
+@bp.get("/usage/exchanges/<uuid:answer_id>")
+@login_required
+def show(answer_id: UUID) -> ResponseReturnValue:
+    """Explain why an exchange was charged what it was."""
+    template = "usage/_exchange.html" if is_htmx() else "usage/exchange.html"
+    return render_template(template, explained=explain(current_user, answer_id))
+
+
+@bp.get("/usage/export.<kind>")
+@login_required
+def download(kind: str) -> ResponseReturnValue:
+    if kind not in ("csv", "json"):
+        raise NotFound()
+    user_id = current_user.id
+    chosen = read_range(request.args, current_user.timezone)
+    rows = exchanges(user_id, chosen)
+    lines = export.as_csv(rows) if kind == "csv" else export.as_json(rows, chosen)
+    headers = {"Content-Disposition": f'attachment; filename="usage-{chosen.first}-{chosen.last}.{kind}"'}
+    mimetype = "text/csv" if kind == "csv" else "application/json"
+    return Response(stream_with_context(lines), content_type=f"{mimetype}; charset=utf-8", headers=headers)
+
+
+@bp.post("/usage/notices/seen")
+@login_required
+def put_notices_away() -> ResponseReturnValue:
+    user_id = current_user.id
+    with write():
+        notices.put_away(user_id)
+    if not is_htmx():
+        return redirect_to("usage.index")
+    return render_template(
+        "chats/_notice.html", budget=usage_of(user_id), min_answer_tokens=settings().min_answer_tokens
+    )
+
+
+def _grouping() -> Grouping:
+    by = request.args.get("by", "model")
+    if by == "model" or by == "chat":
+        return by  # type: ignore[return-value]
+    raise InvalidRequest(_("by: must be model or chat"))
 
 
 def _recent() -> list[Row[tuple[Turn, str | None, bool]]]:

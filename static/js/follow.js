@@ -1,30 +1,75 @@
 // The end of the conversation stays in sight while it grows, until the reader scrolls up: that always wins.
 const scroll = document.getElementById("scroll"), log = document.getElementById("log");
 const latest = document.getElementById("latest");
-const NEAR_PX = 64;
+const NEAR_PX = 64, HOLD_MS = 400;
 
 if (scroll) {
   let follows = true, top = 0, height = 0;
   const gap = () => scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight;
+
+  // What is held stays where the reader has it, whatever is put in above it. Messages off the screen get their true
+  // height only when they are drawn, so it is put right again for a moment.
+  let held = null, release = 0;
+  const hold = (find, at) => {
+    held = { find, at };
+    follows = false;
+    clearTimeout(release);
+    release = setTimeout(() => { held = null; }, HOLD_MS);
+    putRight();
+  };
+  const putRight = () => {
+    const element = held.find();
+    if (element) scroll.scrollTop += element.getBoundingClientRect().top - held.at;
+  };
+
   const go = () => {
-    if (follows) scroll.scrollTop = scroll.scrollHeight;
+    if (held) putRight();
+    else if (follows) scroll.scrollTop = scroll.scrollHeight;
     latest.hidden = follows || gap() < NEAR_PX;
   };
-  const begin = () => { follows = true; go(); };
+  const begin = () => { follows = true; held = null; go(); };
 
   // Scroll events come a frame late, when a table has already grown below: only a smaller scrollTop is the reader's doing.
   scroll.addEventListener("scroll", () => {
-    if (gap() < NEAR_PX) follows = true;
-    else if (scroll.scrollTop < top - 2 && scroll.scrollHeight >= height) follows = false;
+    if (!held) {
+      if (gap() < NEAR_PX) follows = true;
+      else if (scroll.scrollTop < top - 2 && scroll.scrollHeight >= height) follows = false;
+    }
     top = scroll.scrollTop;
     height = scroll.scrollHeight;
     latest.hidden = follows || gap() < NEAR_PX;
   }, { passive: true });
-  scroll.addEventListener("wheel", event => { if (event.deltaY < 0 && scroll.scrollTop > 0) follows = false; }, { passive: true });
+  for (const kind of ["wheel", "touchmove", "keydown", "pointerdown"])
+    scroll.addEventListener(kind, event => {
+      held = null;
+      if (kind === "wheel" && event.deltaY < 0 && scroll.scrollTop > 0) follows = false;
+    }, { passive: true });
 
   new ResizeObserver(go).observe(log);
   new ResizeObserver(go).observe(scroll);
   latest.addEventListener("click", begin);
-  document.addEventListener("htmx:before:request", ({ detail: { ctx } }) => { if (ctx.target === log) begin(); });
   begin();
+
+  const topOf = element => element.getBoundingClientRect().top;
+  const stays = ctx => ctx.sourceElement?.closest?.("[data-stay]");
+  let anchor = null;
+  document.addEventListener("htmx:before:request", ({ detail: { ctx } }) => { if (ctx.target === log && !stays(ctx)) begin(); });
+  document.addEventListener("htmx:before:swap", ({ detail: { ctx } }) => {
+    if (ctx.target === log && stays(ctx)) {
+      // Another version of a message: the button that was pressed.
+      const { id } = ctx.sourceElement;
+      anchor = { find: () => document.getElementById(id), at: topOf(ctx.sourceElement), button: true };
+    } else if (ctx.target?.matches?.(".earlier")) {
+      // Earlier messages: the first that was shown before.
+      const first = ctx.target.nextElementSibling;
+      if (first) anchor = { find: () => first, at: topOf(first) };
+    }
+  });
+  document.addEventListener("htmx:after:swap", () => {
+    if (!anchor) return;
+    const { find, at, button } = anchor, element = find();
+    anchor = null;
+    hold(find, at);
+    if (button && element) (element.disabled ? element.form.querySelector("button:enabled") : element)?.focus({ preventScroll: true });
+  });
 }

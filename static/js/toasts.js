@@ -19,14 +19,15 @@ document.addEventListener("click", event => event.target.closest("[data-dismiss]
 document.addEventListener("submit", event => event.target.closest(".toast")?.setAttribute("hidden", ""));
 document.addEventListener("say", event => say(event.detail));
 
-const isStream = element => element?.hasAttribute?.("hx-sse:connect");
+// A stream comes back by itself, and the figure of a draft is asked for again with the next letter.
+const isQuiet = element => element?.hasAttribute?.("hx-sse:connect") || element?.id === "draft";
 
 // An error page that is not ours, a proxy's for example, must not land in the conversation.
 document.addEventListener("htmx:response:error", ({ detail: { ctx } }) => {
   if (ctx.hx.retarget || ctx.hx.redirect) return;
   ctx.status = "refused";
-  if (!isStream(ctx.sourceElement)) say(model.dataset.failed);
+  if (!isQuiet(ctx.sourceElement)) say(model.dataset.failed);
 });
 document.addEventListener("htmx:error", ({ detail: { ctx } }) => {
-  if (ctx && !isStream(ctx.sourceElement)) say(model.dataset.offline);
+  if (ctx && !isQuiet(ctx.sourceElement)) say(model.dataset.offline);
 });

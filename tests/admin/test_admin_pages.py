@@ -12,7 +12,15 @@ from chatapp.services import services
 from tests.auth.browser import Browser, signed_in
 from tests.conftest import make_user
 
-WRITES = ["/users/{id}/limit", "/users/{id}/disable", "/users/{id}/enable", "/invitations", "/token-cache/clear"]
+WRITES = [
+    "/users/{id}/limit",
+    "/users/{id}/grants",
+    "/users/{id}/period",
+    "/users/{id}/disable",
+    "/users/{id}/enable",
+    "/invitations",
+    "/token-cache/clear",
+]
 
 
 @pytest.fixture
@@ -150,3 +158,52 @@ def test_a_user_disabled_in_the_page_of_another_stays_in_the_database(app, brows
 
     with app.app_context():
         assert db.session.get(User, user.id).is_enabled is False
+
+
+def test_a_grant_stands_in_the_ledger_with_its_reason_and_who_gave_it(app, browser, user):
+    page = browser.post(f"/admin/users/{user.id}/grants", tokens="2500", reason="Workshop on Friday")
+
+    assert page.status_code == 303
+    with app.app_context():
+        assert usage_of(user.id).token_limit == 102_500
+    shown = browser.get(f"/admin/users/{user.id}").text
+    assert "Workshop on Friday (root@example.org)" in shown
+    assert "+2,500" in shown
+
+
+@pytest.mark.parametrize("fields", [
+    {"tokens": "0", "reason": "x"}, {"tokens": "5", "reason": " "}, {"tokens": "5"}, {"tokens": "x", "reason": "x"},
+    {"tokens": "5", "reason": "x" * 201}, {"tokens": str(10**16), "reason": "x"},
+])  # fmt: skip
+def test_a_grant_that_makes_no_sense_is_refused_beside_its_field(app, browser, user, fields):
+    page = browser.post(f"/admin/users/{user.id}/grants", **fields)
+
+    assert (page.status_code, 'role="alert"' in page.text) == (422, True)
+    with app.app_context():
+        assert usage_of(user.id).token_limit == 100_000
+
+
+def test_a_correction_below_nought_is_refused(browser, user):
+    page = browser.post(f"/admin/users/{user.id}/grants", tokens="-100001", reason="x")
+
+    assert (page.status_code, "limit would not be from 0" in page.text) == (400, True)
+
+
+def test_the_period_is_set(app, browser, user):
+    assert browser.post(f"/admin/users/{user.id}/period", period="yearly").status_code == 400
+    browser.post(f"/admin/users/{user.id}/period", period="weekly")
+
+    with app.app_context():
+        assert usage_of(user.id).reset_period == "weekly"
+    assert "every week" in browser.get(f"/admin/users/{user.id}").text
+
+
+def test_a_long_ledger_has_pages(app, browser, user, monkeypatch):
+    monkeypatch.setattr("chatapp.admin.views.PAGE_SIZE", 2)
+    for number in range(3):
+        browser.post(f"/admin/users/{user.id}/grants", tokens="1", reason=f"gift {number}")
+
+    first = browser.get(f"/admin/users/{user.id}").text
+    older = browser.get(f"/admin/users/{user.id}?before={re.search('before=([0-9]+)', first)[1]}").text
+    assert ("gift 2" in first, "gift 1" in first, "gift 0" in first) == (True, True, False)
+    assert ("gift 0" in older, "first limit" in older, "gift 1" in older) == (True, True, False)

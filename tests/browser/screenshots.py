@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import random
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -61,6 +62,14 @@ def test_words_with_the_same_letters_come_together():
 ```
 
 Sorting costs `O(k log k)` for a word of *k* letters; counting the letters instead would make it linear.
+"""
+PORTO = """\
+**Day 1, the river.** Ribeira, the lower deck of the bridge, a cellar in Gaia.
+
+**Day 2, the hill.** Clérigos, the bookshop before ten, the market at noon.
+
+- [x] Shoes that know cobblestones
+- [ ] A table for Saturday night
 """
 TITLES = {
     0: ["How a rainbow forms", "Group words by their anagrams", "رسالة قصيرة إلى صديق"],
@@ -119,13 +128,44 @@ class Data:
             "interrupted",
             "TURN_INTERRUPTED",
         )
+        self._say("Plan for three days in Porto", "Plan three days in Porto, on foot.", PORTO, 214)
         self._say("What a ledger is", "What is a ledger?", "", 0, "failed", "RATE_LIMIT_ERROR")
+        self._spend()
+
+    def _spend(self) -> None:
+        """Save what a month of exchanges came to, with three models."""
+        from chatapp.budget.models import UsageRecord
+        from chatapp.chats.models import Chat
+        from chatapp.database import now, write
+
+        rng = random.Random(7)
+        models = ("gemini-3.5-flash-lite", "gemini-3.8-flash", "gemini-3.1-pro-preview")
+        with write() as session:
+            user_id = session.get_one(Chat, self.chats["What a ledger is"]).user_id
+            for days in range(30):
+                instant = now() - timedelta(days=days)
+                for model in rng.choices(models, (5, 3, 1), k=0 if days % 7 == 5 else rng.randint(2, 9)):
+                    user, answer = rng.randint(8, 220), rng.randint(60, 900)
+                    history, thoughts = rng.randint(0, 700), rng.choice((0, 0, rng.randint(100, 900)))
+                    record = UsageRecord(turn_id=uuid4(), user_id=user_id, model=model, status="completed")
+                    record.chat_id = rng.choice([*self.chats.values()])
+                    record.day, record.ended_at = instant.date(), instant
+                    record.metering, record.method = "exchange", "api"
+                    record.user_tokens, record.answer_tokens = user, answer
+                    record.system_tokens, record.overhead_tokens = 0, 10
+                    record.counted_tokens = record.charged_tokens = user + answer + 10
+                    record.reported_input_tokens, record.reported_output_tokens = user + history, answer + thoughts
+                    record.reported_cached_tokens, record.reported_thoughts_tokens = 0, thoughts
+                    record.reported_tokens = user + history + answer + thoughts
+                    record.cost_microusd = (user + history) * 3 // 10 + (answer + thoughts) * 5 // 2
+                    session.add(record)
 
     def _say(
         self, title: str, question: str, answer: str, tokens: int, status: str = "completed", code: str | None = None
     ) -> None:
         """Save one exchange as a turn that has ended would have left it."""
-        from chatapp.budget.models import UserUsage
+        from chatapp.budget.models import LedgerEntry, UserUsage
+        from chatapp.budget.pricing import PriceTable
         from chatapp.chats.models import Chat, Message
         from chatapp.database import now, write
         from chatapp.turns.models import Turn
@@ -139,11 +179,26 @@ class Data:
             told.model, told.tokens_consumed, told.usage = "demo", tokens, usage(tokens, code)
             session.add_all([asked, told])
             session.flush()
-            turn = Turn(chat_id=chat.id, user_id=chat.user_id, question_id=asked.id, answer_id=told.id, status=status)
+            turn = Turn(
+                id=uuid4(),
+                chat_id=chat.id,
+                user_id=chat.user_id,
+                question_id=asked.id,
+                answer_id=told.id,
+                status=status,
+            )
             turn.model, turn.owner, turn.metering, turn.error_code = "demo", "-", "exchange", code
             turn.started_at, turn.ended_at = chat.updated_at, now()
-            turn.reserved_tokens, turn.max_answer_tokens, turn.charged_tokens = 0, 0, tokens
-            turn.usage, turn.reported_tokens = told.usage, tokens + 412
+            turn.max_answer_tokens = max(8192, tokens)
+            turn.reserved_tokens, turn.charged_tokens = turn.max_answer_tokens + 26, tokens
+            turn.usage, turn.reported, turn.reported_tokens = told.usage, told.usage["reported"], tokens + 412
+            turn.sent = [{"role": "user", "message_id": str(asked.id), "tokens": 15}]
+            price = PriceTable().at("gemini-3.5-flash-lite", now().date())
+            turn.price, turn.cost_microusd = price and price.as_dict(), tokens * 5 // 2 + 81
+            held = turn.reserved_tokens
+            for operation, delta in (("reserve", -held), ("release", held), ("charge", -tokens)):
+                entry = LedgerEntry(user_id=chat.user_id, turn_id=turn.id, operation=operation, delta=delta)
+                session.add(entry)
             session.add(turn)
             chat.head_id = told.id
             session.get_one(UserUsage, chat.user_id).total_tokens_used += tokens
@@ -153,6 +208,7 @@ def usage(tokens: int, code: str | None) -> dict[str, Any]:
     parts = {"user": min(tokens, 14), "answer": max(0, tokens - 24), "system": 0, "overhead": min(tokens, 10)}
     reported = {"input": 412, "output": tokens, "cached": 256, "thoughts": 0, "tool": 0}
     whole: dict[str, Any] = {f"{part}_tokens": figure for part, figure in parts.items()}
+    reported["total"] = tokens + 412
     whole |= {"total_tokens": tokens, "charged_tokens": tokens, "excess_tokens": 0, "method": "estimate"}
     whole |= {"methods": {"user": "api", "answer": "estimate", "system": "api"}, "metering": "exchange"}
     return whole | {"reported": {f"{part}_tokens": figure for part, figure in reported.items()}, "error_code": code}
@@ -174,12 +230,40 @@ def bill(page: Page, data: Data, url: str) -> None:
     page.locator(".bill > summary").last.click()
 
 
+def why(page: Page, data: Data, url: str) -> None:
+    bill(page, data, url)
+    page.goto(url + str(page.locator(".why-link a").last.get_attribute("href")))
+
+
 def writing(page: Page, data: Data, url: str) -> None:
     page.goto(url)
     page.locator("#text").fill("Tell me a long story, with some code")
     page.locator("#action button").click()
     page.locator(".answer .prose > div:not(:empty)").first.wait_for()
     page.wait_for_timeout(900)
+
+
+def versions(page: Page, data: Data, url: str) -> None:
+    open_chat("Plan for three days in Porto")(page, data, url)
+    page.locator(".turn").last.hover()
+    page.get_by_role("button", name="Answer again").last.click()
+    page.locator(".answer .versions").wait_for()
+    page.locator("#action button:not(#stop)").wait_for()
+
+
+def editing(page: Page, data: Data, url: str) -> None:
+    open_chat("Plan for three days in Porto")(page, data, url)
+    page.locator(".turn").last.hover()
+    page.get_by_role("link", name="Edit your message").last.click()
+    page.locator(".revision textarea").wait_for()
+
+
+def continued(page: Page, data: Data, url: str) -> None:
+    open_chat("Bread without kneading")(page, data, url)
+    if (button := page.get_by_role("button", name="Continue")).is_visible():
+        button.click()
+    page.locator(".seam").wait_for()
+    page.locator("#action button:not(#stop)").wait_for()
 
 
 def chat_menu(page: Page, data: Data, url: str) -> None:
@@ -229,7 +313,10 @@ SCENES: dict[str, Callable[[Page, Data, str], None]] = {
     "chat": open_chat("How a rainbow forms"),
     "code": open_chat("Group words by their anagrams"),
     "bill": bill,
+    "why": why,
     "stopped": open_chat("Names for a sailing boat"),
+    "versions": versions,
+    "editing": editing,
     "interrupted": open_chat("Bread without kneading"),
     "failed": open_chat("What a ledger is"),
     "sidebar": with_drawer,
@@ -243,6 +330,7 @@ SCENES: dict[str, Callable[[Page, Data, str], None]] = {
     "not-found": at("/nowhere"),
     "no-budget": refused,
     "writing": writing,
+    "continued": continued,
     "sign-in": signed_out,
 }
 

@@ -181,6 +181,18 @@ def test_without_budget_the_page_says_when_there_is_some_again(app, open_page, c
     expect(page.locator("#text")).to_have_value("Hello")
 
 
+def test_the_box_says_while_one_types_what_a_message_will_hold(open_page, app):
+    page = open_page(person=make_user(app, "frugal@example.org", limit=120))
+    page.locator("#text").press_sequentially("Why is the sky blue?", delay=5)
+    expect(page.locator("#draft")).to_contain_text("holds up to 120 of 120 left")
+
+    page.locator("#text").press_sequentially(" And what is it made of?" * 6, delay=1)
+    expect(page.locator("#draft .over")).to_contain_text("Does not fit")
+
+    page.locator("#text").fill("")
+    expect(page.locator("#draft")).to_be_hidden()
+
+
 def test_a_failed_answer_can_be_asked_for_again(page, demo):
     from chatapp.errors import ProviderMisconfigured
 
@@ -277,7 +289,7 @@ def test_hostile_text_stays_text(page, demo, complaints):
     page.reload()
 
     assert page.evaluate("window.pwn") is None
-    assert page.locator(".turn :is(img, script, [hx-get])").count() == 0
+    assert page.locator(":is(.bubble, .prose) :is(img, script, [hx-get])").count() == 0
     expect(page.locator(".bubble")).to_have_text(nasty)
     expect(page.locator("#side")).to_be_visible()
 

@@ -1,18 +1,20 @@
 """The budget: held before it is used, charged once, begun anew, and rebuilt from its entries."""
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import gevent
 import pytest
+from sqlalchemy.exc import DatabaseError
 
 from chatapp.auth.models import User
-from chatapp.budget import ledger
-from chatapp.budget.models import LedgerEntry, UserUsage
+from chatapp.budget import ledger, notices
+from chatapp.budget.models import BudgetNotice, LedgerEntry, UserUsage
 from chatapp.budget.periods import next_period_start, period_start
 from chatapp.budget.queries import estimated_days_until_limit, usage_of
 from chatapp.database import write
-from chatapp.errors import BudgetExceeded
+from chatapp.errors import BudgetExceeded, InvalidRequest
 from chatapp.extensions import db
 from tests.conftest import make_user
 
@@ -101,6 +103,7 @@ def test_a_turn_cannot_be_settled_twice(account):
     with write():
         ledger.reserve(account, turn, 50, 100, 64)
         ledger.settle(account, turn, 150, 70)
+        ledger.reserve(account, uuid4(), 50, 100, 64)
 
     with pytest.raises(Exception, match="(?i)unique"), write():
         ledger.settle(account, turn, 150, 70)
@@ -193,3 +196,107 @@ def test_days_until_the_limit_follow_the_average_since_the_first_use(account, ch
         set_usage(account, total_tokens_used=2000)
 
     assert estimated_days_until_limit(account, usage_of(account, NOW), NOW) == days
+
+
+def test_who_moves_to_another_time_zone_and_back_has_no_second_period_a_day(account):
+    set_usage(account, reset_period="daily", last_reset_at=datetime(2040, 5, 1, tzinfo=UTC))
+    resets = []
+    for hour in range(72):
+        at = datetime(2040, 5, 2, tzinfo=UTC) + timedelta(hours=hour)
+        with write():
+            db.session.get(User, account).timezone = ("UTC", "Pacific/Kiritimati")[hour % 2]
+            if ledger.reset_if_due(account, at):
+                resets.append(at)
+
+    assert len(resets) == 3
+    assert all(later - earlier >= timedelta(hours=20) for earlier, later in itertools.pairwise(resets))
+
+
+def test_the_next_reset_that_is_shown_is_the_one_that_comes(account):
+    set_usage(account, reset_period="daily", last_reset_at=datetime(2040, 5, 2, tzinfo=UTC))
+    with write():
+        db.session.get(User, account).timezone = "Pacific/Kiritimati"
+    shown = usage_of(account, datetime(2040, 5, 2, 9, tzinfo=UTC)).resets_at
+
+    with write():
+        assert not ledger.reset_if_due(account, shown - timedelta(seconds=1))
+        assert ledger.reset_if_due(account, shown)
+
+
+def test_a_grant_and_a_correction_change_the_limit_and_say_why(account):
+    with write():
+        ledger.grant(account, 500, "  for the\nworkshop ")
+        ledger.grant(account, -200, "typed one nought too many")
+
+    assert usage_of(account).token_limit == 1300
+    found = db.select(LedgerEntry.delta, LedgerEntry.reason).where(LedgerEntry.user_id == account)
+    assert [tuple(row) for row in db.session.execute(found.order_by(LedgerEntry.id))][1:] == [
+        (500, "for the workshop"), (-200, "typed one nought too many"),
+    ]  # fmt: skip
+    assert ledger.verify() == []
+
+
+@pytest.mark.parametrize(
+    ("tokens", "reason"), [(0, "nothing"), (5, " \n "), (5, "x" * 301), (-1001, "too much"), (10**15, "too much")]
+)
+def test_a_grant_that_makes_no_sense_is_refused(account, tokens, reason):
+    with pytest.raises(InvalidRequest), write():
+        ledger.grant(account, tokens, reason)
+
+    assert entries(account) == [("grant", 1000)]
+
+
+def test_an_entry_cannot_be_altered_by_anybody(account):
+    with pytest.raises(DatabaseError, match="never altered"), write():
+        db.session.execute(db.update(LedgerEntry).values(delta=1))
+
+
+def test_settling_more_than_is_held_is_an_error_and_changes_nothing(account):
+    with pytest.raises(RuntimeError, match="not held"), write():
+        ledger.settle(account, uuid4(), 150, 70)
+
+    assert entries(account) == [("grant", 1000)]
+
+
+def spend(account, tokens):
+    turn = uuid4()
+    with write():
+        held = ledger.reserve(account, turn, tokens, 64, 0).tokens
+        ledger.settle(account, turn, held, tokens)
+
+
+def notices_of(account):
+    found = db.select(BudgetNotice.percent).where(BudgetNotice.user_id == account).order_by(BudgetNotice.created_at)
+    return list(db.session.scalars(found))
+
+
+def test_notices_come_at_80_and_100_percent_once_in_a_period(account):
+    spend(account, 799)
+    assert notices.unseen(account) is None
+    spend(account, 1)
+    assert notices.unseen(account).percent == 80
+    with write():
+        notices.put_away(account)
+    spend(account, 100)
+    assert notices.unseen(account) is None
+    spend(account, 40)
+    assert notices.unseen(account).percent == 100
+    with write():
+        ledger.grant(account, 1000, "a gift")
+        ledger.set_limit(account, 500, "and taken back")
+
+    assert notices_of(account) == [80, 100]
+
+
+def test_a_new_period_has_notices_of_its_own(account):
+    set_usage(account, reset_period="monthly", last_reset_at=datetime(2026, 1, 1, tzinfo=UTC))
+    spend(account, 850)
+    first = notices.unseen(account).period_start
+    with write():
+        ledger.reset_if_due(account, datetime(2090, 1, 1, tzinfo=UTC))
+    assert notices.unseen(account) is None
+    set_usage(account, reset_period="none")
+    spend(account, 900)
+
+    assert notices.unseen(account).period_start > first
+    assert notices_of(account) == [80, 80]

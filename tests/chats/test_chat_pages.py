@@ -242,9 +242,9 @@ def test_a_title_cannot_break_out_of_the_page(app, browser, user):
 
 
 def test_earlier_messages_are_fetched_when_asked_for(app, browser, user, api, monkeypatch):
-    from chatapp.chats import views
+    from chatapp.turns import conversation
 
-    monkeypatch.setattr(views, "SHOWN_MESSAGES", 2)
+    monkeypatch.setattr(conversation, "SHOWN_MESSAGES", 2)
     chat_id = api.new_chat()
     for text in ("first question", "second question"):
         api.send(chat_id, text)

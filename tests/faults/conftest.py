@@ -1,26 +1,35 @@
 """Two processes that share one PostgreSQL and one Redis: as two applications in here, or as two real ones."""
 
+import gevent
+import httpx
 import pytest
 
 from chatapp import create_app
 from chatapp.extensions import db
 from chatapp.providers.registry import Providers
+from tests import servers
+from tests.auth.browser import signed_in
 from tests.conftest import make_user
 from tests.faults.program import Program
 from tests.providers.scripted import ScriptedProvider
+from tests.scripted_gemini import ScriptedGemini
 from tests.streams import Api
 
 SECRET = "f" * 32
+GEMINI_KEY = "scripted-key-of-no-value"
 
 
 @pytest.fixture
 def make_app(tmp_path, demo):
-    """Make an application in this process: make_app(url, redis_url=...). Settings by name."""
+    """Make an application in this process: make_app(url, redis_url=...). Settings by name.
+
+    has_demo: the scripted provider answers, not the one that the settings name.
+    """
     made = []
 
-    def make(url, **settings):
+    def make(url, has_demo=True, **settings):
         values = {"instance_dir": tmp_path / "instance", "rate_limits": False, "secret_key": SECRET}
-        app = create_app(Providers([demo]), database_url=url, **(values | settings))
+        app = create_app(Providers([demo]) if has_demo else None, database_url=url, **(values | settings))
         app.testing = True
         made.append(app)
         return app
@@ -50,7 +59,9 @@ def make_person(tmp_path):
         values = {"instance_dir": tmp_path / "instance", "secret_key": SECRET}
         app = create_app(Providers([ScriptedProvider()]), database_url=url, **values)
         made.append(app)
-        return make_user(app, email, limit)
+        person = make_user(app, email, limit)
+        person.cookie = signed_in(app, person.id).cookie()
+        return person
 
     yield make
     for app in made:
@@ -59,13 +70,40 @@ def make_person(tmp_path):
 
 
 @pytest.fixture
+def scripted():
+    """A scripted Gemini in this process."""
+    server = ScriptedGemini().start()
+    yield server
+    server.release()
+    server.stop()
+
+
+@pytest.fixture
+def gemini(start, tmp_path):
+    """A scripted Gemini beside the servers: gemini.post("/__script", json=[...])."""
+    process = start(servers.gemini(tmp_path))
+    with httpx.Client(base_url=process.url) as client:
+        yield client
+
+
+@pytest.fixture
 def products(server, make_person, postgresql_url, redis_url):
-    """Start two real processes on one PostgreSQL and one Redis: products(DEMO_PACE_SECONDS="0.01") → two programs."""
+    """Start two real processes on one PostgreSQL and one Redis: products(DEMO_PACE_SECONDS="0.01") → two programs.
 
-    def start_two(**env):
+    gemini: who answers, instead of the demo. config: how gunicorn runs the first of them, where it is not as shipped.
+    """
+
+    def start_two(gemini=None, config=None, **env):
         shared = {"DATABASE_URL": postgresql_url, "REDIS_URL": redis_url, "SECRET_KEY": SECRET, "RATE_LIMITS": "false"}
-        servers = [server(**shared, **env) for _ in range(2)]
+        if gemini:
+            shared |= {"GEMINI_API_KEY": GEMINI_KEY, "GEMINI_BASE_URL": str(gemini.base_url), "COUNT_SECONDS": "30"}
+        first = {"config": config} if config else {}
+        starting = [gevent.spawn(server, **shared, **env, **how) for how in (first, {})]
         person = make_person(postgresql_url)
-        return [Program(one, person) for one in servers]
+        programs.extend(Program(each.get(), person) for each in starting)
+        return programs[-2:]
 
-    return start_two
+    programs: list[Program] = []
+    yield start_two
+    for program in programs:
+        program.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -11,6 +12,11 @@ from httpx_sse._decoders import SSEDecoder
 
 from tests.servers import Process
 from tests.streams import Heard
+
+
+def worker_pids(server: Process) -> list[int]:
+    """Return the process ids of a server's workers."""
+    return [int(pid) for pid in Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()]
 
 
 class Program:
@@ -37,15 +43,15 @@ class Program:
         found: dict[str, Any] = self.call("GET", "/user/token-usage").json()
         return found
 
-    def start(self, chat_id: str, text: str) -> tuple[Heard, gevent.Greenlet]:
+    def start(self, chat_id: str, text: str, key: str | None = None) -> tuple[Heard, gevent.Greenlet]:
         """Send in the background; what is heard grows. A connection that breaks ends it quietly."""
         heard = Heard(0)
         body = json.dumps({"message": text})
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
         return heard, gevent.spawn(self._listen, heard, "POST", f"/chat/{chat_id}/message", headers, content=body)
 
-    def send(self, chat_id: str, text: str) -> Heard:
-        heard, listening = self.start(chat_id, text)
+    def send(self, chat_id: str, text: str, key: str | None = None) -> Heard:
+        heard, listening = self.start(chat_id, text, key)
         listening.get(timeout=60)
         return heard
 
@@ -54,6 +60,15 @@ class Program:
         headers = {"Accept": "text/event-stream", "Last-Event-ID": heard.ids[-1]}
         self._listen(heard, "GET", f"/chat/{chat_id}/message", headers)
         return heard
+
+    def follow_page(self, turn_id: str) -> gevent.Greenlet:
+        """Follow a turn in the background as the person's page does; the greenlet returns all frames."""
+        cookies = {"session": self.person.cookie}
+
+        def follow() -> str:
+            return httpx.get(f"{self.server.url}/turns/{turn_id}/stream", cookies=cookies, timeout=60).text
+
+        return gevent.spawn(follow)
 
     def _listen(self, heard: Heard, method: str, path: str, headers: dict[str, str], **options: Any) -> None:
         decoder = SSEDecoder()

@@ -5,17 +5,25 @@ import pytest
 
 from chatapp.providers.demo import DemoProvider
 from chatapp.providers.gemini import GeminiProvider
+from chatapp.providers.openai_compatible import OpenAICompatibleProvider
 from tests.providers.conftest import KEY
 from tests.providers.scripted import ScriptedProvider
+from tests.scripted_openai import ScriptedOpenAI
 
 
-@pytest.fixture(params=["demo", "gemini by rest", "gemini by sdk", "scripted"])
+@pytest.fixture(params=["demo", "gemini by rest", "gemini by sdk", "openai compatible", "scripted"])
 def provider(request):
     if request.param.startswith("gemini"):
         url = request.getfixturevalue("server").url
         gemini = GeminiProvider(KEY, url, client=request.param.removeprefix("gemini by "))
         yield gemini
         gemini.close()
+    elif request.param == "openai compatible":
+        server = ScriptedOpenAI(api_key=KEY).start()
+        compatible = OpenAICompatibleProvider(server.url, KEY)
+        yield compatible
+        compatible.close()
+        server.stop()
     else:
         yield DemoProvider(pace_seconds=0) if request.param == "demo" else ScriptedProvider()
 

@@ -66,3 +66,23 @@ def test_a_saved_choice_that_is_gone_falls_back_to_the_default():
 
     assert providers.offered("demo") == providers.offered(None) == providers.default_model
     assert providers.offered("gemini-2.5-pro") == "gemini-2.5-pro"
+
+
+def test_gemini_and_a_compatible_server_are_offered_together():
+    providers = Providers.from_settings(
+        gemini_api_key="key", openai_base_url="http://localhost/v1", openai_models="qwen3:8b"
+    )
+
+    assert providers.for_model(providers.default_model).name == "gemini"
+    assert providers.for_model("qwen3:8b").name == "openai_compatible"
+    assert "demo" not in [info.id for info in providers.models()]
+
+
+@pytest.mark.parametrize(
+    ("model", "served_by"), [("gemini-9-flash", "gemini"), ("gemini-2.5-pro", "gemini"), ("qwen9", "openai_compatible")]
+)
+def test_a_default_model_is_served_by_whom_its_name_says(model, served_by):
+    providers = Providers.from_settings(gemini_api_key="key", openai_base_url="http://x/v1", default_model=model)
+
+    assert providers.default_model == model
+    assert providers.for_model(model).name == served_by

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chatapp.rendering import MarkdownStream, render
+from chatapp.rendering import MarkdownStream, open_fence, render
 from chatapp.rendering.tail import visible_part
 from tests.rendering.hostile import visible_text
 from tests.rendering.page import Page, cut, streamed
@@ -184,3 +184,20 @@ def test_a_failure_while_streaming_is_mended_at_the_end(monkeypatch):
 
 def test_an_empty_text_shows_nothing():
     assert Page().feed("").finish().events == []
+
+
+@pytest.mark.parametrize(
+    ("text", "opening"),
+    [
+        ("", ""),
+        ("No code.", ""),
+        ("```python\nx = 1\n", "```python\n"),
+        ("```python\nx = 1\n```\n", ""),
+        ("````\n```\n", "````\n"),
+        ("~~~ c\n```\n~~~\n```js", "```js\n"),
+        ("```inline``` text\n", ""),
+        ("    ```\n", ""),
+    ],
+)
+def test_the_code_in_which_a_text_ends_is_known(text, opening):
+    assert open_fence(text) == opening

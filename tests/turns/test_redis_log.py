@@ -112,6 +112,16 @@ def test_a_reader_never_takes_the_hole_that_a_flush_leaves(writer, reader, raw, 
     assert reader.stored_text(TURN) == ""
 
 
+@pytest.mark.parametrize("left", range(7))
+def test_a_text_that_was_cut_within_a_character_is_read_up_to_it(writer, reader, raw, copy, left):
+    writer.open(TURN).append("aé漢b")
+    flush(writer)
+    raw.set(text_key(TURN), raw.get(text_key(TURN))[:left])
+    reader.fetch({TURN: copy})
+
+    assert copy.text == reader.stored_text(TURN) == "aé漢b".encode()[:left].decode(errors="ignore")
+
+
 def test_an_end_with_a_text_that_is_not_whole_is_left_to_the_database(writer, reader, raw, copy):
     writer.open(TURN).append("all of it")
     writer.end(TURN, DONE)

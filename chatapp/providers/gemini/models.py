@@ -23,6 +23,10 @@ class Thinking:
     lowest_level: str = ""
 
     @property
+    def max_tokens(self) -> int:
+        return self.max_budget_tokens or (LEVEL_TOKENS["HIGH"] if self.lowest_level else 0)
+
+    @property
     def min_tokens(self) -> int:
         return 0 if self.can_be_off else self.min_budget_tokens or LEVEL_TOKENS.get(self.lowest_level, 0)
 
@@ -32,7 +36,8 @@ class Thinking:
             return None, 0
         if tokens is None:
             return {"include_thoughts": True}, 0
-        if tokens <= 0 and self.can_be_off:
+        if self.can_be_off and tokens < max(1, self.min_budget_tokens):
+            # Less than the least is none: an allowance is a bound, and what is held for it is never exceeded.
             return {"thinking_budget": 0}, 0
         shown = {"include_thoughts": True} if tokens > 0 else {}
         if self.lowest_level:
@@ -69,7 +74,8 @@ def thinking_of(model: str) -> Thinking:
 
 def gemini_model(model: str, label: str = "") -> ModelInfo:
     """Return what is known of a Gemini model; the limits are those of all text models from 2.5 on."""
-    return ModelInfo(model, label or model, 1_048_576, 65_536, min_thinking_tokens=thinking_of(model).min_tokens)
+    thinking = thinking_of(model)
+    return ModelInfo(model, label or model, 1_048_576, 65_536, thinking.min_tokens, thinking.max_tokens)
 
 
 # Source: ai.google.dev/gemini-api/docs/models and /deprecations, November 2026. 2.5 Flash and 2.5 Pro are announced to

@@ -1,0 +1,56 @@
+"""What a page shows of a chat: the last messages of the branch that is shown, or those above one of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from chatapp.chats import queries
+from chatapp.chats.models import Chat, Message
+from chatapp.services import services
+from chatapp.turns.models import Turn
+
+SHOWN_MESSAGES = 60
+# Where one of them is asked for that is further up: so far, and some of what was said before it.
+MAX_SHOWN_MESSAGES = 1000
+BEFORE_IT = 5
+
+
+def shown(chat: Chat, *, before: UUID | None = None, with_id: UUID | None = None) -> dict[str, Any]:
+    """Return what turns/_turns.html needs, and turn_id, the chat's open turn.
+
+    before: the messages above that one. with_id: a message that is to be among them, however far up it is.
+    """
+    turn = Turn.open_in(chat.id)
+    messages = chat.branch(SHOWN_MESSAGES + 1, before)
+    if with_id is not None and with_id not in [message.id for message in messages]:
+        messages = _down_from(with_id, chat.branch(MAX_SHOWN_MESSAGES)) or messages
+    has_earlier = bool(messages) and messages[0].parent_id is not None
+    if has_earlier and len(messages) == SHOWN_MESSAGES + 1:
+        messages = messages[1:]
+    # A page begins with a question: an answer alone would be drawn without it.
+    if has_earlier and messages[0].role == "assistant":
+        messages = messages[1:]
+    exchanges = queries.exchanges(messages)
+    if turn is not None:
+        live_text = services().turns.text_of(turn.answer_id)
+        exchanges = [
+            replace(each, turn_id=turn.id, live_text=live_text)
+            if each.answer and each.answer.id == turn.answer_id
+            else each
+            for each in exchanges
+        ]
+    return {
+        "chat": chat,
+        "exchanges": exchanges,
+        "versions": queries.versions(messages),
+        "earlier_id": messages[0].id if has_earlier and messages else None,
+        "turn_id": turn.id if turn else None,
+    }
+
+
+def _down_from(message_id: UUID, branch: list[Message]) -> list[Message]:
+    """Return a branch from a little above a message on; nothing where it is not in it."""
+    place = next((place for place, message in enumerate(branch) if message.id == message_id), None)
+    return [] if place is None else branch[max(0, place - BEFORE_IT) :]

@@ -1,0 +1,39 @@
+"""What a draft would come to if it were sent now. An estimate: nothing is written, nobody is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from chatapp.budget.queries import Budget, usage_of
+from chatapp.chats.models import Chat
+from chatapp.services import settings
+from chatapp.text import normalise
+from chatapp.tokens.estimate import calibrated
+from chatapp.turns.lifecycle import held_for_texts, history_from, shortest_answer, system_prompt_of
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """Tokens. held: what the exchange would reserve, with as long an answer as the budget allows."""
+
+    draft_tokens: int
+    held_tokens: int
+    budget: Budget
+    fits: bool
+
+
+def preview(user_id: UUID, chat: Chat | None, text: str) -> Preview | None:
+    """Return what a draft would come to; None for one that cannot be sent. chat: None before there is one."""
+    text = normalise(text).strip()
+    if not 1 <= len(text) <= settings().message_chars:
+        return None
+    draft = calibrated(text)
+    estimated = draft + calibrated(system_prompt_of(chat) if chat else settings().system_prompt)
+    if chat and settings().metering == "provider":
+        estimated += sum(calibrated(message.content) for message in history_from(chat.head_id))
+    budget = usage_of(user_id)
+    needed = held_for_texts(estimated)
+    answer = min(settings().max_output_tokens, budget.remaining_tokens - needed)
+    fits = answer >= shortest_answer()
+    return Preview(draft, needed + (answer if fits else shortest_answer()), budget, fits)

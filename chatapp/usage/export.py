@@ -1,0 +1,53 @@
+"""A user's exchanges as CSV and JSON, written while they are read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from chatapp.budget.models import UsageRecord
+from chatapp.usage.queries import Range
+
+COLUMNS = (
+    *("ended_at", "day", "chat_id", "chat", "turn_id", "model", "status", "metering", "method"),
+    *("user_tokens", "answer_tokens", "system_tokens", "overhead_tokens", "counted_tokens", "charged_tokens"),
+    *("reported_input_tokens", "reported_cached_tokens", "reported_output_tokens", "reported_thoughts_tokens"),
+    *("reported_tokens", "cost_microusd"),
+)
+# A spreadsheet takes a cell that begins so for a formula, and a chat's title is anybody's to choose.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+
+
+def row(record: UsageRecord, title: str) -> dict[str, Any]:
+    """Return an exchange by column: ids and instants as texts, tokens as numbers, None for what is unknown."""
+    values = {name: getattr(record, name, None) for name in COLUMNS} | {"chat": title}
+    values["ended_at"] = record.ended_at.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return {name: value if value is None or isinstance(value, int) else str(value) for name, value in values.items()}
+
+
+def as_csv(rows: Iterable[tuple[UsageRecord, str]]) -> Iterator[str]:
+    yield _line(COLUMNS)
+    for record, title in rows:
+        yield _line(_safe(value) for value in row(record, title).values())
+
+
+def as_json(rows: Iterable[tuple[UsageRecord, str]], chosen: Range) -> Iterator[str]:
+    yield f'{{"from": "{chosen.first}", "to": "{chosen.last}", "exchanges": ['
+    separator = "\n"
+    for record, title in rows:
+        yield separator + json.dumps(row(record, title), ensure_ascii=False)
+        separator = ",\n"
+    yield "\n]}\n"
+
+
+def _safe(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
+def _line(values: Iterable[Any]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\r\n").writerow(values)
+    return out.getvalue()

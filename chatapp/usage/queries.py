@@ -1,0 +1,213 @@
+"""Sums of what was used, by day, model and chat, and the rows of an export."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+from flask_babel import gettext as _
+from sqlalchemy import and_, case, func, or_, select
+
+from chatapp.budget.models import UsageRecord
+from chatapp.budget.periods import zone
+from chatapp.chats.models import Chat
+from chatapp.database import now, release
+from chatapp.errors import InvalidRequest
+from chatapp.extensions import db
+
+Grouping = Literal["model", "chat"]
+
+PRESETS = (7, 30, 90)
+MAX_DAYS = 366
+MOST_GROUPS = 5
+LISTED_GROUPS = 20
+BATCH = 500
+# More bars than this are no longer told apart on a phone: then a bar is a week.
+MOST_BARS = 93
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Days of the user's own, both ends included. preset: how many up to today, None for a range of one's own."""
+
+    first: date
+    last: date
+    preset: int | None = None
+
+    @property
+    def days(self) -> int:
+        return (self.last - self.first).days + 1
+
+    @property
+    def query(self) -> dict[str, str]:
+        return {"days": str(self.preset)} if self.preset else {"from": str(self.first), "to": str(self.last)}
+
+
+@dataclass(slots=True)
+class Sums:
+    """Tokens, micro-dollars and how many exchanges. matched: what was counted where the provider reported as well."""
+
+    exchanges: int = 0
+    charged: int = 0
+    counted: int = 0
+    matched: int = 0
+    reported: int = 0
+    cost_microusd: int = 0
+    unpriced: int = 0
+
+    def add(self, other: Sums) -> None:
+        for name in Sums.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+@dataclass(slots=True)
+class Bar:
+    """A day, or a week that begins on it. groups: key of a group → its sums, those without use absent."""
+
+    day: date
+    days: int
+    groups: dict[str, Sums] = field(default_factory=dict)
+    total: Sums = field(default_factory=Sums)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A model or a chat with its sums. key "" is all that is not among the largest."""
+
+    key: str
+    label: str
+    sums: Sums
+    chat_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    range: Range
+    by: Grouping
+    bars: list[Bar]
+    shown: list[Group]
+    """The groups of the chart, the largest first, at last the others together where there are any."""
+    listed: list[Group]
+    total: Sums
+
+
+def read_range(args: Mapping[str, str], zone_name: str, instant: datetime | None = None) -> Range:
+    """Read ?days= or ?from=&to=; 30 days without any. Raises InvalidRequest naming the field and the limit."""
+    today = (instant or now()).astimezone(zone(zone_name)).date()
+    if args.get("from") or args.get("to"):
+        first, last = _day(args, "from"), _day(args, "to")
+        if not first <= last <= first + timedelta(days=MAX_DAYS - 1):
+            raise InvalidRequest(_("to: must be from the first day on, at most %(limit)s days", limit=MAX_DAYS))
+        return Range(first, last)
+    days = args.get("days", str(PRESETS[1]))
+    if days not in map(str, PRESETS):
+        raise InvalidRequest(_("days: must be one of %(days)s", days=", ".join(map(str, PRESETS))))
+    return Range(today - timedelta(days=int(days) - 1), today, int(days))
+
+
+def _day(args: Mapping[str, str], name: str) -> date:
+    try:
+        day = date.fromisoformat(args.get(name, ""))
+    except ValueError:
+        raise InvalidRequest(_("%(field)s: must be a day like 2026-11-24", field=name)) from None
+    if not 2000 <= day.year <= 2200:
+        raise InvalidRequest(_("%(field)s: must be a day like 2026-11-24", field=name))
+    return day
+
+
+def report(user_id: UUID, chosen: Range, by: Grouping) -> Report:
+    key: Any = UsageRecord.model if by == "model" else UsageRecord.chat_id
+    has_report = UsageRecord.reported_tokens.is_not(None)
+    rows = db.session.execute(
+        select(
+            UsageRecord.day,
+            key,
+            func.count(),
+            func.sum(UsageRecord.charged_tokens),
+            func.sum(UsageRecord.counted_tokens),
+            func.sum(case((has_report, UsageRecord.counted_tokens), else_=0)),
+            func.sum(func.coalesce(UsageRecord.reported_tokens, 0)),
+            func.sum(func.coalesce(UsageRecord.cost_microusd, 0)),
+            func.sum(case((UsageRecord.cost_microusd.is_(None), 1), else_=0)),
+        )
+        .where(UsageRecord.user_id == user_id, UsageRecord.day.between(chosen.first, chosen.last))
+        .group_by(UsageRecord.day, key)
+    )
+    bars, totals, total = _empty_bars(chosen), dict[str, Sums](), Sums()
+    for day, group, *figures in rows:
+        sums = Sums(*map(int, figures))
+        bar = bars[(day - chosen.first).days // bars[0].days]
+        for place in (
+            bar.groups.setdefault(str(group), Sums()),
+            bar.total,
+            totals.setdefault(str(group), Sums()),
+            total,
+        ):
+            place.add(sums)
+    groups = _groups(totals, by)
+    shown = groups if len(groups) <= MOST_GROUPS + 1 else groups[:MOST_GROUPS]
+    if len(shown) < len(groups):
+        shown = [*shown, _others(groups[MOST_GROUPS:], bars)]
+    return Report(chosen, by, bars, shown, groups[:LISTED_GROUPS], total)
+
+
+def _empty_bars(chosen: Range) -> list[Bar]:
+    width = 1 if chosen.days <= MOST_BARS else 7
+    starts = range(0, chosen.days, width)
+    return [Bar(chosen.first + timedelta(days=start), width) for start in starts]
+
+
+def _groups(totals: dict[str, Sums], by: Grouping) -> list[Group]:
+    """Return the groups, the largest first."""
+    ordered = sorted(totals, key=lambda key: (-totals[key].charged, key))
+    if by == "model":
+        return [Group(key, key, totals[key]) for key in ordered]
+    ids = [UUID(key) for key in ordered]
+    found = select(Chat.id, Chat.title).where(Chat.id.in_(ids[:LISTED_GROUPS]), Chat.deleted_at.is_(None))
+    titles: dict[UUID, str | None] = {row[0]: row[1] for row in db.session.execute(found)}
+    return [
+        Group(key, titles[id] or _("New chat"), totals[key], id) if id in titles
+        else Group(key, _("deleted chat"), totals[key])
+        for key, id in zip(ordered, ids, strict=True)
+    ]  # fmt: skip
+
+
+def _others(groups: list[Group], bars: list[Bar]) -> Group:
+    """Put the smaller groups together, in every bar too."""
+    together, keys = Sums(), {group.key for group in groups}
+    for group in groups:
+        together.add(group.sums)
+    for bar in bars:
+        for key in keys & bar.groups.keys():
+            bar.groups.setdefault("", Sums()).add(bar.groups.pop(key))
+    return Group("", _("others"), together)
+
+
+def exchanges(user_id: UUID, chosen: Range) -> Iterator[tuple[UsageRecord, str]]:
+    """Yield a user's exchanges with the titles of their chats, oldest first.
+
+    A batch at a time, and no connection is held in between: who reads it may be slow.
+    """
+    after: tuple[datetime, UUID] | None = None
+    while True:
+        found = (
+            select(UsageRecord, func.coalesce(Chat.title, ""))
+            .join(Chat, and_(Chat.id == UsageRecord.chat_id, Chat.deleted_at.is_(None)), isouter=True)
+            .where(UsageRecord.user_id == user_id, UsageRecord.day.between(chosen.first, chosen.last))
+            .order_by(UsageRecord.ended_at, UsageRecord.turn_id)
+            .limit(BATCH)
+        )
+        if after:
+            ended_at, turn_id = after
+            later = and_(UsageRecord.ended_at == ended_at, UsageRecord.turn_id > turn_id)
+            found = found.where(or_(UsageRecord.ended_at > ended_at, later))
+        rows = [(row[0], row[1]) for row in db.session.execute(found)]
+        db.session.expunge_all()
+        release()
+        yield from rows
+        if len(rows) < BATCH:
+            return
+        after = (rows[-1][0].ended_at, rows[-1][0].turn_id)

@@ -1,0 +1,19 @@
+// A message that is put in other words: its box may hold lines, so Ctrl or ⌘ with Enter sends, and Escape gives up.
+document.addEventListener("keydown", event => {
+  const revision = event.target.closest?.(".revision");
+  if (!revision || event.isComposing) return;
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) revision.requestSubmit();
+  else if (event.key === "Escape") revision.querySelector("[data-escape]").click();
+  else return;
+  event.preventDefault();
+});
+// The link that was pressed is gone with the swap, so where the focus goes is noted before it.
+let place = "";
+document.addEventListener("htmx:before:swap", ({ detail: { ctx } }) => {
+  if (ctx.sourceElement?.matches?.('.question [href$="/edit"], [data-escape]')) place = ctx.target.id;
+});
+document.addEventListener("htmx:after:swap", () => {
+  const message = place && document.getElementById(place);
+  if (message) (message.querySelector("textarea") ?? message.querySelector('[href$="/edit"]'))?.focus();
+  place = "";
+});

@@ -1,0 +1,55 @@
+"""gunicorn.conf.py with points at which a worker fails, for a message that says where: "die at committed"."""
+
+import os
+import runpy
+import signal
+import time
+from pathlib import Path
+
+PRODUCT = Path(__file__).resolve().parents[2]
+globals().update(runpy.run_path(str(PRODUCT / "gunicorn.conf.py")))
+
+timeout = 2
+pythonpath = str(PRODUCT)
+_begin_worker = globals()["post_worker_init"]
+
+
+def post_worker_init(worker):
+    _arm()
+    _begin_worker(worker)
+
+
+def _arm():
+    from chatapp.turns import lifecycle, settle
+    from chatapp.turns.workers import Workers
+
+    _guard(lifecycle, "_admit", "admission", lambda send: send.text)
+    _guard(Workers, "begin", "saved", lambda self, turn_id, answer_id, request, *_: request.messages[-1].content)
+    _guard(settle, "_bill", "settling", lambda facts, *_: facts.question)
+    _guard(Workers, "_settle", "committed", lambda self, run: run.request.messages[-1].content, is_after=True)
+    _guard(lifecycle, "checked_message", "spin", lambda text: text, fails=_spin)
+
+
+def _guard(owner, name, step, text_of, is_after=False, fails=None):
+    real = getattr(owner, name)
+
+    def guarded(*arguments):
+        is_due = f"die at {step}" in str(text_of(*arguments))
+        if is_due and not is_after:
+            (fails or _die)()
+        value = real(*arguments)
+        if is_due:
+            _die()
+        return value
+
+    setattr(owner, name, guarded)
+
+
+def _die():
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(10)
+
+
+def _spin():
+    while True:
+        pass
