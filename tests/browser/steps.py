@@ -4,6 +4,8 @@ from chatapp.extensions import db
 from chatapp.turns.models import Turn
 from tests.auth.browser import signed_in
 
+LONG = "\n\n".join(f"Paragraph {number} of a long answer, with some words in it." for number in range(60))
+
 
 def cookie(app, site, person):
     return {"name": "session", "value": signed_in(app, person.id).cookie(), "url": site}

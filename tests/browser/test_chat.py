@@ -9,7 +9,6 @@ from chatapp.turns import pages
 from tests.browser.steps import last_answer, send, turns
 from tests.conftest import make_user
 
-LONG = "\n\n".join(f"Paragraph {number} of a long answer, with some words in it." for number in range(60))
 FOLLOWED = "(s => s.scrollHeight - s.scrollTop - s.clientHeight < 5)(document.getElementById('scroll'))"
 
 

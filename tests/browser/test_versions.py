@@ -3,13 +3,13 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.test_chat import LONG, last_answer, open_page, send, site, turns  # noqa: F401
+from tests.browser.steps import LONG, last_answer, send, turns
 
 SIZES = {"wide": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
 
 
 @pytest.fixture(params=list(SIZES))
-def chat_page(request, open_page, demo):  # noqa: F811
+def chat_page(request, open_page, demo):
     """A page with one question that is answered."""
     demo.will_say("The first answer.")
     page = open_page(viewport=SIZES[request.param])
@@ -88,7 +88,7 @@ def test_an_answer_that_was_stopped_goes_on(chat_page, demo):
     expect(page.get_by_role("button", name="Continue")).to_be_hidden()
 
 
-def test_what_was_pressed_stays_where_it_is(open_page, api, demo):  # noqa: F811
+def test_what_was_pressed_stays_where_it_is(open_page, api, demo):
     chat = api.new_chat()
     for text in ("One", "Two"):
         demo.will_say(LONG)
@@ -112,7 +112,7 @@ def test_what_was_pressed_stays_where_it_is(open_page, api, demo):  # noqa: F811
     assert abs(after - before) < 2
 
 
-def test_all_of_it_works_without_a_script(app, open_page, api, demo):  # noqa: F811
+def test_all_of_it_works_without_a_script(app, open_page, api, demo):
     chat = api.new_chat()
     demo.will_say("Once upon", finish_reason="length")
     api.send(chat, "Tell me")
