@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from chatapp.turns import pages
-from tests.browser.steps import last_answer, send, turns
+from tests.browser.steps import LONG, last_answer, send, turns
 from tests.conftest import make_user
 
 FOLLOWED = "(s => s.scrollHeight - s.scrollTop - s.clientHeight < 5)(document.getElementById('scroll'))"
