@@ -81,6 +81,25 @@ class _Send:
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """Tokens: the longest visible answer, what the model may think, and what of that is held at most and at least."""
+
+    longest: int
+    thinking: int
+    held_thinking: int
+    least_thinking: int
+
+    @property
+    def most(self) -> int:
+        return self.longest + self.held_thinking
+
+    @property
+    def least(self) -> int:
+        """What must be left in the budget for an answer at all."""
+        return min(settings().min_answer_tokens, self.longest) + self.least_thinking
+
+
+@dataclass(frozen=True, slots=True)
 class _Held:
     """What the budget has room for: the visible answer, and what may be thought on top of it."""
 
@@ -341,26 +360,32 @@ def _reserve(send: _Send, chat: Chat, turn: Turn, history: list[Message]) -> _He
     turn.sent = [*texts, {"role": "overhead", "tokens": settings().overhead_tokens}]
     metered = texts if turn.metering == "provider" else [texts[0], texts[-1]]
     estimated = sum(part["tokens"] for part in metered)
-    info = services().providers.model(chat.model)
-    longest = min(settings().max_output_tokens, info.max_output_tokens)
-    thinking = info.thinking_tokens(chat.thinking_tokens)
-    # Who is charged what the provider reports pays for thoughts: then they are held too, and the answer comes first.
-    held_thinking, least_thinking = (thinking, info.min_thinking_tokens) if turn.metering == "provider" else (0, 0)
+    bounds = bounds_of(chat.model, chat.thinking_tokens, turn.metering)
     reservation = ledger.reserve(
         send.user_id,
         turn.id,
         input_tokens=held_for_texts(estimated),
-        max_answer=longest + held_thinking,
-        min_answer=min(settings().min_answer_tokens, longest) + least_thinking,
+        max_answer=bounds.most,
+        min_answer=bounds.least,
     )
-    held_thinking = min(held_thinking, max(least_thinking, reservation.answer_tokens - longest))
+    held_thinking = min(bounds.held_thinking, max(bounds.least_thinking, reservation.answer_tokens - bounds.longest))
     answer = reservation.answer_tokens - held_thinking
-    asked = min(chat.thinking_tokens or 0, held_thinking if turn.metering == "provider" else thinking)
+    asked = min(chat.thinking_tokens or 0, held_thinking if turn.metering == "provider" else bounds.thinking)
     turn.reserved_tokens = reservation.tokens
     turn.max_answer_tokens = answer
-    turn.clamped_by_budget = answer < longest
+    turn.clamped_by_budget = answer < bounds.longest
     db.session.flush()
     return _Held(answer, asked, turn.clamped_by_budget)
+
+
+def bounds_of(model: str, thinking_tokens: int | None, metering: str) -> Bounds:
+    """Return the bounds of an answer. Raises InvalidRequest for a model that is not on offer."""
+    info = services().providers.model(model)
+    longest = min(settings().max_output_tokens, info.max_output_tokens)
+    thinking = info.thinking_tokens(thinking_tokens)
+    # Who is charged what the provider reports pays for thoughts: then they are held too, and the answer comes first.
+    held_thinking, least_thinking = (thinking, info.min_thinking_tokens) if metering == "provider" else (0, 0)
+    return Bounds(longest, thinking, held_thinking, least_thinking)
 
 
 def _history(turn: Turn) -> list[Message]:

@@ -7,10 +7,10 @@ from uuid import UUID
 
 from chatapp.budget.queries import Budget, usage_of
 from chatapp.chats.models import Chat
-from chatapp.services import settings
+from chatapp.services import services, settings
 from chatapp.text import normalise
 from chatapp.tokens.estimate import calibrated
-from chatapp.turns.lifecycle import held_for_texts, history_from, shortest_answer, system_prompt_of
+from chatapp.turns.lifecycle import bounds_of, held_for_texts, history_from, system_prompt_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,11 @@ class Preview:
     fits: bool
 
 
-def preview(user_id: UUID, chat: Chat | None, text: str) -> Preview | None:
-    """Return what a draft would come to; None for one that cannot be sent. chat: None before there is one."""
+def preview(user_id: UUID, chat: Chat | None, text: str, model: str | None = None) -> Preview | None:
+    """Return what a draft would come to; None for one that cannot be sent.
+
+    chat: None before there is one. model: the one chosen beside the draft, if there was a choice.
+    """
     text = normalise(text).strip()
     if not 1 <= len(text) <= settings().message_chars:
         return None
@@ -34,6 +37,8 @@ def preview(user_id: UUID, chat: Chat | None, text: str) -> Preview | None:
         estimated += sum(calibrated(message.content) for message in history_from(chat.head_id))
     budget = usage_of(user_id)
     needed = held_for_texts(estimated)
-    answer = min(settings().max_output_tokens, budget.remaining_tokens - needed)
-    fits = answer >= shortest_answer()
-    return Preview(draft, needed + (answer if fits else shortest_answer()), budget, fits)
+    model = services().providers.offered(model or (chat.model if chat else None))
+    bounds = bounds_of(model, chat.thinking_tokens if chat else None, settings().metering)
+    answer = min(bounds.most, budget.remaining_tokens - needed)
+    fits = answer >= bounds.least
+    return Preview(draft, needed + (answer if fits else bounds.least), budget, fits)

@@ -76,7 +76,8 @@ def estimate() -> ResponseReturnValue:
     """Say what the message in the box would come to. A POST, because a draft is no address; it changes nothing."""
     chat_id = request.args.get("chat", type=UUID)
     chat = queries.own_chat(current_user, chat_id) if chat_id else None
-    return render_template("usage/_draft.html", preview=preview(current_user.id, chat, request.form.get("text", "")))
+    foretold = preview(current_user.id, chat, request.form.get("text", ""), request.form.get("model"))
+    return render_template("usage/_draft.html", preview=foretold)
 
 
 @bp.post("/messages/<uuid:message_id>/versions")

@@ -50,6 +50,7 @@ class Explanation:
     total_tokens: int
     excess_tokens: int
     sent: list[Sent]
+    overhead_tokens: int
     entries: list[LedgerEntry]
     price: Price | None
 
@@ -68,8 +69,15 @@ class Explanation:
 
     @property
     def held_for_texts_tokens(self) -> int:
-        """The part of the reservation that was for texts and overhead: the rest was for the answer."""
-        return self.turn.reserved_tokens - self.turn.max_answer_tokens
+        """The part of the reservation that was for texts and overhead; all but the answer where that is not known."""
+        if not self.sent:
+            return self.turn.reserved_tokens - self.turn.max_answer_tokens
+        charged = [text.tokens for text in self.sent if self.turn.metering == "provider" or not text.is_history]
+        return -(-sum(charged) * 105 // 100) + self.overhead_tokens
+
+    @property
+    def held_for_thoughts_tokens(self) -> int:
+        return max(0, self.turn.reserved_tokens - self.turn.max_answer_tokens - self.held_for_texts_tokens)
 
     @property
     def reported(self) -> dict[str, int] | None:
@@ -115,6 +123,7 @@ def explain(user: User, answer_id: UUID) -> Explanation:
         total_tokens=usage.get("total_tokens", 0),
         excess_tokens=usage.get("excess_tokens", 0),
         sent=_sent(turn),
+        overhead_tokens=sum(part["tokens"] for part in turn.sent or [] if part["role"] == "overhead"),
         entries=list(db.session.scalars(entries)),
         price=pricing.from_dict(turn.price),
     )

@@ -5,6 +5,7 @@ import pytest
 from chatapp.budget import ledger
 from chatapp.database import write
 from chatapp.extensions import db
+from chatapp.services import services
 from chatapp.tokens.estimate import calibrated
 from chatapp.turns.models import Turn
 from chatapp.turns.preview import preview
@@ -96,3 +97,15 @@ def test_drafts_are_for_people_who_are_signed_in_and_for_their_own_chats(app, ap
 
 def test_a_foretelling_needs_a_token_of_the_page(browser):
     assert browser.client.post("/drafts", data={"text": DRAFT}).status_code == 403
+
+
+@pytest.mark.parametrize(("settings", "thoughts"), [({"metering": "exchange"}, 0), ({"metering": "provider"}, 512)])
+def test_what_a_model_must_think_is_foretold_where_it_is_charged(app, user, settings, thoughts, monkeypatch):
+    from chatapp.providers.base import ModelInfo
+
+    thinker = ModelInfo("scripted", "Scripted", 32_768, 8_192, min_thinking_tokens=512, max_thinking_tokens=4_096)
+    with app.app_context():
+        plain = preview(user.id, None, DRAFT).held_tokens
+        monkeypatch.setattr(services().providers, "model", lambda model: thinker)
+
+        assert preview(user.id, None, DRAFT).held_tokens == plain + thoughts

@@ -191,7 +191,7 @@ def test_a_limit_that_is_raised_changes_nothing_of_a_turn(midway, user):
     assert (turn.charged_tokens, turn.max_answer_tokens, turn.clamped_by_budget) == (BY_COUNT, 8192, False)
 
 
-# Retries, and models that think
+# Retries
 
 
 def test_tries_by_itself_cost_nothing_and_one_that_is_asked_for_is_metered(app, api, user, demo, monkeypatch):

@@ -15,6 +15,7 @@ from chatapp.database import now, write
 from chatapp.errors import ProviderMisconfigured
 from chatapp.extensions import db
 from chatapp.providers.base import Usage
+from chatapp.tokens.estimate import calibrated
 from chatapp.usage import queries
 from chatapp.usage.charts import chart, nice_top
 from chatapp.usage.queries import read_range, report
@@ -321,6 +322,9 @@ def test_the_page_shows_formula_reservation_settlement_and_what_was_sent(api, br
         assert words in page
     assert "Help me create an NFT" in page
     assert f"−{usage['charged_tokens']}" in page
+    texts = -(-(calibrated("You help.") + calibrated("Help me create an NFT")) * 105 // 100) + 10
+    assert f"{texts} tokens for the texts" in page
+    assert "what the model may think" not in page
 
 
 def test_the_difference_to_the_providers_figure_is_explained(api, browser, demo):
