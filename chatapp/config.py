@@ -70,6 +70,7 @@ class Settings(BaseSettings):
     provider_idle_seconds: Seconds = 60
     provider_total_seconds: Seconds = 600
     provider_tries: Positive = 3
+    titles: Literal["first_line", "model"] = "first_line"
 
     # Sizes
     message_chars: Positive = 5000

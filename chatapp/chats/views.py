@@ -21,11 +21,14 @@ from chatapp.extensions import db
 from chatapp.services import services, settings
 from chatapp.text import is_storable, normalise
 from chatapp.turns import conversation, lifecycle
+from chatapp.turns.models import TitleTurn
 from chatapp.turns.views import limit_sends, posted_text, started_fragment
 from chatapp.web import is_htmx, redirect_to
 
 bp = Blueprint("chats", __name__)
 
+# A page asks once a second for the title that a model gives.
+FIRST_TRIES, MAX_TRIES = 4, 25
 THEMES = ("light", "dark")
 
 
@@ -121,6 +124,20 @@ def rename(chat_id: UUID) -> ResponseReturnValue:
     return render_template(
         "chats/_rename.html", row=queries.own_chat(current_user, chat_id), title_chars=settings().title_chars
     )
+
+
+@bp.get("/chats/<uuid:chat_id>/naming")
+@login_required
+def naming(chat_id: UUID) -> ResponseReturnValue:
+    """Show the title that the model gave a chat; while it has none, say when to ask again."""
+    queries.own_chat(current_user, chat_id)
+    tries = request.args.get("tries", 1, type=int)
+    title = TitleTurn.of_chat(chat_id)
+    # It begins a moment after the answer has ended; without budget it never does.
+    is_coming = title.ended_at is None if title else tries < FIRST_TRIES
+    if is_coming and tries < MAX_TRIES:
+        return render_template("chats/_naming.html", chat_id=chat_id, tries=tries + 1)
+    return _changed_list(chat_id) if title else ""
 
 
 @bp.route("/chats/<uuid:chat_id>", methods=["POST", "PATCH"])

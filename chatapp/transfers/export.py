@@ -6,7 +6,7 @@ The JSON, version 1:
     chat = {"id", "title", "model", "system_prompt", "temperature", "thinking_tokens", "pinned", "archived",
             "created_at", "updated_at", "head_id", "messages": [message, …]}
     message = {"id", "parent_id", "role", "content", "thoughts", "status", "model", "tokens_consumed", "usage",
-               "created_at"}
+               "continues", "created_at"}
 
 Messages stand oldest first, those of all branches; parent_id says what a message follows, head_id which branch is
 shown. Everything is written piece by piece: a few messages are in memory, no connection is held while a client reads.
@@ -56,6 +56,7 @@ MESSAGE_FIELDS = (
     "model",
     "tokens_consumed",
     "usage",
+    "continues",
     "created_at",
 )
 # What no system takes in the name of a file, and what would end the header's line.

@@ -174,6 +174,7 @@ def _message_values(message: ReadMessage, chat_id: UUID) -> dict[str, Any]:
         "thoughts": message.thoughts,
         "status": message.status,
         "model": message.model[:100] if message.model else None,
+        "continues": message.continues,
         "tokens_consumed": 0,
         "usage": None,
         "created_at": message.created_at,

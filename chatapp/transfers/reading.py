@@ -49,6 +49,7 @@ class ReadMessage:
     thoughts: str = ""
     status: str = "completed"
     model: str | None = None
+    continues: bool = False
 
 
 @dataclass(slots=True)
@@ -241,6 +242,7 @@ def _own_message(value: Any, place: str) -> ReadMessage:
         # An answer that was being written when it was exported is not being written here.
         status="interrupted" if status == "in_progress" else of.one_of("status", STATUSES, "completed"),
         model=of.text("model", None),
+        continues=of.flag("continues"),
     )
 
 

@@ -33,9 +33,9 @@ from chatapp.text import is_storable, normalise
 from chatapp.tokens.estimate import calibrated
 from chatapp.turns import owner
 from chatapp.turns.models import Turn
+from chatapp.turns.titles import first_line
 
 SAME_SEND = timedelta(seconds=15)
-TITLE_CHARS = 60
 KEY_CHARS = 200
 # Said to the model, never shown: English, whatever the chat's language, since every model goes on in that of its text.
 CONTINUE = (
@@ -286,7 +286,7 @@ def _admit(send: _Send) -> tuple[Started, ChatRequest, _Held]:
         thinking_tokens=held.thinking_tokens,
     )
     chat.head_id, chat.updated_at = turn.answer_id, now()
-    chat.title = chat.title or _title(send.text)
+    chat.title = chat.title or first_line(send.text)
     started = Started(turn.id, chat.id, turn.question_id, turn.answer_id)
     return started, request, held
 
@@ -405,8 +405,3 @@ def _as_prompt(message: Message) -> PromptMessage:
 
 def system_prompt_of(chat: Chat) -> str:
     return chat.system_prompt or settings().system_prompt
-
-
-def _title(text: str) -> str:
-    line = next(line.strip() for line in text.splitlines() if line.strip())
-    return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"

@@ -90,3 +90,24 @@ class Turn(db.Model):
     @classmethod
     def open_in(cls, chat_id: UUID) -> Turn | None:
         return db.session.scalar(select(cls).where(cls.chat_id == chat_id, cls.status == "in_progress"))
+
+
+class TitleTurn(db.Model):
+    """One title that a model was asked for. It outlives its chat; its id is the turn_id of its ledger entries."""
+
+    __tablename__ = "title_turns"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    chat_id: Mapped[UUID] = mapped_column(index=True)
+    model: Mapped[str] = mapped_column(String(100))
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    reserved_tokens: Mapped[int] = mapped_column(BigInteger)
+    answer_tokens: Mapped[int]
+    """What of it was held for the answer."""
+    charged_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
+
+    @classmethod
+    def of_chat(cls, chat_id: UUID) -> TitleTurn | None:
+        return db.session.scalar(select(cls).where(cls.chat_id == chat_id).limit(1))

@@ -28,7 +28,7 @@ from chatapp.providers.base import ChatRequest, Chunk, FinishReason, Usage
 from chatapp.providers.retry import stream_with_retries
 from chatapp.services import services
 from chatapp.text import N_, ModelText
-from chatapp.turns import owner, recovery, settle
+from chatapp.turns import owner, recovery, settle, titles
 from chatapp.turns.limits import Listeners, LoopLag
 from chatapp.turns.log import HEARTBEAT_SECONDS, Ending, Heard, MemoryLog, TurnLog
 from chatapp.turns.meter import RunningMeter
@@ -173,9 +173,12 @@ class Workers:
     def _work(self, run: Run) -> None:
         with self._app.app_context():
             try:
-                self._log.end(run.turn_id, self._settle(run))
+                ending = self._settle(run)
+                self._log.end(run.turn_id, ending)
             finally:
                 self._runs.pop(run.turn_id, None)
+            if services().settings.titles == "model" and ending.status == "completed" and not self._is_draining:
+                titles.suggest(run.turn_id)
 
     def _settle(self, run: Run) -> Ending:
         """Return how the turn ended, as the database has it."""
@@ -427,3 +430,4 @@ class Workers:
 
     def _sweep(self, trusts_leases: bool) -> None:
         recovery.settle_orphans(set(self._runs), self._log.stored_text, trusts_leases=trusts_leases)
+        titles.settle_left()

@@ -211,3 +211,12 @@ def exchanges(user_id: UUID, chosen: Range) -> Iterator[tuple[UsageRecord, str]]
         if len(rows) < BATCH:
             return
         after = (rows[-1][0].ended_at, rows[-1][0].turn_id)
+
+
+def titles_since(user_id: UUID, since: datetime) -> tuple[int, int]:
+    """Return how many titles models were asked for, and what they were charged."""
+    found = select(func.count(), func.coalesce(func.sum(UsageRecord.charged_tokens), 0)).where(
+        UsageRecord.user_id == user_id, UsageRecord.status == "title", UsageRecord.ended_at >= since
+    )
+    count, tokens = db.session.execute(found).one()
+    return int(count), int(tokens)

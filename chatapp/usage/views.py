@@ -22,7 +22,7 @@ from chatapp.turns.models import Turn
 from chatapp.usage import export
 from chatapp.usage.charts import chart
 from chatapp.usage.explain import explain
-from chatapp.usage.queries import PRESETS, Grouping, exchanges, read_range, report
+from chatapp.usage.queries import PRESETS, Grouping, exchanges, read_range, report, titles_since
 from chatapp.web import is_htmx, redirect_to
 
 bp = Blueprint("usage", __name__)
@@ -81,6 +81,7 @@ def index() -> ResponseReturnValue:
         tokens_chart=chart(shown, lambda sums: sums.charged, lambda sums: sums.reported),
         cost_chart=chart(shown, lambda sums: sums.cost_microusd),
         recent=_recent(),
+        titles=titles_since(current_user.id, budget.last_reset_at),
     )
 
 
