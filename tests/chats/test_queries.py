@@ -76,11 +76,11 @@ def fill(app, person, chats, messages):
     return rows[0]["id"]
 
 
-# The login with its user, the chats of the sidebar, the budget; a chat adds itself, its open turn and its messages.
+# The login with its user, the chats of the sidebar, the budget; a chat adds itself, its open turn, its messages and their versions.
 BOUNDS = [("/", 4), ("/chats", 4), ("/chats?archived=1", 4), ("/chats?q=bread", 6), ("/chats?limit=2000", 4)]
 
 
-@pytest.mark.parametrize(("path", "bound"), [*BOUNDS, ("/chats/{chat}", 7), ("/chats/{chat}/export.md", 8)])
+@pytest.mark.parametrize(("path", "bound"), [*BOUNDS, ("/chats/{chat}", 8), ("/chats/{chat}/export.md", 8)])
 def test_a_page_asks_as_much_of_many_chats_as_of_few(both_app, ada, path, bound):
     few = make_user(both_app, "few@example.org")
     asked = {}
