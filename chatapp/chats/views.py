@@ -151,6 +151,10 @@ def update(chat_id: UUID) -> ResponseReturnValue:
     if not is_htmx():
         flash(_("Saved"), "message")
         return redirect_to("chats.edit" if "from" in request.form else "chats.show", chat_id=chat_id)
+    if changes.get("archived"):
+        return _changed_list(
+            _shown_chat(), _("The chat is in the archive"), url_for("chats.unarchive", chat_id=chat_id)
+        )
     return _changed_list(_shown_chat())
 
 
@@ -160,7 +164,7 @@ def destroy(chat_id: UUID) -> ResponseReturnValue:
     lifecycle.delete_chat(queries.own_chat(current_user, chat_id))
     if _shown_chat() == chat_id:
         return _go_after_deletion(chat_id)
-    return _changed_list(_shown_chat(), deleted_id=chat_id)
+    return _changed_list(_shown_chat(), _("The chat was deleted"), url_for("chats.restore", chat_id=chat_id))
 
 
 @bp.post("/chats/<uuid:chat_id>/delete")
@@ -181,6 +185,14 @@ def restore(chat_id: UUID) -> ResponseReturnValue:
             raise ChatNotFound()
         chat.deleted_at = None
     return _changed_list(_shown_chat()) if is_htmx() else redirect_to("chats.show", chat_id=chat_id)
+
+
+@bp.post("/chats/<uuid:chat_id>/unarchive")
+@login_required
+def unarchive(chat_id: UUID) -> ResponseReturnValue:
+    with write():
+        queries.own_chat(current_user, chat_id).archived = False
+    return _changed_list(_shown_chat()) if is_htmx() else redirect_to("chats.list", archived="1")
 
 
 def composer(model: str) -> dict[str, Any]:
@@ -246,10 +258,11 @@ def _go_after_deletion(chat_id: UUID) -> Response:
     return redirect_to("chats.index")
 
 
-def _changed_list(chat_id: UUID | None, deleted_id: UUID | None = None) -> str:
+def _changed_list(chat_id: UUID | None, said: str = "", undo: str = "") -> str:
+    """Draw the list; said is what was done, undo the address that takes it back."""
     shown = db.session.get(Chat, chat_id) if chat_id else None
     if shown is not None and shown.user_id != current_user.id:
         shown = None
     return render_template(
-        "chats/_changed.html", list=queries.sidebar(current_user), chat_id=chat_id, chat=shown, deleted_id=deleted_id
+        "chats/_changed.html", list=queries.sidebar(current_user), chat_id=chat_id, chat=shown, said=said, undo=undo
     )

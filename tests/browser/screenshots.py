@@ -291,6 +291,12 @@ def with_drawer(page: Page, data: Data, url: str) -> None:
     drawer(page)
 
 
+def search(page: Page, data: Data, url: str) -> None:
+    with_drawer(page, data, url)
+    page.locator("#search").press_sequentially("rain")
+    page.locator(".hit mark").first.wait_for()
+
+
 def shortcuts(page: Page, data: Data, url: str) -> None:
     account_menu(page, data, url)
     page.locator("[commandfor=shortcuts]").click()
@@ -320,6 +326,9 @@ SCENES: dict[str, Callable[[Page, Data, str], None]] = {
     "interrupted": open_chat("Bread without kneading"),
     "failed": open_chat("What a ledger is"),
     "sidebar": with_drawer,
+    "search": search,
+    "found": at("/chats?q=the+sea"),
+    "data": at("/account/data"),
     "chat-menu": chat_menu,
     "account-menu": account_menu,
     "shortcuts": shortcuts,

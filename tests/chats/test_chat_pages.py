@@ -197,8 +197,20 @@ def test_deleting_the_chat_that_is_shown_leads_to_a_new_one_that_offers_to_undo(
     assert f'action="/chats/{chat_id}/restoration"' in browser.get("/").text
 
 
-PATHS = ["", "/settings", "/menu", "/title"]
-WRITES = ["", "/messages", "/delete", "/restoration"]
+def test_an_archived_chat_is_out_of_the_list_and_can_be_taken_out_again(app, browser, user):
+    chat_id = make_chat(app, user)
+
+    archived = browser.post(f"/chats/{chat_id}", archived="1", headers=HTMX)
+
+    assert f'action="/chats/{chat_id}/unarchive"' in archived.text
+    assert "A chat" in browser.get("/chats?archived=1").text.split("<main")[1]
+    assert groups(app, user) == {}
+    assert browser.post(f"/chats/{chat_id}/unarchive").headers["Location"] == "/chats?archived=1"
+    assert groups(app, user) == {"Today": ["A chat"]}
+
+
+PATHS = ["", "/settings", "/menu", "/title", "/naming", "/export.md", "/export.json"]
+WRITES = ["", "/unarchive", "/messages", "/delete", "/restoration"]
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -1,0 +1,98 @@
+"""The chats beside the conversation, in Chromium: searched, named by the model, archived; files that leave and come."""
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.steps import send
+
+WIDTHS = pytest.mark.parametrize("width", [390, 1280])
+FILE = {"format": "chat-export", "version": 1}
+MESSAGE = {"id": "m", "role": "user", "content": "Where is the sea chest?", "created_at": "2026-01-02T03:04:05Z"}
+CHAT = {"id": "c", "title": "From a file", "created_at": "2026-01-02T03:04:05Z", "messages": [MESSAGE]}
+
+
+@pytest.fixture
+def at_width(open_page, width):
+    return lambda path="/": open_page(path, viewport={"width": width, "height": 800})
+
+
+def open_drawer(page):
+    if page.locator(".open-side").is_visible():
+        page.locator(".open-side").click()
+
+
+@WIDTHS
+def test_what_was_said_is_found_while_one_types_and_a_hit_leads_to_it(at_width, api):
+    api.send(api.new_chat(title="Bread"), "How long do I <b>knead</b> it?")
+    api.send(api.new_chat(title="Other"), "Something else")
+    page = at_width()
+    open_drawer(page)
+
+    page.locator("#search").press_sequentially("KNEA")
+
+    expect(page.locator("#chats mark")).to_have_text("knea")
+    expect(page.locator("#chats .hit")).to_have_count(1)
+    expect(page.locator("#search")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#title")).to_have_text("Bread")
+    assert re.search(r"\?at=[-0-9a-f]{36}#m", page.url)
+    expect(page.locator(".bubble")).to_be_in_viewport()
+
+
+@WIDTHS
+def test_an_archived_chat_is_taken_back_from_the_toast(at_width, api):
+    api.new_chat(title="Bread")
+    page = at_width()
+    open_drawer(page)
+    page.locator(".chat-row").hover()
+    page.locator(".chat-row .more").click()
+    page.locator("#chat-menu").get_by_role("button", name="Archive").click()
+    expect(page.locator(".chat-row")).to_have_count(0)
+
+    page.get_by_role("button", name="Undo").click()
+
+    expect(page.locator("#chats .chat-row")).to_have_text("Bread")
+
+
+@WIDTHS
+def test_a_file_comes_in_and_leaves_again(at_width):
+    page = at_width("/account/data")
+    data = json.dumps(FILE | {"chats": [CHAT]}).encode()
+
+    page.locator("#import-file").set_input_files({"name": "a.json", "mimeType": "application/json", "buffer": data})
+    page.get_by_role("button", name="Import").click()
+
+    expect(page.locator(".toast")).to_contain_text("1 chat was imported.")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export as JSON").click()
+    assert download.value.suggested_filename.endswith("All chats.json")
+    exported = json.loads(open(download.value.path(), encoding="utf-8").read())
+    assert exported["chats"][0]["messages"][0]["content"] == MESSAGE["content"]
+    page.locator("#import-file").set_input_files({"name": "b.json", "mimeType": "application/json", "buffer": b"[1]"})
+    page.get_by_role("button", name="Import").click()
+    expect(page.locator("#import-error")).to_have_text("[0].mapping is missing or no object")
+
+
+class TestTitles:
+    @pytest.fixture
+    def settings(self):
+        return {"titles": "model"}
+
+    def test_a_title_of_the_models_arrives_without_a_reload(self, open_page, demo):
+        page = open_page("/")
+        page.evaluate("window.same = true")
+        demo.will_say("Ten minutes.")
+        demo.will_say("Kneading bread")
+
+        send(page, "How long do I knead?")
+
+        expect(page.locator("#title")).to_have_text("Kneading bread")
+        expect(page.locator("#chats [aria-current]")).to_have_text("Kneading bread")
+        expect(page).to_have_title("Kneading bread")
+        expect(page.locator("#title [hx-get]")).to_have_count(0)
+        assert page.evaluate("window.same")
