@@ -37,6 +37,9 @@ UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
 
+# What a line of Markdown is shown without, as long as no hit is lost with it.
+MARKDOWN = re.compile(r"\*\*|__|`+|(?<!\S)(?:#{1,6}|[*>|-]+)(?!\S) ?")
+
 SQLITE_INDEX = text(
     """SELECT entry.subject_id, entry.chat_id, messages.role,
         substr(coalesce(messages.content, chats.title, ''), 1, 100000) AS text
@@ -226,4 +229,6 @@ def _excerpt(string: str, terms: tuple[str, ...]) -> tuple[tuple[str, bool], ...
     if start and (space := string.find(" ", start, first)) >= 0:
         start = space + 1
     line = " ".join(string[start : start + SNIPPET_CHARS].split())
-    return marked(f"{'…' if start else ''}{line}{'…' if start + SNIPPET_CHARS < len(string) else ''}", terms)
+    line = f"{'…' if start else ''}{line}{'…' if start + SNIPPET_CHARS < len(string) else ''}"
+    plain = MARKDOWN.sub("", line)
+    return marked(plain if len(_spans(fold(plain), terms)) == len(_spans(fold(line), terms)) else line, terms)

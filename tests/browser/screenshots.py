@@ -327,7 +327,7 @@ SCENES: dict[str, Callable[[Page, Data, str], None]] = {
     "failed": open_chat("What a ledger is"),
     "sidebar": with_drawer,
     "search": search,
-    "found": at("/chats?q=the+sea"),
+    "found": at("/chats?q=rainbow"),
     "data": at("/account/data"),
     "chat-menu": chat_menu,
     "account-menu": account_menu,

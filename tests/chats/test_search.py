@@ -181,6 +181,33 @@ def test_hits_are_marked_and_everything_else_is_text():
     assert len(fold("Straße İ ﬁ Ω")) == len("Straße İ ﬁ Ω")
 
 
+@pytest.mark.parametrize(
+    ("text", "query", "shown"),
+    [
+        ("## Bread\n\n- **knead** `it` - long", "knead", "Bread knead it long"),
+        ("a ** b", "**", "a ** b"),
+        ("x" * 300 + " knead", "knead", "…knead"),
+    ],
+)
+def test_a_snippet_is_one_plain_line_that_keeps_its_hits(app, ada_alone, text, query, shown):
+    with app.app_context():
+        (hit,) = search(db.session.get(User, ada_alone(text)), query)
+
+    assert hit.snippets[0].text == shown
+
+
+@pytest.fixture
+def ada_alone(app, user):
+    def put(text):
+        with app.app_context(), write() as session:
+            session.add(chat := Chat(id=uuid4(), user_id=user.id, title="Bread", model="scripted"))
+            session.flush()
+            session.add(Message(chat_id=chat.id, role="assistant", content=text))
+        return user.id
+
+    return put
+
+
 def test_the_page_shows_where_it_was_said_and_leads_there(both_app, ada, say):
     chat_id = say("Plans", "<i>Where</i> is the  treasure?", "Under the oak.")
     browser = signed_in(both_app, ada.id)
