@@ -39,7 +39,8 @@ class RestClient:
         events = self._server.stream(path, self._headers, _body(call), patience)
         try:
             for data in events:
-                yield _said(json.loads(data))
+                # A byte that is no UTF-8 costs its character, not the answer.
+                yield _said(json.loads(data.decode(errors="replace") if isinstance(data, bytes) else data))
         finally:
             events.close()
 
