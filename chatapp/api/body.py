@@ -9,22 +9,28 @@ from flask import request
 from flask_babel import gettext as _
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
+from chatapp.chats import options
 from chatapp.errors import InvalidMessage, InvalidRequest
 from chatapp.services import settings
 from chatapp.text import is_storable, normalise
 
 # Field → (type, what to call it, may be null, the setting that bounds its length).
-Fields = dict[str, tuple[type, str, bool, str | None]]
+Kind = type | tuple[type, ...]
+Fields = dict[str, tuple[Kind, str, bool, str | None]]
 
 CHAT: Fields = {
     "title": (str, "a text", True, "title_chars"),
     "model": (str, "a text", True, "title_chars"),
     "system_prompt": (str, "a text", True, "system_prompt_chars"),
+    "temperature": ((int, float), "a number", True, None),
+    "thinking_tokens": (int, "a whole number", True, None),
 }
 CHAT_CHANGES: Fields = {
     "title": (str, "a text", False, "title_chars"),
     "model": (str, "a text", False, "title_chars"),
     "system_prompt": (str, "a text", False, "system_prompt_chars"),
+    "temperature": ((int, float), "a number", True, None),
+    "thinking_tokens": (int, "a whole number", True, None),
     "pinned": (bool, "true or false", False, None),
     "archived": (bool, "true or false", False, None),
 }
@@ -35,6 +41,9 @@ def read(fields: Fields) -> dict[str, Any]:
     """Return the fields that were sent, checked and normalised; all of DRAFT's must be there. Raises InvalidRequest."""
     sent = _object(InvalidRequest)
     found = {name: _checked(name, sent[name], *rule) for name, rule in fields.items() if name in sent}
+    for name, check in (("temperature", options.temperature), ("thinking_tokens", options.thinking_tokens)):
+        if name in found:
+            found[name] = check(found[name])
     if fields is DRAFT and "text" not in found:
         raise InvalidRequest(_("text is missing"))
     return found
@@ -86,7 +95,7 @@ def _object(refusal: type[InvalidRequest]) -> dict[str, Any]:
     return sent
 
 
-def _checked(name: str, value: Any, kind: type, kind_name: str, may_be_null: bool, bound: str | None) -> Any:
+def _checked(name: str, value: Any, kind: Kind, kind_name: str, may_be_null: bool, bound: str | None) -> Any:
     if value is None and may_be_null:
         return None
     if not isinstance(value, kind):

@@ -36,6 +36,11 @@ def hit(hit: Hit) -> dict[str, Any]:
     return chat(hit.chat) | {"hits": found}
 
 
+def options(chat: Chat) -> dict[str, Any]:
+    """What one that is fetched alone also has."""
+    return {"temperature": chat.temperature, "thinking_tokens": chat.thinking_tokens}
+
+
 def message(message: Message, text: str | None = None) -> dict[str, Any]:
     """text: the text so far of an answer in progress, where it is further than the last checkpoint."""
     return {

@@ -16,6 +16,7 @@ from chatapp.api.gate import check_gate
 from chatapp.api.paging import page
 from chatapp.auth import sessions
 from chatapp.budget.queries import estimated_days_until_limit, usage_of
+from chatapp.chats import options
 from chatapp.chats.models import Chat
 from chatapp.chats.search import search
 from chatapp.database import release, write
@@ -47,15 +48,12 @@ def require_user() -> None:
 @bp.post("/chat")
 def create() -> ResponseReturnValue:
     fields = body.read(body.CHAT)
-    model = fields.get("model") or services().providers.offered(current_user.default_model)
-    services().providers.for_model(model)
-    prompt = fields.get("system_prompt")
-    chat = Chat(
-        user_id=current_user.id,
-        title=fields.get("title") or None,
-        model=model,
-        system_prompt=prompt if prompt is not None else (current_user.default_system_prompt or ""),
-    )
+    values = options.for_new_chat(current_user, {})
+    values |= {name: value for name, value in fields.items() if value is not None and value != ""}
+    services().providers.for_model(values["model"])
+    if fields.get("system_prompt") is not None:
+        values["system_prompt"] = fields["system_prompt"]
+    chat = Chat(user_id=current_user.id, **values)
     with write():
         db.session.add(chat)
     return jsonify(shapes.chat(chat)), 201
@@ -77,7 +75,7 @@ def show(chat_id: str) -> ResponseReturnValue:
     # Before the rows: of an answer that ends in between, the rows may be from before, and its text no longer here.
     texts = services().turns.texts()
     messages = [shapes.message(message, texts.get(message.id)) for message in chat.branch()]
-    return jsonify(shapes.chat(chat) | {"messages": messages})
+    return jsonify(shapes.chat(chat) | shapes.options(chat) | {"messages": messages})
 
 
 @bp.patch("/chat/<chat_id>")

@@ -43,6 +43,8 @@ class User(db.Model, UserMixin):
     locale: Mapped[str | None] = mapped_column(String(8))
     default_model: Mapped[str | None] = mapped_column(String(100))
     default_system_prompt: Mapped[str | None]
+    default_temperature: Mapped[float | None]
+    default_thinking_tokens: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
 
     # Not columns: what the present request came with.

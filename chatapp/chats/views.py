@@ -12,9 +12,11 @@ from flask_babel import gettext as _
 from flask_login import current_user, login_required
 from sqlalchemy.exc import IntegrityError
 
+from chatapp.auth.sessions import browser_required
 from chatapp.budget.queries import usage_of
-from chatapp.chats import queries
+from chatapp.chats import options, queries
 from chatapp.chats.models import Chat
+from chatapp.chats.personas import PERSONAS
 from chatapp.database import write
 from chatapp.errors import ChatNotFound, InvalidRequest, KeyReused, Refusal
 from chatapp.extensions import db
@@ -49,8 +51,10 @@ def shared() -> dict[str, Any]:
 @bp.get("/")
 @login_required
 def index() -> ResponseReturnValue:
-    model = current_user.default_model or services().providers.default_model
-    return render_template("chats/show.html", chat=None, exchanges=[], versions={}, turn_id=None, **composer(model))
+    model = services().providers.offered(current_user.default_model)
+    return render_template(
+        "chats/show.html", chat=None, exchanges=[], versions={}, turn_id=None, personas=PERSONAS, **composer(model)
+    )
 
 
 @bp.post("/chats")
@@ -106,10 +110,32 @@ def edit(chat_id: UUID) -> ResponseReturnValue:
     return render_template(
         "chats/edit.html",
         chat=queries.own_chat(current_user, chat_id),
-        models=services().providers.models(),
+        offers=options.offers(),
         title_chars=settings().title_chars,
         system_prompt_chars=settings().system_prompt_chars,
     )
+
+
+@bp.app_template_global()
+def chat_defaults() -> dict[str, Any]:
+    """What the account page shows of the user's defaults."""
+    return {
+        "chosen": options.Options.of_user(current_user),
+        "offers": options.offers(),
+        "system_prompt_chars": settings().system_prompt_chars,
+    }
+
+
+@bp.post("/account/defaults")
+@browser_required
+def save_defaults() -> ResponseReturnValue:
+    """Keep what new chats begin with. Chats that there are stay as they are."""
+    chosen = options.read(request.form)
+    with write():
+        for name, value in chosen.items():
+            setattr(current_user, f"default_{name}", value)
+    flash(_("Saved"), "message")
+    return redirect_to("auth.account", _anchor="defaults")
 
 
 @bp.get("/chats/<uuid:chat_id>/menu")
@@ -208,13 +234,11 @@ def composer(model: str) -> dict[str, Any]:
 
 
 def _begin(chat_id: UUID) -> Chat:
-    model = request.form.get("model") or current_user.default_model or services().providers.default_model
-    services().providers.for_model(model)
-    user_id, prompt = current_user.id, current_user.default_system_prompt or ""
+    user_id, values = current_user.id, options.for_new_chat(current_user, request.form)
     try:
         with write() as session:
             if session.get(Chat, chat_id) is None:
-                session.add(Chat(id=chat_id, user_id=user_id, model=model, system_prompt=prompt))
+                session.add(Chat(id=chat_id, user_id=user_id, **values))
     except IntegrityError:
         # The same form, sent twice at once: the other request was faster.
         db.session.rollback()
@@ -231,16 +255,12 @@ def _forget_empty(chat_id: UUID) -> None:
 
 def _changes() -> dict[str, Any]:
     """Read what a form wants changed. Raises InvalidRequest naming the field."""
-    form, changes = request.form, {}
-    for name, limit in (("title", settings().title_chars), ("system_prompt", settings().system_prompt_chars)):
-        if name in form:
-            text = normalise(form[name]).strip()
-            if len(text) > limit or not is_storable(text) or (name == "title" and not text):
-                raise InvalidRequest(_("%(field)s: at most %(limit)s characters", field=name, limit=limit))
-            changes[name] = text if name == "system_prompt" else " ".join(text.split())
-    if form.get("model"):
-        services().providers.for_model(form["model"])
-        changes["model"] = form["model"]
+    form, changes = request.form, options.read(request.form)
+    if "title" in form:
+        title, limit = " ".join(normalise(form["title"]).split()), settings().title_chars
+        if not 0 < len(title) <= limit or not is_storable(title):
+            raise InvalidRequest(_("%(field)s: at most %(limit)s characters", field="title", limit=limit))
+        changes["title"] = title
     return changes | {name: bool(form[name]) for name in ("pinned", "archived") if name in form}
 
 

@@ -1,0 +1,117 @@
+"""What can be chosen for a chat: model, instructions, temperature, thinking. Chosen per chat, by default per user."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flask_babel import gettext as _
+
+from chatapp.auth.models import User
+from chatapp.budget.pricing import Price
+from chatapp.chats.personas import PERSONAS
+from chatapp.database import now
+from chatapp.errors import InvalidRequest
+from chatapp.providers.base import ModelInfo
+from chatapp.services import services, settings
+from chatapp.text import is_storable, normalise
+
+# All providers take temperatures from 0; 2 is the highest of Gemini's and of OpenAI's.
+MAX_TEMPERATURE = 2.0
+# Allowances to think, in tokens: a few steps, a page, and most of what any model thinks.
+THINKING_TOKENS = (0, 1_024, 4_096, 16_384)
+MAX_THINKING_TOKENS = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """model None: the operator's default. temperature None: the model's own. thinking_tokens 0 or None: off."""
+
+    model: str | None = None
+    system_prompt: str = ""
+    temperature: float | None = None
+    thinking_tokens: int | None = None
+
+    @classmethod
+    def of_user(cls, user: User) -> Options:
+        return cls(
+            user.default_model,
+            user.default_system_prompt or "",
+            user.default_temperature,
+            user.default_thinking_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A model with what is known of it."""
+
+    info: ModelInfo
+    price: Price | None
+
+
+def offers() -> list[Offer]:
+    """Return every model on offer with its price of today, None where that is unknown."""
+    today = now().date()
+    return [Offer(info, services().prices.at(info.id, today)) for info in services().providers.models()]
+
+
+def read(form: Mapping[str, str]) -> dict[str, Any]:
+    """Return those options that a form has, checked. Raises InvalidRequest naming the field and its limit."""
+    found: dict[str, Any] = {}
+    if form.get("model"):
+        services().providers.for_model(form["model"])
+        found["model"] = form["model"]
+    if "system_prompt" in form:
+        text, limit = normalise(form["system_prompt"]).strip(), settings().system_prompt_chars
+        if len(text) > limit or not is_storable(text):
+            raise InvalidRequest(_("%(field)s: at most %(limit)s characters", field="system_prompt", limit=limit))
+        found["system_prompt"] = text
+    if "temperature" in form:
+        found["temperature"] = temperature(form["temperature"])
+    if "thinking_tokens" in form:
+        found["thinking_tokens"] = thinking_tokens(form["thinking_tokens"])
+    return found
+
+
+def temperature(value: object) -> float | None:
+    """Return a temperature given as a number or as its text; None for a blank one. Raises InvalidRequest."""
+    if value is None or value == "":
+        return None
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not 0 <= number <= MAX_TEMPERATURE:
+        raise InvalidRequest(_("temperature must be a number from 0 to %(high)s", high=int(MAX_TEMPERATURE)))
+    return number
+
+
+def thinking_tokens(value: object) -> int | None:
+    """Return an allowance to think given as a whole number or its text; None for a blank. Raises InvalidRequest."""
+    if value is None or value == "":
+        return None
+    text = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
+    if not (text.isascii() and text.isdigit() and len(text) < 9 and int(text) <= MAX_THINKING_TOKENS):
+        raise InvalidRequest(_("thinking_tokens must be a whole number from 0 to %(high)s", high=MAX_THINKING_TOKENS))
+    return int(text)
+
+
+def for_new_chat(user: User, form: Mapping[str, str]) -> dict[str, Any]:
+    """Return the columns of a new chat: the user's defaults, over them a persona, over them the form's model."""
+    defaults = Options.of_user(user)
+    values = {
+        "model": services().providers.offered(defaults.model),
+        "system_prompt": defaults.system_prompt,
+        "temperature": defaults.temperature,
+        "thinking_tokens": defaults.thinking_tokens,
+    }
+    chosen = form.get("persona")
+    if chosen:
+        persona = next((each for each in PERSONAS if each.id == chosen), None)
+        if persona is None:
+            raise InvalidRequest(_("persona: there is none of this name"))
+        values |= {"system_prompt": persona.system_prompt, "temperature": persona.temperature}
+    return values | read({"model": form.get("model", "")})
