@@ -27,6 +27,7 @@ ROUTES = {
     "auth.save_preferences auth.end_other_sessions api.create api.index api.token_stats api.token_usage api.estimate "
     "usage.download usage.put_notices_away turns.estimate transfers.index transfers.all_json transfers.all_markdown transfers.delete_account transfers.create",
     "owned": "chats.show chats.update chats.destroy chats.delete chats.edit chats.menu chats.rename chats.restore "
+    "chats.naming chats.unarchive "
     "turns.create turns.stop turns.stream turns.source turns.show_message turns.go_on turns.edit turns.choose "
     "turns.create_version usage.show auth.revoke_key auth.end_session transfers.one "
     "api.show api.update api.destroy api.send api.join_or_send api.stop",
