@@ -3,10 +3,13 @@
 import re
 
 import pytest
+from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_dir
+from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
 from jinja2.nodes import TemplateData
 
 from chatapp import errors, i18n
+from chatapp.config import ROOT
 from tests.auth.browser import signed_in
 
 PLACEHOLDER = re.compile(r"%\(\w+\)[sd]|\{\w+\}")
@@ -59,3 +62,20 @@ def test_an_error_page_is_written_in_the_reader_s_language_and_the_api_in_englis
 def test_a_toast_is_written_in_the_reader_s_language(app, user):
     browser, german = signed_in(app, user.id).client, {"Accept-Language": "de", "HX-Request": "true"}
     assert "Diese Seite ist veraltet" in browser.post("/chats", headers=german | {"Referer": "http://localhost"}).text
+
+
+def test_every_text_is_in_the_catalogue_and_translated(german):
+    with (ROOT / "babel.cfg").open() as mapping:
+        methods, options = parse_mapping_cfg(mapping, "babel.cfg")
+    found = extract_from_dir(ROOT, methods, options, DEFAULT_KEYWORDS | {"_l": None})
+    texts = {text if isinstance(text, str) else text[0] for _file, _line, text, _comments, _context in found}
+    # `make translations` adds what is new; the German is written by hand.
+    assert {text for text in texts if not is_translated(german.get(text))} == set()
+
+
+def is_translated(message):
+    return (
+        message is not None
+        and not message.fuzzy
+        and all([message.string] if isinstance(message.string, str) else message.string)
+    )

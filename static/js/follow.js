@@ -24,7 +24,8 @@ if (scroll) {
 
   const go = () => {
     if (held) putRight();
-    else if (follows) scroll.scrollTop = scroll.scrollHeight;
+    // Who is changing a message looks at it.
+    else if (follows && !log.querySelector("textarea:focus")) scroll.scrollTop = scroll.scrollHeight;
     latest.hidden = follows || gap() < NEAR_PX;
   };
   const begin = () => { follows = true; held = null; go(); };

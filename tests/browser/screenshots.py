@@ -309,6 +309,24 @@ def refused(page: Page, data: Data, url: str) -> None:
     page.locator(".toast").wait_for()
 
 
+def german(page: Page, data: Data, url: str) -> None:
+    page.set_extra_http_headers({"Accept-Language": "de"})
+    open_chat("How a rainbow forms")(page, data, url)
+
+
+def offline(page: Page, data: Data, url: str) -> None:
+    open_chat("Names for a sailing boat")(page, data, url)
+    page.context.set_offline(True)
+    page.locator("#connection:not([hidden])").wait_for()
+    page.locator("#text").fill("One more, please")
+
+
+def person(page: Page, data: Data, url: str) -> None:
+    page.goto(f"{url}/admin")
+    page.get_by_role("link", name="eve@example.org").click()
+    page.wait_for_load_state()
+
+
 def signed_out(page: Page, data: Data, url: str) -> None:
     page.context.clear_cookies(name="session")
     page.goto(f"{url}/login")
@@ -335,6 +353,9 @@ SCENES: dict[str, Callable[[Page, Data, str], None]] = {
     "settings": lambda page, data, url: (page.goto(f"{url}/chats/{data.chats['What a ledger is']}/settings"), None)[1],
     "usage": at("/usage"),
     "account": at("/account"),
+    "german": german,
+    "offline": offline,
+    "person": person,
     "admin": at("/admin"),
     "not-found": at("/nowhere"),
     "no-budget": refused,
