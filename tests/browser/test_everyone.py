@@ -94,8 +94,10 @@ def test_every_other_page(app, look, api, demo):
     chat_id = api.new_chat()
     api.send(chat_id, "Hello")
     boss = make_user(app, "boss@example.org", is_admin=True)
-    pages = {path: look(path) for path in ("/usage", "/chats", "/account", f"/chats/{chat_id}/settings")}
-    pages["/admin"] = look("/admin", person=boss)
+    answer_id = api.messages(chat_id)[-1]["id"]
+    own = ["/usage", f"/usage/exchanges/{answer_id}", "/chats", "/chats?q=title", "/account", "/account/data"]
+    pages = {path: look(path) for path in (*own, f"/chats/{chat_id}/settings")}
+    pages |= {path: look(path, person=boss) for path in ("/admin", f"/admin/users/{boss.id}")}
     found = {path: problems(page) for path, page in pages.items()}
     assert {path: each for path, each in found.items() if each} == {}
 
@@ -124,7 +126,9 @@ def test_without_budget(app, look, complaints):
 
 
 @pytest.mark.parametrize("width", [320, 390])
-@pytest.mark.parametrize("path", ["/", "chat", "/usage", "/chats", "/account", "/admin", "settings"])
+@pytest.mark.parametrize(
+    "path", ["/", "chat", "/usage", "/chats", "/account", "/account/data", "/admin", "settings", "why"]
+)
 def test_nothing_is_wider_than_a_phone(app, open_page, api, demo, path, width):
     boss = make_user(app, "boss@example.org", is_admin=True)
     chat_id = api.new_chat(title="w" * 150)
@@ -141,6 +145,7 @@ def test_nothing_is_wider_than_a_phone(app, open_page, api, demo, path, width):
     )
     api.send(chat_id, "y" * 300)
     paths = {"chat": f"/chats/{chat_id}", "settings": f"/chats/{chat_id}/settings"}
+    paths["why"] = f"/usage/exchanges/{api.messages(chat_id)[-1]['id']}"
     options = {"viewport": {"width": width, "height": 700}, "has_touch": True, "is_mobile": True}
     page = open_page(paths.get(path, path), **options | ({"person": boss} if path == "/admin" else {}))
 
