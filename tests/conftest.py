@@ -16,6 +16,7 @@ import gevent
 import pytest
 
 from tests import servers
+from tests.chromium import browser, complaints, new_context, playwright  # noqa: F401  (fixtures)
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
 LOCAL = ("127.", "::1", "localhost")

@@ -66,24 +66,16 @@ def test_the_example_in_python_hears_the_whole_answer(product):
 
 @pytest.mark.slow
 @pytest.mark.browser
-def test_the_examples_for_pages_run_in_a_browser_under_our_policy(product):
-    from playwright.sync_api import sync_playwright
-
-    from tests import servers
-    from tests.browser.conftest import FLAGS
-
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=servers.find("chromium"), args=[*FLAGS, "--no-sandbox"])
-        page = browser.new_page()
-        page.goto(f"{product['CHAT_URL']}/login")
-        page.fill("input[name=email]", "ada@example.org")
-        page.fill("input[name=password]", PASSWORD)
-        page.press("input[name=password]", "Enter")
-        page.wait_for_selector("#text, textarea")
-        chat = product["CHAT_ID"]
-        sent = page.evaluate(f"({{chat}}) => {{ {SCRIPT}; return send(chat, 'Hello') }}", {"chat": chat})
-        heard = page.evaluate(f"({{chat}}) => {{ {SCRIPT}; return listen(chat, 'And again') }}", {"chat": chat})
-        browser.close()
+def test_the_examples_for_pages_run_in_a_browser_under_our_policy(product, new_context):
+    page = new_context().new_page()
+    page.goto(f"{product['CHAT_URL']}/login")
+    page.fill("input[name=email]", "ada@example.org")
+    page.fill("input[name=password]", PASSWORD)
+    page.press("input[name=password]", "Enter")
+    page.wait_for_selector("#text, textarea")
+    chat = product["CHAT_ID"]
+    sent = page.evaluate(f"({{chat}}) => {{ {SCRIPT}; return send(chat, 'Hello') }}", {"chat": chat})
+    heard = page.evaluate(f"({{chat}}) => {{ {SCRIPT}; return listen(chat, 'And again') }}", {"chat": chat})
     headers = {"Authorization": f"Bearer {product['CHAT_KEY']}"}
     saved = httpx.get(f"{product['CHAT_URL']}/api/chat/{chat}", headers=headers).json()["messages"]
     assert '"done": true' in sent

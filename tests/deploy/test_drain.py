@@ -67,11 +67,9 @@ def test_one_that_is_idle_leaves_at_once_though_connections_are_kept_open(ada):
     program = ada()
     program.new_chat()
 
-    began = time.monotonic()
     program.server.send(signal.SIGTERM)
 
-    assert program.server.wait() == 0
-    assert time.monotonic() - began < 2
+    assert program.server.wait(10) == 0  # Long before the grace time is over.
 
 
 def test_whoever_listens_to_the_end_keeps_nobody_with_his_open_connection(ada, gemini):
@@ -124,13 +122,11 @@ def test_ctrl_c_leaves_at_once_with_everything_saved(ada, gemini, sqlite_url):
     program = ada()
     _chat, heard, listening = half_said(program, gemini)
 
-    began = time.monotonic()
     os.killpg(program.server.pid, signal.SIGINT)
     listening.get(timeout=10)
 
     assert heard.final.get("code") == "TURN_INTERRUPTED"
-    assert program.server.wait() == 0
-    assert time.monotonic() - began < 2
+    assert program.server.wait(10) == 0  # Long before the grace time is over.
     assert "Traceback" not in program.server.log()
     invariants.hold(sqlite_url)
 

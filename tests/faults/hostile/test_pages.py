@@ -9,7 +9,6 @@ import pytest
 from gevent.pywsgi import WSGIServer
 
 from tests.auth.browser import signed_in
-from tests.browser.conftest import browser, complaints, new_context, playwright  # noqa: F401
 from tests.rendering import corpus
 from tests.rendering.hostile import broken, foreign_elements
 
@@ -21,7 +20,7 @@ CORPUS = corpus.read()
 SHARES = [CORPUS[start : start + AT_ONCE] for start in range(0, len(CORPUS), AT_ONCE)] or [
     pytest.param([], marks=pytest.mark.skip(reason=f"no corpus at {corpus.CORPUS}"))
 ]
-OUR_PATHS = re.compile(r"/(chats(/[0-9a-f-]{36}(/messages)?)?|turns/[0-9a-f-]{36}/stream|static/.*|login|)\Z")
+OUR_PATHS = re.compile(r"/(chats(/[0-9a-f-]{36}(/messages)?)?|turns/[0-9a-f-]{36}/stream|drafts|static/.*|login|)\Z")
 
 TRAP = "window.pwned = []; window.pwn = (...values) => { window.pwned.push(values); };"
 SEND = """async (texts) => {
@@ -68,7 +67,7 @@ def settings():
 
 
 @pytest.fixture
-def page(app, user, new_context):  # noqa: F811
+def page(app, user, new_context):
     server = WSGIServer(("127.0.0.1", 0), app, log=None, error_log=None)
     server.start()
     site = f"http://127.0.0.1:{server.server_port}"

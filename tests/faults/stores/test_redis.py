@@ -165,7 +165,7 @@ def test_a_full_redis_is_as_good_as_none(pair, redis_store, postgresql_url, half
     said = half_said(pair[0])
     there = gevent.spawn(resume, pair[1], said, beginning(pair[0]))
     with redis.Redis.from_url(redis_store.url) as client:
-        client.config_set("maxmemory", "1mb")
+        client.config_set("maxmemory", "1")
         with pytest.raises(redis.OutOfMemoryError):
             client.set("one", "more")
 
