@@ -21,7 +21,7 @@ test: setup-dev servers ## every test; missing servers are installed with apt wh
 	@$(PYTEST)
 
 test-quick: setup-dev ## the tests that need no server, no browser and little time
-	@$(PYTEST) -m "not (postgresql or redis or nginx or browser or slow)"
+	@$(PYTEST) -m "not (postgresql or redis or nginx or browser or systemd or slow)"
 
 lint: setup-dev ## ruff and mypy
 	@$(BIN)/ruff check

@@ -41,6 +41,7 @@ NEEDS = {
     "redis": ("redis-server", "redis-server"),
     "nginx": ("nginx", "nginx"),
     "browser": ("chromium", "chromium"),
+    "systemd": ("systemd-analyze", "systemd"),
 }
 
 

@@ -11,6 +11,7 @@ import math
 import re
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -68,6 +69,10 @@ class ReadChat:
     messages: list[ReadMessage] = field(default_factory=list)
 
 
+# No ZIP file; an unknown coding; one with a password; one cut short; broken in bzip2; in deflate; in a place of it.
+UNREADABLE_ZIP = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, zlib.error, ValueError)
+
+
 def text_of(file: IO[bytes], limit: int, pause: Callable[[], None]) -> str:
     """Return the JSON text of an uploaded file, which may be a ZIP file. limit: bytes, unpacked. Raises InvalidFile."""
     start = file.read(4)
@@ -102,7 +107,7 @@ def _unzipped(file: IO[bytes], limit: int, pause: Callable[[], None]) -> bytes:
                 raise InvalidFile(_("The ZIP file holds no conversations.json"))
             with archive.open(wanted[0]) as packed:
                 return _bounded(packed, limit, pause)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+    except UNREADABLE_ZIP as error:
         raise InvalidFile(_("The ZIP file cannot be read")) from error
 
 

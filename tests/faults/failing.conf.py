@@ -3,7 +3,6 @@
 import os
 import runpy
 import signal
-import time
 from pathlib import Path
 
 PRODUCT = Path(__file__).resolve().parents[2]
@@ -47,7 +46,6 @@ def _guard(owner, name, step, text_of, is_after=False, fails=None):
 
 def _die():
     os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(10)
 
 
 def _spin():

@@ -268,6 +268,17 @@ def message(**values):
     return wrong(messages=[a_chat()["messages"][0] | values])
 
 
+def broken_zip():
+    """A ZIP file whose list is whole, and whose content is no deflate stream."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("conversations.json", "[" + "1," * 500 + "1]")
+    data = bytearray(archive.getvalue())
+    start = 30 + len("conversations.json")
+    data[start : start + 8] = b"\xff" * 8
+    return bytes(data)
+
+
 BAD = [
     (b"", "neither"),
     (b"{", "neither"),
@@ -278,6 +289,7 @@ BAD = [
     (b'{"format": "chat-export", "version": 1}', "chats is missing"),
     (b'{"format": "chat-export", "version": 1, "chats": [{}]', "chats[0].created_at"),
     (b"[" * 100_000, "not valid JSON"),
+    (broken_zip(), "ZIP file"),
     (b"PK\3\4 nonsense", "ZIP file"),
     ({"format": "else", "chats": []}, "neither"),
     (a_file(version=2), "version must be 1"),
