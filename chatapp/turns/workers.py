@@ -66,6 +66,7 @@ class Run:
     finish_reason: FinishReason | None = None
     outcome: Outcome | None = None
     reader: gevent.Greenlet | None = None
+    error: Exception | None = None
     checkpoint_chars: int = 0
     checkpoint_at: float = field(default_factory=lambda: time.monotonic() - CHECKPOINT_SECONDS)
 
@@ -211,8 +212,7 @@ class Workers:
             run.reader.join()
         if run.outcome is not None:
             return run.outcome
-        error = run.reader.exception
-        if error is None:
+        if (error := run.error) is None:
             run.outcome = settle.finished(run.log.text, run.finish_reason, run.clamped_by_budget)
         else:
             run.outcome = settle.failed(error, run.log.text)
@@ -222,7 +222,11 @@ class Workers:
 
     def _in_context(self, run: Run) -> None:
         with self._app.app_context():
-            run.read()
+            try:
+                run.read()
+            except Exception as error:
+                # Kept for the worker. gevent would write it to standard error, with what the run holds.
+                run.error = error
 
     def stop(self, turn_id: UUID, outcome: Outcome | None = None) -> bool:
         """End a turn of this process; False where it is none of ours."""
@@ -250,7 +254,8 @@ class Workers:
         """End the pulse and every worker without settling, as a process that is killed does."""
         self._log.close()
         self._lag.stop()
-        greenlets = [self._pulse, self._sweeper, self._copying, *self._workers]
+        readers = [run.reader for run in self._runs.values()]
+        greenlets = [self._pulse, self._sweeper, self._copying, *self._workers, *readers]
         # Within a driver the kill may come out as an error of the store's and be caught as one: until all have ended.
         while left := [greenlet for greenlet in greenlets if greenlet]:
             gevent.killall(left, block=False)

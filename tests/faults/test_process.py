@@ -245,6 +245,22 @@ def test_a_clock_that_steps_declares_nobody_dead_and_signs_nobody_out(pair, demo
     invariants.hold(postgresql_url)
 
 
+def test_a_process_that_is_closed_reads_no_further(app, api, demo, monkeypatch):
+    demo.will_say("one", hold := demo.hold(), " two")
+    listening = gevent.spawn(api.send, api.new_chat(), "Hi")
+    turns = app.extensions["services"].turns
+    until(lambda: [text for text in turns.texts().values() if text])
+    taken = []
+    monkeypatch.setattr(workers.Run, "_take", lambda *arguments: taken.append(arguments))
+
+    turns.close()
+    hold.set()
+    gevent.sleep(0.05)
+
+    assert taken == []
+    listening.kill()
+
+
 # Its own code fails
 
 STEPS = ["_facts", "_bill", "_close", "_usage_json", "_write_log_line"]
