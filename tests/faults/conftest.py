@@ -17,6 +17,14 @@ from tests.streams import Api
 
 SECRET = "f" * 32
 GEMINI_KEY = "scripted-key-of-no-value"
+# Too much for the quick suite, which is for every few minutes.
+SLOW = {"hostile", "people", "provider", "stores"}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.parent.name in SLOW and item.path.parent.parent.name == "faults":
+            item.add_marker("slow")
 
 
 @pytest.fixture

@@ -95,6 +95,7 @@ def test_what_is_too_strange_is_shown_as_it_was_written(name):
     assert visible_text(html).strip() == EXPENSIVE[name].strip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPENSIVE)
 def test_an_expensive_stream_ends_as_the_whole_text_does(name):
     assert streamed(EXPENSIVE[name], longest=40_000).html == render(EXPENSIVE[name])
@@ -128,6 +129,7 @@ def test_the_corpus_finds_nothing(line):
     assert foreign(html) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", corpus())
 def test_the_corpus_finds_nothing_in_a_stream(line):
     text, page = ModelText(), Page()

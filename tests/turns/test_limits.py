@@ -158,6 +158,7 @@ def test_a_connection_that_lived_long_enough_ends_after_a_whole_event_and_is_res
     assert len(demo.requests) == 1
 
 
+@pytest.mark.slow  # It waits for a heartbeat.
 @pytest.mark.parametrize("settings", [{"stream_seconds": 0.001}])
 def test_a_page_whose_connection_lived_long_enough_is_not_told_that_it_is_over(app, api, user, demo):
     demo.will_say("one", demo.hold())
