@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 import gevent.monkey
 
+from chatapp.errors import ProviderError, ProviderInterrupted, ProviderMisconfigured, ProviderTimeout
 from chatapp.pace import Pace
 
 READ_BYTES = 65536
@@ -57,6 +58,21 @@ class Refused(Exception):
 
 class UnsendableHeader(Exception):
     """A header's value has a character that no header may have."""
+
+
+def network_failure(error: Exception, *, has_begun: bool, has_piece: bool) -> ProviderError:
+    """Turn what came instead of a reply, or in the middle of one, into our own error.
+
+    has_begun: a chunk was received, so the model was at work. has_piece: it held text, so nothing may be retried.
+    """
+    is_network = isinstance(error, StreamError)
+    if isinstance(error, StreamError) and error.timed_out:
+        return ProviderTimeout(can_retry=not error.was_sent)
+    if has_begun:
+        return ProviderInterrupted(can_retry=is_network and not has_piece)
+    if isinstance(error, UnsendableHeader):
+        return ProviderMisconfigured()  # A key that was pasted with a line break, or holds a letter beyond ASCII.
+    return ProviderError(can_retry=is_network)
 
 
 @dataclass

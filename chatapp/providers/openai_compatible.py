@@ -24,11 +24,10 @@ from chatapp.errors import (
     ProviderInterrupted,
     ProviderMisconfigured,
     ProviderRateLimited,
-    ProviderTimeout,
 )
 from chatapp.pace import Pace
 from chatapp.providers.base import ChatRequest, Chunk, FinishReason, ModelInfo, Usage
-from chatapp.providers.event_stream import JsonServer, Patience, Refused, StreamError, UnsendableHeader
+from chatapp.providers.event_stream import JsonServer, Patience, Refused, network_failure
 from chatapp.providers.gemini.wire import tokens
 
 log = logging.getLogger(__name__)
@@ -261,14 +260,7 @@ def _translate(error: Exception, *, has_begun: bool, has_piece: bool) -> Provide
             return ProviderMisconfigured()
         return ProviderError(can_retry=error.status >= 500 or error.status == 408, retry_after_seconds=seconds)
     log.warning("The OpenAI-compatible server could not be read: %s", type(error).__name__)
-    is_network = isinstance(error, StreamError)
-    if isinstance(error, StreamError) and error.timed_out:
-        return ProviderTimeout(can_retry=not error.was_sent)
-    if has_begun:
-        return ProviderInterrupted(can_retry=is_network and not has_piece)
-    if isinstance(error, UnsendableHeader):
-        return ProviderMisconfigured()
-    return ProviderError(can_retry=is_network)
+    return network_failure(error, has_begun=has_begun, has_piece=has_piece)
 
 
 def _listed(entry: dict[str, Any]) -> ModelInfo | None:

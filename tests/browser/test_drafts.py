@@ -116,14 +116,3 @@ def test_a_draft_is_not_shown_to_the_next_person_in_the_same_browser(app, site, 
     page.goto("/")
     expect(page.locator("#text")).to_have_value("")
     assert page.evaluate("Object.keys(localStorage)") == []
-
-
-def test_a_refusal_says_why_and_keeps_the_draft(page, demo, complaints, app):
-    complaints.expect("Failed to load resource")
-    send(page, "x" * 5001)
-
-    expect(page.locator(".toast")).to_contain_text("between 1 and 5000 characters")
-    expect(page.locator("#length")).to_have_text("1 characters too many")
-    page.reload()
-    expect(page.locator("#text")).to_have_value("x" * 5001)
-    assert turns(app) == 0

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-from chatapp.errors import ProviderError, ProviderInterrupted, ProviderMisconfigured, ProviderTimeout
+from chatapp.errors import ProviderError
 from chatapp.pace import Pace
-from chatapp.providers.event_stream import JsonServer, Patience, Refused, StreamError, UnsendableHeader
+from chatapp.providers.event_stream import JsonServer, Patience, Refused, network_failure
 from chatapp.providers.gemini import wire
 from chatapp.providers.gemini.wire import Call, Said
 
@@ -60,14 +60,7 @@ class RestClient:
             headers = error.headers if isinstance(error, Refused) else None
             return wire.refusal(status, body, headers, has_piece=has_piece)
         log.warning("Gemini call failed: %s", type(error).__name__)
-        is_network = isinstance(error, StreamError)
-        if isinstance(error, StreamError) and error.timed_out:
-            return ProviderTimeout(can_retry=not error.was_sent)
-        if has_begun:
-            return ProviderInterrupted(can_retry=is_network and not has_piece)
-        if isinstance(error, UnsendableHeader):
-            return ProviderMisconfigured()  # A key that was pasted with a line break, or holds a letter beyond ASCII.
-        return ProviderError(can_retry=is_network)
+        return network_failure(error, has_begun=has_begun, has_piece=has_piece)
 
 
 class _Error(Exception):
