@@ -123,12 +123,12 @@ class Ask:
 
     @property
     def reminder(self) -> str:
-        """A sentence that refers to the question before this one, "" at the start of a chat."""
+        """A paragraph that refers to the question before this one, "" at the start of a chat."""
         topic = topic_of(self.earlier)
         if not topic:
             return ""
         return self.say(
-            f"Earlier we had **{topic}**; this follows on. ", f"Vorhin ging es um **{topic}**; das knüpft an. "
+            f"Earlier we had **{topic}**; this follows on.\n\n", f"Vorhin ging es um **{topic}**; das knüpft an.\n\n"
         )
 
 

@@ -65,6 +65,15 @@ def test_a_follow_up_remembers_the_question_before(say):
     assert "lighthouses" in say("Tell me about lighthouses", "Well.", "Show me a function in Go")
 
 
+def test_a_title_stands_in_a_line_of_its_own_whatever_came_before(say):
+    answer = say("Write code that sorts", "Here.", "A long answer, please")
+
+    lines = answer.split("\n")
+
+    assert "this follows on." in lines[0]
+    assert lines[2].startswith("# A long look at ")
+
+
 def test_the_question_is_echoed_by_its_words_only(say):
     answer = say("What about <marquee>alert(1)</marquee> [anchors](https://x.test) and `ticks`?")
 
