@@ -20,6 +20,7 @@ from tests.chromium import browser, complaints, new_context, playwright  # noqa:
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
 LOCAL = ("127.", "::1", "localhost")
+os.environ.update(servers.PATIENT)
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # A worker hears from its controller through a thread. A hub with nothing of its own to wait for would call

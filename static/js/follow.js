@@ -36,6 +36,12 @@ if (scroll) {
       if (gap() < NEAR_PX) follows = true;
       else if (scroll.scrollTop < top - 2 && scroll.scrollHeight >= height) follows = false;
     }
+    // Only the reader gets to the top: while the page loads it is there for a moment, and so it is nobody's wish.
+    const earlier = !follows && !held && scroll.scrollTop < NEAR_PX && log.querySelector(".earlier a:not([data-asked])");
+    if (earlier && window.htmx) {
+      earlier.dataset.asked = "";
+      earlier.click();
+    }
     top = scroll.scrollTop;
     height = scroll.scrollHeight;
     latest.hidden = follows || gap() < NEAR_PX;

@@ -45,6 +45,7 @@ def test_a_loop_that_is_late_again_and_again_is_measured_and_one_stall_is_not_en
     assert lag.seconds > 0.8
 
 
+@pytest.mark.parametrize("settings", [{"max_loop_lag_ms": 500}])
 def test_a_process_whose_loop_is_late_takes_no_new_turn(app, api):
     chat = api.new_chat()
     turns_of(app)._lag.seconds = 0.6

@@ -135,7 +135,7 @@ def on_postgresql(make_app: Callable[..., Any], own_postgresql: Database) -> Cal
 
     def make(**settings: Any) -> Api:
         # Tests share their processors: how late the loop is says nothing here.
-        app = make_app(own_postgresql.url, max_loop_lag_ms=60_000, **settings)
+        app = make_app(own_postgresql.url, **settings)
         return Api(app, make_user(app, "ada@example.org"))
 
     return make

@@ -23,7 +23,7 @@ SLOWEST_SECONDS = 0.25
 @pytest.fixture
 def pair(make_app, postgresql_url, redis_store):
     """The same person's programs before two applications that share a Redis of this test's own."""
-    apps = [make_app(postgresql_url, redis_url=redis_store.url, max_loop_lag_ms=60_000) for _ in range(2)]
+    apps = [make_app(postgresql_url, redis_url=redis_store.url) for _ in range(2)]
     person = make_user(apps[0], "ada@example.org")
     return [Api(app, person) for app in apps]
 
