@@ -72,12 +72,16 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A step of an answer: new text, a new thought, the running usage (cumulative: the last one counts), the end."""
+    """A step of an answer: new text, a new thought, the running usage (cumulative: the last one counts), the end.
+
+    chunks: how many of the provider's it is made of.
+    """
 
     delta: str = ""
     thought: str = ""
     usage: Usage | None = None
     finish_reason: FinishReason | None = None
+    chunks: int = 1
 
 
 class Provider(Protocol):

@@ -105,10 +105,10 @@ class JsonServer:
 
     def stream(
         self, path: str, headers: Mapping[str, str], body: Any, patience: Patience
-    ) -> Generator[bytes, None, None]:
-        """Yield the data of each event that answers a POST; closing the iterator closes the connection.
+    ) -> Generator[list[bytes], None, None]:
+        """Yield the data of the events that answer a POST, at a time all that arrived together.
 
-        Raises Refused, StreamError, UnsendableHeader.
+        Closing the iterator closes the connection. Raises Refused, StreamError, UnsendableHeader.
         """
         with self._reply("POST", path, headers, body, patience) as reply, self._pace.stream() as wait:
             yield from _events(_body(reply, patience, wait))
@@ -276,8 +276,8 @@ def _decoder(coding: str) -> Callable[[bytes], bytes]:
     raise http.client.HTTPException("a coding that is not known")
 
 
-def _events(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield what follows "data:" in each event; a line that is JSON by itself is yielded too: an error, most likely.
+def _events(pieces: Iterator[bytes]) -> Iterator[list[bytes]]:
+    """Yield what follows "data:" in the events of each piece; a line that is JSON by itself too: an error, most likely.
 
     Source: WHATWG HTML 9.2.6. Line ends are LF or CRLF; a bare CR is not looked for: no server of models sends it.
     """
@@ -290,14 +290,17 @@ def _events(pieces: Iterator[bytes]) -> Iterator[bytes]:
                 raise http.client.LineTooLong("event")
             continue
         *lines, waiting = waiting.split(b"\n")
+        events = []
         for line in lines:
             if line.startswith(b"data:"):
                 data.append(line[5:].strip())
             elif line in (b"", b"\r"):
                 if data:
-                    yield data[0] if len(data) == 1 else b"\n".join(data)
+                    events.append(data[0] if len(data) == 1 else b"\n".join(data))
                     data = []
             elif line[:1] in b"{[":
-                yield line
+                events.append(line)
+        if events:
+            yield events
     if waiting[:1] in b"{[" and waiting:
-        yield waiting
+        yield [waiting]

@@ -140,7 +140,8 @@ class OpenAICompatibleProvider:
         """
         patience = Patience(self._idle_seconds, time.monotonic() + self._total_seconds)
         reading = _Reading()
-        upstream = self._server.stream("/chat/completions", self._headers, self._body(request), patience)
+        arriving = self._server.stream("/chat/completions", self._headers, self._body(request), patience)
+        upstream = (data for events in arriving for data in events)
         try:
             while not reading.is_done and (data := _next(upstream, reading)) is not None:
                 chunk = reading.take(data)
@@ -154,7 +155,7 @@ class OpenAICompatibleProvider:
                 raise ContentBlocked
             yield Chunk(usage=reading.usage, finish_reason=reading.finish)
         finally:
-            upstream.close()
+            arriving.close()
 
     def _body(self, request: ChatRequest) -> dict[str, Any]:
         model = request.model

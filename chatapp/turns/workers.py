@@ -16,7 +16,7 @@ from uuid import UUID
 
 import gevent
 from flask import Flask
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatapp.budget.models import UserUsage
@@ -48,6 +48,12 @@ TRUST_SECONDS = 10.0
 POLL_SECONDS = 1.0
 FETCH_SECONDS = 0.1
 MAX_THOUGHT_CHARS = 200_000
+# One statement for all, on the table: the ORM would build one for each. A settled answer is final.
+SAVE_OPEN = (
+    update(Message.__table__)
+    .where(Message.id == bindparam("answer"), Message.status == "in_progress")
+    .values(content=bindparam("text"), thoughts=bindparam("thought"))
+)
 
 
 @dataclass(eq=False)
@@ -97,7 +103,7 @@ class Run:
         self.log.append(text.finish())
 
     def _take(self, chunk: Chunk, text: ModelText, meter: RunningMeter) -> None:
-        self.chunks += 1
+        self.chunks += chunk.chunks
         self.usage = chunk.usage or self.usage
         self.finish_reason = chunk.finish_reason or self.finish_reason
         if chunk.thought and len(self.thoughts) < MAX_THOUGHT_CHARS:
@@ -394,13 +400,10 @@ class Workers:
             return
         texts = [(run, run.log.text) for run in due]
         with write() as session:
-            for run, text in texts:
-                # Only while it is open: a settled answer is final.
-                session.execute(
-                    update(Message)
-                    .where(Message.id == run.answer_id, Message.status == "in_progress")
-                    .values(content=text, thoughts=run.thoughts)
-                )
+            session.connection().execute(
+                SAVE_OPEN,
+                [{"answer": run.answer_id, "text": text, "thought": run.thoughts} for run, text in texts],
+            )
         for run, text in texts:
             run.checkpoint_chars, run.checkpoint_at = len(text), instant
 
@@ -423,7 +426,7 @@ class Workers:
                 (UserUsage.total_tokens_used + UserUsage.reserved_tokens > UserUsage.token_limit).label("is_over"),
             )
             .join(UserUsage, UserUsage.user_id == Turn.user_id)
-            .where(Turn.id.in_(ids), Turn.owner == owner.me(), Turn.status == "in_progress")
+            .where(Turn.owner == owner.me(), Turn.status == "in_progress")
         ).all()
         release()
         for row in rows:

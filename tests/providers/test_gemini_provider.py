@@ -132,7 +132,7 @@ def test_usage_ends_at_the_last_total_whatever_its_shape(server, gemini, ask, us
     chunks = list(gemini.stream(ask("12345678")))
 
     assert chunks[-1].usage == Usage(input_tokens=3, output_tokens=10)
-    assert len(usages(chunks)) == {"running": 4, "last": 2, "zeros_first": 2}[usage]
+    assert all(usage.total_tokens for usage in usages(chunks))
 
 
 def test_usage_that_never_comes_is_none(server, gemini, ask):

@@ -24,13 +24,15 @@ from chatapp.providers.gemini.wire import Call, Said
 
 __all__ = ["MODELS", "GeminiProvider", "gemini_model", "thinking_of"]
 
-MAX_PIECE_CHARACTERS = 1_000_000  # 65,536 tokens, the longest whole answer of any model, are a quarter of it.
 AFTER_FINISH_SECONDS = 10.0  # What may still come after a finish reason is the last usage.
 
 
 class Client(Protocol):
-    def open(self, call: Call, patience: Patience) -> Iterator[Said]:
-        """Yield what is said; nothing is sent before the first next(). Raises whatever translate() knows."""
+    def open(self, call: Call, patience: Patience) -> Iterator[list[Said]]:
+        """Yield what is said, at a time all that arrived together. Raises whatever translate() knows.
+
+        Nothing is sent before the first next().
+        """
         ...
 
     def count(self, model: str, text: str, patience: Patience) -> int | None:
@@ -140,7 +142,7 @@ class GeminiProvider:
             thinking,
         )
 
-    def _next(self, upstream: Iterator[Said], reading: _Reading) -> Said | None:
+    def _next(self, upstream: Iterator[list[Said]], reading: _Reading) -> list[Said] | None:
         """Return what is said next; None at the end, however it came about if the answer had finished."""
         try:
             return next(upstream, None)
@@ -171,17 +173,20 @@ class _Reading:
         self.finish = self.finish or "length"
         return True
 
-    def take(self, said: Said) -> Chunk | None:
-        """Return what is new in what was said, None if nothing is."""
-        self.has_begun = True
-        if len(said.text) + len(said.thought) > MAX_PIECE_CHARACTERS:
-            raise ProviderInterrupted
-        self.usage = said.usage or self.usage
-        self.has_piece = self.has_piece or bool(said.text or said.thought)
-        # Some models send STOP with every chunk: the last reason counts, and the stream is read to its end.
-        if said.finish:
-            self.finish = wire.finish_reason(said.finish)
-        if said.is_blocked:
-            self.is_blocked = not self.has_piece
-            self.finish = "content_filter"
-        return Chunk(said.text, said.thought, said.usage) if said.text or said.thought or said.usage else None
+    def take(self, arrived: list[Said]) -> Chunk | None:
+        """Return what is new in what was said, up to where the answer is full; None if nothing is."""
+        text, thought, usage, taken = "", "", None, 0
+        for said in arrived:
+            self.has_begun = True
+            self.has_piece = self.has_piece or bool(said.text or said.thought)
+            text, thought, usage, taken = text + said.text, thought + said.thought, said.usage or usage, taken + 1
+            self.usage = usage or self.usage
+            # Some models send STOP with every chunk: the last reason counts, and the stream is read to its end.
+            if said.finish:
+                self.finish = wire.finish_reason(said.finish)
+            if said.is_blocked:
+                self.is_blocked = not self.has_piece
+                self.finish = "content_filter"
+            if self.is_blocked or self.is_full():
+                break
+        return Chunk(text, thought, usage, chunks=taken) if text or thought or usage else None

@@ -33,16 +33,15 @@ class RestClient:
     def close(self) -> None:
         self._server.close()
 
-    def open(self, call: Call, patience: Patience) -> Iterator[Said]:
+    def open(self, call: Call, patience: Patience) -> Iterator[list[Said]]:
         """Source: Gemini API v1beta, models.streamGenerateContent with alt=sse."""
         path = _path(call.model, "streamGenerateContent?alt=sse")
-        events = self._server.stream(path, self._headers, _body(call), patience)
+        arriving = self._server.stream(path, self._headers, _body(call), patience)
         try:
-            for data in events:
-                # A byte that is no UTF-8 costs its character, not the answer.
-                yield _said(json.loads(data.decode(errors="replace") if isinstance(data, bytes) else data))
+            for events in arriving:
+                yield from _together(events)
         finally:
-            events.close()
+            arriving.close()
 
     def count(self, model: str, text: str, patience: Patience) -> int | None:
         """Source: Gemini API v1beta, models.countTokens."""
@@ -89,6 +88,19 @@ def _body(call: Call) -> dict[str, Any]:
     if call.system_prompt:
         body["systemInstruction"] = {"parts": [{"text": call.system_prompt}]}
     return body
+
+
+def _together(events: list[bytes]) -> Iterator[list[Said]]:
+    """Yield what chunks that arrived together say; where one of them fails, what came before it first."""
+    chunks: list[Said] = []
+    try:
+        for data in events:
+            # A byte that is no UTF-8 costs its character, not the answer.
+            chunks.append(_said(json.loads(data.decode(errors="replace"))))
+    except Exception:
+        yield chunks
+        raise
+    yield chunks
 
 
 def _said(chunk: Any) -> Said:

@@ -56,7 +56,7 @@ class SdkClient:
         if client is not None:
             client.close()
 
-    def open(self, call: Call, patience: Patience) -> Iterator[Said]:
+    def open(self, call: Call, patience: Patience) -> Iterator[list[Said]]:
         _expect_new_enum_values()
         models = self._ready_client().models
         from google.genai import types
@@ -74,7 +74,7 @@ class SdkClient:
         chunks = models.generate_content_stream(model=call.model, contents=contents, config=config)
         try:
             while (chunk := _next(chunks, patience)) is not None:
-                yield _said(chunk)
+                yield [_said(chunk)]
         finally:
             chunks.close()  # type: ignore[attr-defined]
 

@@ -10,6 +10,7 @@ from chatapp.errors import ProviderError, ProviderInterrupted, ProviderMisconfig
 from chatapp.providers.base import FinishReason, Usage
 
 MAX_REPORTED_TOKENS = 10**9
+MAX_PIECE_CHARACTERS = 1_000_000  # 65,536 tokens, the longest whole answer of any model, are a quarter of it.
 
 CONTENT_FILTERS = frozenset(
     {
@@ -44,13 +45,20 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What one chunk of the stream holds. finish is Gemini's own word."""
+    """What one chunk of the stream holds. finish is Gemini's own word.
+
+    Raises ProviderInterrupted where it is too long to be a piece of an answer.
+    """
 
     text: str = ""
     thought: str = ""
     usage: Usage | None = None
     finish: str | None = None
     is_blocked: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.text) + len(self.thought) > MAX_PIECE_CHARACTERS:
+            raise ProviderInterrupted()
 
 
 def contents(messages: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
@@ -83,6 +91,8 @@ def usage(prompt: Any, candidates: Any, thoughts: Any, cached: Any, tools: Any) 
 
 def tokens(figure: Any) -> int:
     """Return a reported figure as a number that can be stored; 0 for what is none. int64 may come as a string."""
+    if figure is None:
+        return 0
     if isinstance(figure, str) and figure.isascii() and figure.isdigit():
         figure = int(figure[:20])
     if isinstance(figure, float) and figure.is_integer():
