@@ -87,8 +87,7 @@ class WholeMessage(pages.AnswerFrames):
 
     def grow(self, piece: Piece) -> str:
         super().grow(piece)
-        assert self._stream is not None
-        return pages.event(self._state(self._stream))
+        return pages.event(self._text.state)
 
 
 def main() -> None:

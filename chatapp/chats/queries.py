@@ -53,12 +53,13 @@ class Sidebar:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A question and its answer. While it is written: its turn, and the text so far where it is known."""
+    """A question and its answer. While it is written: its turn, and text and thoughts so far where they are known."""
 
     question: Message | None
     answer: Message | None
     turn_id: UUID | None = None
     live_text: str | None = None
+    live_thoughts: str | None = None
     opening: str = ""
     """The line that opens the code block in which the answer above was cut off, where this one goes on in it."""
 

@@ -1,7 +1,8 @@
 """A model that needs no key and no network: paced, varied Markdown that says plainly what it is.
 
 An answer is an opening, a body chosen by what the question asks for (the first of RECIPES that fits), and a note that
-this is a demo. German questions get German answers.
+this is a demo. German questions get German answers. It thinks aloud before it where the chat allows it to, or where the
+question says so.
 """
 
 from __future__ import annotations
@@ -16,24 +17,27 @@ import gevent
 from chatapp.providers.base import ChatRequest, Chunk, ModelInfo
 
 FIRST_WORD_PACES = 15  # 0.3 s at the usual pace.
+# So much it thinks where only the question asks for it. It is billed for nothing, so no allowance is overrun.
+ASKED_IN_WORDS_TOKENS = 1_024
 
 GERMAN = re.compile(
     r"[äöüß]|\b(ich|du|ist|und|nicht|wie|was|warum|bitte|hallo|moin|servus|ein|eine|der|das|mir|kannst|schreib|zeig)\b",
     re.IGNORECASE,
 )
+THINK = re.compile(r"\b(think|reason|puzzle|riddle|(nach)?denk\w*|überleg\w*|rätsel\w*)\b", re.IGNORECASE)
 ENGLISH = re.compile(r"\b(the|is|are|you|what|how|why|please|hello|can|me|write|show|and|of|in|to)\b", re.IGNORECASE)
 # Words that say nothing of the subject: articles, verbs, and the kinds of answer that RECIPES knows.
 COMMON_WORDS = """
 about all also always and answer any are because before below best between but can code could did does doing down each
 every explain for formula from function get give good had has have hello her here his how into its just know like list
 long make more most much need not one only other our out over plan please poem program really script should show some
-something such table tell than that the their them then there these they thing this through today two very want was
-what when where which while who why will with without would write you your
+something such table tell than that the their them then there these they thing think this through today two very want
+was what when where which while who why will with without would write you your
 aber alle als also auch auf aus bei bitte bitten code dann das dass dein deine deiner dem den denn der des die dies
 diese dieser dir doch du durch ein eine einen einer eines erkläre etwas formel für funktion gedicht gibt habe haben
 hallo hat hier ich ihr ist jetzt kann kannst könntest lange langen liste mal mehr mein meine mich mir mit nach nicht
-noch nur oder plan schreib schreibe sehr sein sich sie sind tabelle über und uns vom von wann war warum was welche
-wenn wer werden wie wieder wir wird zeig zeige zum zur zwischen
+nachdenken noch nur oder plan schreib schreibe sehr sein sich sie sind tabelle über und uns vom von wann war warum was
+welche wenn wer werden wie wieder wir wird zeig zeige zum zur zwischen
 """
 STOP_WORDS = frozenset(COMMON_WORDS.split())
 
@@ -57,7 +61,7 @@ class DemoProvider:
         self._source = source or random.Random()
 
     def models(self) -> tuple[ModelInfo, ...]:
-        return (ModelInfo("demo", "Demo (offline)", max_input_tokens=32_768, max_output_tokens=8_192),)
+        return (ModelInfo("demo", "Demo (offline)", 32_768, 8_192, max_thinking_tokens=4_096),)
 
     def warm_up(self) -> None:
         """Do nothing: nothing here is slow."""
@@ -66,15 +70,22 @@ class DemoProvider:
         return None
 
     def stream(self, request: ChatRequest) -> Iterator[Chunk]:
-        """Yield an answer word by word. Never reports usage, since nothing is billed."""
-        words = re.findall(r"\s*\S+", compose(request, self._source))
-        allowed = words_within(words, request.max_output_tokens)
+        """Yield thoughts and an answer word by word. Never reports usage, since nothing is billed."""
+        ask = read(request, self._source)
+        thought, words = words_of(thoughts(ask)), words_of(compose(ask))
+        thinking_tokens = request.thinking_tokens or (ASKED_IN_WORDS_TOKENS if THINK.search(ask.question) else 0)
+        may_think, allowed = words_within(thought, thinking_tokens), words_within(words, request.max_output_tokens)
+        said = [Chunk(thought=word) for word in thought[:may_think]] + [Chunk(word) for word in words[:allowed]]
         wait_seconds = FIRST_WORD_PACES * self._pace_seconds
-        for word in words[:allowed]:
+        for chunk in said:
             self._sleep(wait_seconds)
-            yield Chunk(delta=word)
+            yield chunk
             wait_seconds = self._pace_seconds * self._source.uniform(0.5, 1.5)
         yield Chunk(finish_reason="stop" if allowed == len(words) else "length")
+
+
+def words_of(text: str) -> list[str]:
+    return re.findall(r"\s*\S+", text)
 
 
 def words_within(words: list[str], max_tokens: int) -> int:
@@ -84,14 +95,56 @@ def words_within(words: list[str], max_tokens: int) -> int:
     return bisect_right(range(1, len(words) + 1), max_tokens, key=lambda n: calibrated("".join(words[:n])))
 
 
-def compose(request: ChatRequest, source: random.Random) -> str:
-    """Return a whole answer, in Markdown."""
+def read(request: ChatRequest, source: random.Random) -> Ask:
     questions = [message.content for message in request.messages if message.role == "user"]
     question = questions[-1] if questions else ""
     earlier = questions[-2] if len(questions) > 1 else ""
     language = "de" if len(GERMAN.findall(question)) > len(ENGLISH.findall(question)) else "en"
-    body = next(recipe for pattern, recipe in RECIPES if pattern.search(question))
-    return body(Ask(question, earlier, language, source)).strip()
+    return Ask(question, earlier, language, source)
+
+
+def compose(ask: Ask) -> str:
+    """Return a whole answer, in Markdown."""
+    body = next(recipe for pattern, recipe in RECIPES if pattern.search(ask.question))
+    return body(ask).strip()
+
+
+def thoughts(ask: Ask) -> str:
+    """Return what comes before an answer, in the form in which real models tell of it."""
+    return ask.say(
+        f"""**Reading the question**
+
+So this is about {ask.topic}. What would help most? Something short to begin with, and then something to look at.
+
+**Weighing what I know**
+
+Which is nothing: I am a demo and have read no books. I could make something up, but it would be wrong sooner or later,
+and nobody could tell when. Better to say plainly what I am, and to show what an answer looks like.
+
+**Choosing the form**
+
+- A list, if there are steps in it.
+- A table, if there is something to compare.
+- Code or a formula, if the words ask for it.
+
+That is settled, then. I write it down now.""",
+        f"""**Die Frage lesen**
+
+Es geht also um {ask.topic}. Was hülfe am meisten? Wohl erst etwas Kurzes und dann etwas zum Ansehen.
+
+**Abwägen, was ich weiß**
+
+Nämlich nichts: Ich bin eine Demo und habe keine Bücher gelesen. Ich könnte etwas erfinden, aber es wäre früher oder
+später falsch, und niemand merkte, wann. Besser sage ich klar, was ich bin, und zeige, wie eine Antwort aussieht.
+
+**Die Form wählen**
+
+- Eine Liste, wenn Schritte darin vorkommen.
+- Eine Tabelle, wenn es etwas zu vergleichen gibt.
+- Code oder eine Formel, wenn die Worte danach fragen.
+
+Damit ist es entschieden. Ich schreibe es auf.""",
+    )
 
 
 class Ask:
@@ -161,6 +214,7 @@ the token meter, Stop, reload in mid-answer, a second tab that joins in.
 | *the quadratic formula* | LaTeX: $x = \\frac{-b \\pm \\sqrt{b^2 - 4ac}}{2a}$ |
 | *a poem about rain* | verse, line by line |
 | *a long answer* | several screens; press **Stop** half way |
+| *something to think about* | what the model thinks, in a fold |
 | *eine Liste, bitte* | the same in German |
 
 ### Plugging in a real model
@@ -180,6 +234,7 @@ das Markdown, der Token-Zähler, Stopp, Neuladen mitten in der Antwort, ein zwei
 | *der Lösungsformel* | LaTeX: $x = \\frac{-b \\pm \\sqrt{b^2 - 4ac}}{2a}$ |
 | *einem Gedicht über Regen* | Verse, Zeile für Zeile |
 | *einer langen Antwort* | mehrere Bildschirme; drück mittendrin **Stopp** |
+| *etwas zum Nachdenken* | was das Modell denkt, zum Aufklappen |
 
 ### Ein echtes Modell anschließen
 

@@ -34,9 +34,10 @@ def shown(chat: Chat, *, before: UUID | None = None, with_id: UUID | None = None
         messages = messages[1:]
     exchanges = queries.exchanges(messages)
     if turn is not None:
-        live_text = services().turns.text_of(turn.answer_id)
+        live = services().turns.log_of(turn.answer_id)
+        text, thoughts = (live.text, live.thoughts) if live else (None, None)
         exchanges = [
-            replace(each, turn_id=turn.id, live_text=live_text)
+            replace(each, turn_id=turn.id, live_text=text, live_thoughts=thoughts)
             if each.answer and each.answer.id == turn.answer_id
             else each
             for each in exchanges

@@ -4,6 +4,8 @@ A listener's position is an offset into the text, in characters. An answer only 
 serve the rest of it. Listeners wait on a beat that they share: the first piece goes out at once; after it, what
 arrives within a beat goes out as one piece.
 
+What the model thinks grows beside the text, for those who ask for it.
+
 MemoryLog serves listeners in the process that produces the answer; redis_log.py serves those in other processes too.
 """
 
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import gevent
@@ -20,6 +22,9 @@ from gevent.event import Event
 HEARTBEAT_SECONDS = 15.0
 # How long an ended turn stays in memory for listeners that are a little behind; then the database serves it.
 KEPT_SECONDS = 60.0
+MAX_THOUGHT_CHARS = 200_000
+# Thoughts are looked at now and then, if at all: they go out with every fourth beat.
+THOUGHT_TICKS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,13 @@ class Piece:
     text: str
     end: int
     reset: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """New text of what the model thinks."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +57,11 @@ class Ending:
     message: str | None = None
 
 
-Heard = Piece | Ending | None
+# What grows of a turn, by its name in TurnLog.
+Part = Literal["text", "thoughts"]
+Heard = Piece | Thought | Ending | None
+Waiting = dict[float, list[Event]]
+"""Beat → the listeners who wait for it."""
 
 
 class Beats:
@@ -76,18 +92,25 @@ class TurnLog:
 
     def __init__(self, beats: Beats | None = None, *, is_copy: bool = False) -> None:
         self.text = ""
+        self.thoughts = ""
         self.ending: Ending | None = None
         self.listeners = 0
         self._is_copy = is_copy
         self._is_dismissed = False
         self._beats = beats or Beats()
         self._replaced = 0
-        self._waiting: dict[float, list[Event]] = {}
+        self._waiting: Waiting = {}
+        self._waiting_for_thoughts: Waiting = {}
 
     def append(self, delta: str) -> None:
         self.text += delta
         if self._waiting:
             self._wake()
+
+    def think(self, delta: str) -> None:
+        self.thoughts = (self.thoughts + delta)[:MAX_THOUGHT_CHARS]
+        waiting, self._waiting_for_thoughts = self._waiting_for_thoughts, {}
+        self._call(waiting)
 
     def replace(self, text: str) -> None:
         """Put the right text in place of what was heard so far. Listeners start over where it does not go on."""
@@ -108,14 +131,26 @@ class TurnLog:
         self._wake()
 
     def follow(
-        self, offset: int = 0, *, tick_seconds: float = 0.05, heartbeat_seconds: float = HEARTBEAT_SECONDS
+        self,
+        offset: int = 0,
+        *,
+        tick_seconds: float = 0.05,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+        with_thoughts: bool = False,
     ) -> Iterator[Heard]:
-        """Yield pieces from offset on as they come, None when a heartbeat is due, at last the ending."""
-        replaced = self._replaced
+        """Yield pieces from offset on as they come, None when a heartbeat is due, at last the ending.
+
+        with_thoughts: what the model thinks too, from the beginning.
+        """
+        replaced, thought = self._replaced, 0
         self.listeners += 1
         try:
             while True:
-                if replaced != self._replaced or (offset > len(self.text) and self._is_all_there_is):
+                if with_thoughts and thought < len(self.thoughts):
+                    news = Thought(self.thoughts[thought:])
+                    thought = len(self.thoughts)
+                    yield news
+                elif replaced != self._replaced or (offset > len(self.text) and self._is_all_there_is):
                     offset, replaced = len(self.text), self._replaced
                     yield Piece(self.text, offset, reset=True)
                 elif offset < len(self.text):
@@ -127,8 +162,12 @@ class TurnLog:
                     return
                 elif self._is_dismissed:
                     return
-                elif not self._wait(tick_seconds if offset else 0.0, heartbeat_seconds):
-                    yield None
+                else:
+                    places = [(self._waiting, tick_seconds if offset else 0.0)]
+                    if with_thoughts:
+                        places.append((self._waiting_for_thoughts, THOUGHT_TICKS * tick_seconds if thought else 0.0))
+                    if not self._wait(places, heartbeat_seconds):
+                        yield None
         finally:
             self.listeners -= 1
 
@@ -136,24 +175,29 @@ class TurnLog:
     def _is_all_there_is(self) -> bool:
         return not self._is_copy or self.ending is not None
 
-    def _wait(self, tick_seconds: float, timeout: float) -> bool:
+    def _wait(self, places: list[tuple[Waiting, float]], timeout: float) -> bool:
         listener = Event()
-        listeners = self._waiting.setdefault(tick_seconds, [])
-        listeners.append(listener)
+        queues = [waiting.setdefault(interval, []) for waiting, interval in places]
+        for queue in queues:
+            queue.append(listener)
         try:
             return bool(listener.wait(timeout))
         finally:
-            if listener in listeners:
-                listeners.remove(listener)
+            for queue in queues:
+                if listener in queue:
+                    queue.remove(listener)
 
     def _wake(self) -> None:
-        for interval, listeners in self._waiting.items():
+        waiting, self._waiting = self._waiting, {}
+        self._call(waiting)
+
+    def _call(self, waiting: Waiting) -> None:
+        for interval, listeners in waiting.items():
             if interval:
                 self._beats.wake_at_next(interval, listeners)
             else:
                 for listener in listeners:
                     listener.set()
-        self._waiting = {}
 
 
 class MemoryLog:
@@ -181,8 +225,8 @@ class MemoryLog:
     def fetch(self, copies: dict[UUID, TurnLog]) -> None:
         """Bring copies of other processes' turns up to date. In memory nothing is known of them."""
 
-    def stored_text(self, turn_id: UUID) -> str:
-        """Return what is left of the text of a turn whose process is gone; "" where nothing is."""
+    def stored_text(self, turn_id: UUID, part: Part = "text") -> str:
+        """Return what is left of the text of a turn whose process is gone, or of its thoughts; "" where nothing is."""
         return ""
 
     def close(self) -> None:

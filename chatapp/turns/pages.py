@@ -1,20 +1,22 @@
 """The stream of one answer as a page takes it: HTML in unnamed events, `event: done` at the end.
 
 The first frame of every connection is the whole state, so a page that comes back needs no positions. After it, blocks
-that can no longer change are appended once and the open end is replaced. At the end one frame brings the rest of the
-page up to date. A frame is a few strings: no template is drawn before the end.
+that can no longer change are appended once and the open end is replaced. Thoughts grow in the same way, in a fold that
+stays as the reader has it. At the end one frame brings the rest of the page up to date. A frame is a few strings: no
+template is drawn before the end.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from html import escape
 from uuid import UUID
 
 from flask_babel import gettext as _
 
 from chatapp.rendering import MarkdownStream
-from chatapp.turns.log import HEARTBEAT_SECONDS, Ending, Heard, Piece
+from chatapp.turns.log import HEARTBEAT_SECONDS, Ending, Heard, Piece, Thought
 
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -62,6 +64,9 @@ def frames(
             # A long open end is drawn less often; what comes meanwhile waits in the log.
             if (pause := answer.interval_seconds - tick_seconds) > 0:
                 sleep(pause)
+        elif isinstance(item, Thought):
+            if frame := answer.think(item):
+                yield frame
         elif isinstance(item, Ending):
             yield answer.finish(ended(item))
             yield DONE
@@ -70,45 +75,99 @@ def frames(
 
 
 class AnswerFrames:
-    """Turns the pieces of one answer into events."""
+    """Turns the pieces of one answer, and what was thought of it, into events."""
 
     def __init__(self, answer_id: UUID, copy_label: str, opening: str = "") -> None:
-        tail = f"m{answer_id}-tail"
+        self._text = Growing(f"m{answer_id}", copy_label)
+        self._thoughts = Growing(f"m{answer_id}-thoughts", copy_label)
+        self._opening = opening
+
+    @property
+    def interval_seconds(self) -> float:
+        return self._text.interval_seconds
+
+    def grow(self, piece: Piece) -> str:
+        """Return the event that shows a piece; "" where nothing is to be seen of it yet."""
+        if self._text.has_begun and not piece.reset:
+            changes = self._text.grow(piece.text)
+            return event(changes) if changes else ""
+        changes = self._text.begin(self._opening + piece.text)
+        if self._thoughts.has_begun and not piece.reset:
+            changes += status(_("The answer is being written."))
+        return event(changes)
+
+    def think(self, thought: Thought) -> str:
+        """Return the event that shows a thought; "" where nothing is to be seen of it yet."""
+        if self._thoughts.has_begun:
+            changes = self._thoughts.grow(thought.text)
+            return event(changes) if changes else ""
+        self._thoughts.begin(thought.text)
+        return event(self._thoughts.whole + ("" if self._text.has_begun else status(_("The model is thinking."))))
+
+    def finish(self, rest: str) -> str:
+        """Return the last frame: the end of the text, and what changes around it."""
+        return event(self._thoughts.finish() + self._text.finish() + rest)
+
+
+class Growing:
+    """Turns Markdown that grows into changes of the page: blocks that are final, and the open end below them."""
+
+    def __init__(self, name: str, copy_label: str) -> None:
+        self._name = name
         self._open_tags = {
-            "block": f'<div id="m{answer_id}-blocks" hx-swap-oob="beforeend">',
-            "reset": f'<div id="m{answer_id}-blocks" hx-swap-oob="innerHTML">',
-            "tail": f'<div id="{tail}" hx-swap-oob="innerHTML">',
+            "block": f'<div id="{name}-blocks" hx-swap-oob="beforeend">',
+            "reset": f'<div id="{name}-blocks" hx-swap-oob="innerHTML">',
+            "tail": f'<div id="{name}-tail" hx-swap-oob="innerHTML">',
             # An open end that is code has one code element.
-            "code": f'<div hx-swap-oob="beforeend:#{tail} code">',
+            "code": f'<div hx-swap-oob="beforeend:#{name}-tail code">',
         }
         self._copy_label = copy_label
-        self._opening = opening
         self._stream: MarkdownStream | None = None
+
+    @property
+    def has_begun(self) -> bool:
+        return self._stream is not None
 
     @property
     def interval_seconds(self) -> float:
         return self._stream.interval_ms / 1000 if self._stream else 0.0
 
-    def grow(self, piece: Piece) -> str:
-        """Return the event that shows a piece; "" where nothing is to be seen of it yet."""
-        if self._stream is None or piece.reset:
-            self._stream = MarkdownStream(self._copy_label)
-            self._stream.feed(self._opening + piece.text)
-            return event(self._state(self._stream))
-        changes = self._changes(self._stream.feed(piece.text))
-        return event(changes) if changes else ""
+    def begin(self, text: str) -> str:
+        """Return the changes that put a text in the place of what is there."""
+        self._stream = MarkdownStream(self._copy_label)
+        self._stream.feed(text)
+        return self.state
 
-    def finish(self, rest: str) -> str:
-        """Return the last frame: the end of the text, and what changes around it."""
-        if self._stream is None:
-            return event(rest)
-        return event(self._changes(self._stream.finish()) + rest)
+    def grow(self, text: str) -> str:
+        return self._changes(self._stream.feed(text)) if self._stream else ""
 
-    def _state(self, stream: MarkdownStream) -> str:
-        return self._changes([("reset", stream.blocks), ("tail", stream.tail)])
+    def finish(self) -> str:
+        return self._changes(self._stream.finish()) if self._stream else ""
+
+    @property
+    def state(self) -> str:
+        """The changes that put all of it in the place of what is there."""
+        blocks, tail = self._parts
+        return self._changes([("reset", blocks), ("tail", tail)])
+
+    @property
+    def whole(self) -> str:
+        """The change that makes the elements for blocks and open end too."""
+        blocks, tail = self._parts
+        inside = f'<div id="{self._name}-blocks">{blocks}</div><div id="{self._name}-tail" class="tail">{tail}</div>'
+        return f'<div id="{self._name}" hx-swap-oob="innerHTML"><div class="prose" dir="auto">{inside}</div></div>'
+
+    @property
+    def _parts(self) -> tuple[str, str]:
+        return (self._stream.blocks, self._stream.tail) if self._stream else ("", "")
 
     def _changes(self, changes: Iterable[tuple[str, str]]) -> str:
         return "".join(f"{self._open_tags[kind]}{html}</div>" for kind, html in changes)
+
+
+def status(text: str) -> str:
+    """Return the change that tells a screen reader something."""
+    return f'<div id="status" hx-swap-oob="innerHTML">{escape(text)}</div>'
 
 
 def event(html: str) -> str:

@@ -17,6 +17,7 @@ from chatapp.chats.models import Chat, Message
 from chatapp.database import database_now, is_store_trouble, release, write
 from chatapp.extensions import db
 from chatapp.turns import owner, settle
+from chatapp.turns.log import Part
 from chatapp.turns.models import Turn
 from chatapp.turns.settle import Answer
 
@@ -30,18 +31,21 @@ PURGED_AT_ONCE = 50
 
 
 def settle_orphans(
-    running: set[UUID], logged_text: Callable[[UUID], str] = lambda turn_id: "", *, trusts_leases: bool = True
+    running: set[UUID],
+    logged_text: Callable[[UUID, Part], str] = lambda turn_id, part: "",
+    *,
+    trusts_leases: bool = True,
 ) -> int:
     """Settle the open turns that nobody works on; return how many.
 
-    running: the turns of this process. logged_text: what the turn log still has of a turn's text. trusts_leases: the
+    running: the turns of this process. logged_text: what the turn log still has of a turn. trusts_leases: the
     database has answered for a while. After an outage every lease has run out, of the living too: they come first.
     """
     settled = 0
     for turn_id, old_owner in _orphans(running, trusts_leases):
         try:
             if _claim(turn_id, old_owner):
-                settled += _settle(turn_id, logged_text(turn_id))
+                settled += _settle(turn_id, logged_text(turn_id, "text"), logged_text(turn_id, "thoughts"))
         except Exception as error:
             if is_store_trouble(error):
                 raise
@@ -97,7 +101,7 @@ def _claim(turn_id: UUID, old_owner: str) -> bool:
         return result.rowcount == 1
 
 
-def _settle(turn_id: UUID, logged: str) -> int:
+def _settle(turn_id: UUID, logged: str, logged_thoughts: str) -> int:
     """Settle with the longer of log and checkpoint: both are beginnings of the same text."""
     row = db.session.execute(
         select(Message.content, Message.thoughts, Turn.stop_requested_at)
@@ -108,8 +112,7 @@ def _settle(turn_id: UUID, logged: str) -> int:
     if row is None:
         return 0
     outcome = settle.stopped() if row.stop_requested_at else settle.interrupted()
-    ending = settle.settle(
-        turn_id, Answer(max(row.content, logged, key=len), row.thoughts), outcome, seconds=SETTLE_SECONDS
-    )
+    answer = Answer(max(row.content, logged, key=len), max(row.thoughts, logged_thoughts, key=len))
+    ending = settle.settle(turn_id, answer, outcome, seconds=SETTLE_SECONDS)
     log.info("Settled an orphaned turn", extra={"turnId": str(turn_id)})
     return int(ending is not None)

@@ -1,9 +1,10 @@
 """The turn log shared through Redis: written behind, read by one reader a process. No Flask, no database.
 
-A turn's text is one Redis string. Ten times a second a process writes what is new of all its turns, each at its
-place, in one pipeline; a reader asks for the bytes behind those it has. The text only grows and every byte has one
-place, so a write that is repeated changes nothing and a reader is always right. What a flush took leaves NULs, which
-no text has: a reader waits, and the writer sees the length before its write and writes the whole anew.
+A turn's text is one Redis string, its thoughts are another. Ten times a second a process writes what is new of all
+its turns, each at its place, in one pipeline; a reader asks for the bytes behind those it has. The text only grows and
+every byte has one place, so a write that is repeated changes nothing and a reader is always right. What a flush took
+leaves NULs, which no text has: a reader waits, and the writer sees the length before its write and writes the whole
+anew.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ from __future__ import annotations
 import json
 import logging
 from codecs import getincrementaldecoder
+from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
 import gevent
 from gevent.lock import BoundedSemaphore
 
 from chatapp.soft_redis import SoftRedis, pipeline
-from chatapp.turns.log import Ending, MemoryLog, TurnLog
+from chatapp.turns.log import Ending, MemoryLog, Part, TurnLog
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +29,11 @@ WRITE_SECONDS = 0.1
 EXPIRE_SECONDS = 3600
 
 
-def text_key(turn_id: UUID) -> str:
-    return f"chat:turn:{turn_id}:text"
+PARTS: tuple[Part, ...] = get_args(Part)
+
+
+def text_key(turn_id: UUID, part: Part = "text") -> str:
+    return f"chat:turn:{turn_id}:{part}"
 
 
 def end_key(turn_id: UUID) -> str:
@@ -41,29 +46,30 @@ class RedisLog(MemoryLog):
     def __init__(self, client: SoftRedis, **options: Any) -> None:
         super().__init__(**options)
         self._redis = client
-        # Turn → how much of its text is in Redis, in characters and in bytes.
-        self._written: dict[UUID, tuple[int, int]] = {}
+        # Turn and part → how much of it is in Redis, in characters and in bytes.
+        self._written: dict[tuple[UUID, Part], tuple[int, int]] = {}
         self._writer: gevent.Greenlet | None = None
         # Of two writes at once the older could put back a shorter text.
         self._one_write = BoundedSemaphore()
 
     def open(self, turn_id: UUID) -> TurnLog:
         log = super().open(turn_id)
-        self._written[turn_id] = (0, 0)
+        self._written |= {(turn_id, part): (0, 0) for part in PARTS}
         if self._writer is None:
             self._writer = gevent.spawn(self._write_on)
         return log
 
     def end(self, turn_id: UUID, ending: Ending) -> None:
-        text = self._logs[turn_id].text
+        texts = self._texts([(turn_id, part) for part in PARTS])
         # The listeners of this process do not wait for Redis.
         super().end(turn_id, ending)
         with self._one_write:
             try:
-                self._write({turn_id: text})
+                self._write(texts)
             finally:
-                self._written.pop(turn_id, None)
-        value = json.dumps({"chars": len(text), "ending": asdict(ending)}, default=str)
+                for name in texts:
+                    self._written.pop(name, None)
+        value = json.dumps({"chars": len(texts[turn_id, "text"]), "ending": asdict(ending)}, default=str)
         self._redis.call(lambda client: client.set(end_key(turn_id), value, ex=EXPIRE_SECONDS), None)
 
     def close(self) -> None:
@@ -76,67 +82,76 @@ class RedisLog(MemoryLog):
             gevent.sleep(WRITE_SECONDS)
             try:
                 with self._one_write:
-                    self._write({turn_id: self._logs[turn_id].text for turn_id in self._written})
+                    self._write(self._texts(self._written))
             except Exception:
                 # Other processes hear the rest from the database; the next turns must not depend on it.
                 log.exception("The turn logs were not written")
         self._writer = None
 
-    def _write(self, texts: dict[UUID, str]) -> None:
+    def _texts(self, names: Iterable[tuple[UUID, Part]]) -> dict[tuple[UUID, Part], str]:
+        return {(turn_id, part): getattr(self._logs[turn_id], part) for turn_id, part in names}
+
+    def _write(self, texts: dict[tuple[UUID, Part], str]) -> None:
         """Write what is new of each text, in one pipeline. After a failure the next write begins at the same place."""
         news = [
-            (turn_id, *self._written[turn_id], text[self._written[turn_id][0] :].encode())
-            for turn_id, text in texts.items()
-            if turn_id in self._written and len(text) > self._written[turn_id][0]
+            (name, *self._written[name], text[self._written[name][0] :].encode())
+            for name, text in texts.items()
+            if name in self._written and len(text) > self._written[name][0]
         ]
         if not news:
             return
 
         def put(batch: Any) -> None:
-            for turn_id, _chars, size, new in news:
-                batch.strlen(text_key(turn_id))
-                batch.setrange(text_key(turn_id), size, new)
-                batch.expire(text_key(turn_id), EXPIRE_SECONDS)
+            for name, _chars, size, new in news:
+                batch.strlen(text_key(*name))
+                batch.setrange(text_key(*name), size, new)
+                batch.expire(text_key(*name), EXPIRE_SECONDS)
 
         replies = self._redis.call(lambda client: pipeline(client, put), None)
         if replies is None:
             return
-        for (turn_id, _chars, size, new), length_before in zip(news, replies[::3], strict=True):
-            if length_before >= size or self._write_whole(turn_id, texts[turn_id]):
-                self._written[turn_id] = (len(texts[turn_id]), size + len(new))
+        for (name, _chars, size, new), length_before in zip(news, replies[::3], strict=True):
+            if length_before >= size or self._write_whole(text_key(*name), texts[name]):
+                self._written[name] = (len(texts[name]), size + len(new))
 
-    def _write_whole(self, turn_id: UUID, text: str) -> bool:
-        return bool(
-            self._redis.call(lambda client: client.set(text_key(turn_id), text.encode(), ex=EXPIRE_SECONDS), False)
-        )
+    def _write_whole(self, key: str, text: str) -> bool:
+        return bool(self._redis.call(lambda client: client.set(key, text.encode(), ex=EXPIRE_SECONDS), False))
 
     def fetch(self, copies: dict[UUID, TurnLog]) -> None:
         """Ask for what is new of other processes' turns, all in one pipeline."""
         asked = [(turn_id, copy, copy.text) for turn_id, copy in copies.items() if copy.ending is None]
         if not asked:
             return
+        # Thoughts come before the text. Where none did, those that come later are brought by the database.
+        thinking = [(turn_id, copy, copy.thoughts) for turn_id, copy, text in asked if copy.thoughts or not text]
 
         def ask(batch: Any) -> None:
             for turn_id, _copy, text in asked:
                 # The end first: what is read after it holds all of the text.
                 batch.get(end_key(turn_id))
                 batch.getrange(text_key(turn_id), len(text.encode()), -1)
+            for turn_id, _copy, thoughts in thinking:
+                batch.getrange(text_key(turn_id, "thoughts"), len(thoughts.encode()), -1)
 
         replies = self._redis.call(lambda client: pipeline(client, ask), None)
         if replies is None:
             return
-        for (_turn_id, copy, text), ending, new in zip(asked, replies[::2], replies[1::2], strict=True):
-            # Where the database has brought more text in the meantime, these bytes have another place.
+        count = 2 * len(asked)
+        # Where the database has brought more text in the meantime, these bytes have another place.
+        for (_turn_id, copy, thoughts), new in zip(thinking, replies[count:], strict=True):
+            if copy.ending is None and copy.thoughts == thoughts:
+                copy.think(_whole_characters(new))
+        for (_turn_id, copy, text), ending, new in zip(asked, replies[:count:2], replies[1:count:2], strict=True):
             if copy.ending is None and copy.text == text:
                 _take(copy, ending, new)
 
-    def stored_text(self, turn_id: UUID) -> str:
-        stored: bytes | None = self._redis.call(lambda client: client.get(text_key(turn_id)), None)
+    def stored_text(self, turn_id: UUID, part: Part = "text") -> str:
+        stored: bytes | None = self._redis.call(lambda client: client.get(text_key(turn_id, part)), None)
         return (stored or b"").partition(b"\0")[0].decode(errors="ignore")
 
 
 def _take(copy: TurnLog, ending: bytes | None, new: bytes) -> None:
-    if new and b"\0" not in new and (text := _whole_characters(new)):
+    if text := _whole_characters(new):
         copy.append(text)
     if ending:
         value = json.loads(ending)
@@ -149,6 +164,6 @@ def _take(copy: TurnLog, ending: bytes | None, new: bytes) -> None:
 def _whole_characters(new: bytes) -> str:
     """Return the text of some bytes up to the last whole character; "" for what is no text: it is cut or misplaced."""
     try:
-        return getincrementaldecoder("utf-8")().decode(new)
+        return "" if b"\0" in new else getincrementaldecoder("utf-8")().decode(new)
     except UnicodeDecodeError:
         return ""

@@ -311,17 +311,19 @@ def stored_ending(turn_id: UUID) -> Ending | None:
     )
 
 
-def stored_states(turn_ids: list[UUID]) -> dict[UUID, tuple[str, int]]:
-    """Return turn → its status and how many characters of its answer the database has; those that are gone absent."""
-    chars = db.func.length(Message.content)
-    found = db.select(Turn.id, Turn.status, chars).join(Message, Message.id == Turn.answer_id)
-    return {row[0]: (row[1], row[2]) for row in db.session.execute(found.where(Turn.id.in_(turn_ids)))}
+def stored_states(turn_ids: list[UUID]) -> dict[UUID, tuple[str, int, int]]:
+    """Return turn → its status and how many characters of its answer and its thoughts the database has; those that
+    are gone absent."""
+    chars = (db.func.length(Message.content), db.func.length(Message.thoughts))
+    found = db.select(Turn.id, Turn.status, *chars).join(Message, Message.id == Turn.answer_id)
+    return {row[0]: (row[1], row[2], row[3]) for row in db.session.execute(found.where(Turn.id.in_(turn_ids)))}
 
 
-def stored_text(turn_id: UUID) -> str:
+def stored_answer(turn_id: UUID) -> Answer:
     """Return the answer as the database has it: the whole, or of an open turn the last checkpoint."""
-    answer = db.select(Message.content).join(Turn, Turn.answer_id == Message.id).where(Turn.id == turn_id)
-    return db.session.scalar(answer) or ""
+    answer = db.select(Message.content, Message.thoughts).join(Turn, Turn.answer_id == Message.id)
+    row = db.session.execute(answer.where(Turn.id == turn_id)).one_or_none()
+    return Answer(*row) if row else Answer("")
 
 
 def gone(answer_id: UUID = NOBODY) -> Ending:

@@ -154,7 +154,8 @@ def stream(turn_id: UUID) -> ResponseReturnValue:
     answer_id, identity = turn.answer_id, sessions.identity()
     opening = queries.opening_of(db.session.get_one(Message, turn.question_id))
     tick = pages.tick_seconds(request.headers.get("Sec-CH-UA-Mobile"), request.headers.get("User-Agent", ""))
-    heard = for_a_while(services().turns.follow(turn_id, tick_seconds=tick), settings().stream_seconds)
+    followed = services().turns.follow(turn_id, tick_seconds=tick, with_thoughts=True)
+    heard = for_a_while(followed, settings().stream_seconds)
     release()
     frames = pages.frames(
         answer_id, heard, _ended(turn_id), lambda: sessions.is_good(identity), opening=opening, tick_seconds=tick

@@ -47,7 +47,6 @@ PURGE_SECONDS = 300.0
 TRUST_SECONDS = 10.0
 POLL_SECONDS = 1.0
 FETCH_SECONDS = 0.1
-MAX_THOUGHT_CHARS = 200_000
 # One statement for all, on the table: the ORM would build one for each. A settled answer is final.
 SAVE_OPEN = (
     update(Message.__table__)
@@ -67,7 +66,6 @@ class Run:
     clamped_by_budget: bool
     log: TurnLog
     usage: Usage | None = None
-    thoughts: str = ""
     chunks: int = 0
     finish_reason: FinishReason | None = None
     outcome: Outcome | None = None
@@ -77,8 +75,12 @@ class Run:
     checkpoint_at: float = field(default_factory=lambda: time.monotonic() - CHECKPOINT_SECONDS)
 
     @property
+    def chars(self) -> int:
+        return len(self.log.text) + len(self.log.thoughts)
+
+    @property
     def answer(self) -> Answer:
-        return Answer(self.log.text, self.thoughts, self.usage, self.chunks)
+        return Answer(self.log.text, self.log.thoughts, self.usage, self.chunks)
 
     def stop(self, outcome: Outcome) -> None:
         """End the reading with that outcome. After the reading has ended it has no effect."""
@@ -90,34 +92,29 @@ class Run:
 
     def read(self) -> None:
         """Read the provider to the end, or to the end of what the answer may use."""
-        text, meter = ModelText(), RunningMeter(self.max_answer_tokens)
+        text, thoughts, meter = ModelText(), ModelText(), RunningMeter(self.max_answer_tokens)
         chunks = stream_with_retries(
             services().providers.for_model(self.request.model), self.request, tries=services().settings.provider_tries
         )
         for chunk in chunks:
-            self._take(chunk, text, meter)
+            self._take(chunk, text, thoughts, meter)
             if meter.is_over:
                 # Leaving the loop lets go of the generator, and with it of the connection.
                 self.finish_reason = "length"
                 break
         self.log.append(text.finish())
+        self.log.think(thoughts.finish())
 
-    def _take(self, chunk: Chunk, text: ModelText, meter: RunningMeter) -> None:
+    def _take(self, chunk: Chunk, text: ModelText, thoughts: ModelText, meter: RunningMeter) -> None:
         self.chunks += chunk.chunks
         self.usage = chunk.usage or self.usage
         self.finish_reason = chunk.finish_reason or self.finish_reason
-        if chunk.thought and len(self.thoughts) < MAX_THOUGHT_CHARS:
-            self.thoughts += whole(chunk.thought)
+        if chunk.thought:
+            self.log.think(thoughts.feed(chunk.thought))
         delta = text.feed(chunk.delta) if chunk.delta else ""
         meter.add(delta, chunk.usage)
         if delta:
             self.log.append(delta)
-
-
-def whole(text: str) -> str:
-    """Return a whole piece of a model's text as it may be stored."""
-    model_text = ModelText()
-    return model_text.feed(text) + model_text.finish()
 
 
 class Workers:
@@ -206,7 +203,7 @@ class Workers:
         """Return the ending that another process made of the turn, with the text that it saved."""
         try:
             ending = retry_write(lambda: settle.stored_ending(run.turn_id), passes=is_store_trouble)
-            run.log.replace(settle.stored_text(run.turn_id))
+            run.log.replace(settle.stored_answer(run.turn_id).text)
         except NotFound:
             return settle.gone(run.answer_id)
         return ending or settle.gone(run.answer_id)
@@ -274,8 +271,8 @@ class Workers:
         """Return answer → its text so far, of those that this process works on."""
         return {run.answer_id: run.log.text for run in self._runs.values()}
 
-    def text_of(self, answer_id: UUID) -> str | None:
-        return self.texts().get(answer_id)
+    def log_of(self, answer_id: UUID) -> TurnLog | None:
+        return next((run.log for run in self._runs.values() if run.answer_id == answer_id), None)
 
     def follow(
         self,
@@ -284,14 +281,17 @@ class Workers:
         *,
         tick_seconds: float = 0.05,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
+        with_thoughts: bool = False,
     ) -> Iterator[Heard]:
-        """Yield the pieces of a turn from offset on, None when a heartbeat is due, at last its ending.
+        """Yield what TurnLog.follow does of a turn, wherever it runs.
 
         Holds no database connection while it waits. The caller has checked whose turn it is.
         """
         own = self._log.get(turn_id)
         with nullcontext(own) if own else self._copy(turn_id) as turn_log:
-            yield from turn_log.follow(offset, tick_seconds=tick_seconds, heartbeat_seconds=heartbeat_seconds)
+            yield from turn_log.follow(
+                offset, tick_seconds=tick_seconds, heartbeat_seconds=heartbeat_seconds, with_thoughts=with_thoughts
+            )
 
     @contextmanager
     def _copy(self, turn_id: UUID) -> Iterator[TurnLog]:
@@ -334,11 +334,11 @@ class Workers:
             with self._app.app_context():
                 stored = settle.stored_states(list(copies))
                 for turn_id, copy in copies.items():
-                    self._take(turn_id, copy, *stored.get(turn_id, (None, 0)))
+                    self._take(turn_id, copy, *stored.get(turn_id, (None, 0, 0)))
         except SQLAlchemyError as error:
             log.warning("The database did not tell of other processes' turns: %s", type(error).__name__)
 
-    def _take(self, turn_id: UUID, copy: TurnLog, status: str | None, stored_chars: int) -> None:
+    def _take(self, turn_id: UUID, copy: TurnLog, status: str | None, chars: int, thought_chars: int) -> None:
         if status is None:
             copy.end(settle.gone())
         elif status != "in_progress":
@@ -347,12 +347,15 @@ class Workers:
             except NotFound:  # Deleted since it was looked up.
                 ending = settle.gone()
             else:
-                copy.replace(settle.stored_text(turn_id))
+                answer = settle.stored_answer(turn_id)
+                copy.think(answer.thoughts[len(copy.thoughts) :])
+                copy.replace(answer.text)
             copy.end(ending)
-        elif stored_chars > len(copy.text):
-            text = settle.stored_text(turn_id)
-            if len(text) > len(copy.text):
-                copy.replace(text)
+        elif chars > len(copy.text) or thought_chars > len(copy.thoughts):
+            answer = settle.stored_answer(turn_id)
+            copy.think(answer.thoughts[len(copy.thoughts) :])
+            if len(answer.text) > len(copy.text):
+                copy.replace(answer.text)
 
     # The pulse
 
@@ -394,18 +397,21 @@ class Workers:
         due = [
             run
             for run in self._runs.values()
-            if len(run.log.text) > run.checkpoint_chars and instant - run.checkpoint_at >= CHECKPOINT_SECONDS
+            if run.chars > run.checkpoint_chars and instant - run.checkpoint_at >= CHECKPOINT_SECONDS
         ]
         if not due:
             return
-        texts = [(run, run.log.text) for run in due]
+        answers = [(run, run.chars, run.answer) for run in due]
         with write() as session:
             session.connection().execute(
                 SAVE_OPEN,
-                [{"answer": run.answer_id, "text": text, "thought": run.thoughts} for run, text in texts],
+                [
+                    {"answer": run.answer_id, "text": answer.text, "thought": answer.thoughts}
+                    for run, _chars, answer in answers
+                ],
             )
-        for run, text in texts:
-            run.checkpoint_chars, run.checkpoint_at = len(text), instant
+        for run, chars, _answer in answers:
+            run.checkpoint_chars, run.checkpoint_at = chars, instant
 
     def _heartbeat(self) -> None:
         with write() as session:

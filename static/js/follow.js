@@ -14,7 +14,11 @@ if (scroll) {
     held = { find, at };
     follows = false;
     clearTimeout(release);
-    release = setTimeout(() => { held = null; }, HOLD_MS);
+    release = setTimeout(() => {
+      if (!held) return;
+      held = null;
+      follows = gap() < NEAR_PX;
+    }, HOLD_MS);
     putRight();
   };
   const putRight = () => {
@@ -58,6 +62,13 @@ if (scroll) {
   begin();
 
   const topOf = element => element.getBoundingClientRect().top;
+
+  // Who unfolds thoughts begins to read at their beginning.
+  log.addEventListener("click", ({ target }) => {
+    const summary = target.closest(".thoughts > summary");
+    if (summary) hold(() => summary, topOf(summary));
+  });
+
   const stays = ctx => ctx.sourceElement?.closest?.("[data-stay]");
   let anchor = null;
   document.addEventListener("htmx:before:request", ({ detail: { ctx } }) => { if (ctx.target === log && !stays(ctx)) begin(); });

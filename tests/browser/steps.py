@@ -5,6 +5,7 @@ from chatapp.turns.models import Turn
 from tests.auth.browser import signed_in
 
 LONG = "\n\n".join(f"Paragraph {number} of a long answer, with some words in it." for number in range(60))
+FOLLOWED = "(s => s.scrollHeight - s.scrollTop - s.clientHeight < 5)(document.getElementById('scroll'))"
 
 
 def cookie(app, site, person):

@@ -6,10 +6,8 @@ import pytest
 from playwright.sync_api import expect
 
 from chatapp.turns import pages
-from tests.browser.steps import LONG, last_answer, send, turns
+from tests.browser.steps import FOLLOWED, LONG, last_answer, send, turns
 from tests.conftest import make_user
-
-FOLLOWED = "(s => s.scrollHeight - s.scrollTop - s.clientHeight < 5)(document.getElementById('scroll'))"
 
 
 def test_a_question_is_asked_and_answered(page, demo):

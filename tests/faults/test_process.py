@@ -13,6 +13,7 @@ from chatapp.database import now, write
 from chatapp.extensions import db
 from chatapp.turns import recovery, settle, workers
 from chatapp.turns.models import Turn
+from chatapp.turns.settle import Answer
 from tests.faults import invariants
 from tests.faults.conftest import GEMINI_KEY
 from tests.faults.program import worker_pids
@@ -174,8 +175,8 @@ def test_the_longer_of_log_and_checkpoint_is_kept_of_a_dead_owners_answer(app, a
     turn_id = orphan(app, api, demo, f"{HERE}|999999999|1")
 
     with app.app_context():
-        recovery.settle_orphans(set(), lambda asked: "so far and on" if asked == turn_id else "")
-        assert settle.stored_text(turn_id) == "so far and on"
+        recovery.settle_orphans(set(), lambda _turn_id, part: {"text": "so far and on", "thoughts": "Hm, and on"}[part])
+        assert settle.stored_answer(turn_id) == Answer("so far and on", "Hm, and on")
 
 
 @pytest.mark.postgresql

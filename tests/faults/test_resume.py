@@ -1,13 +1,16 @@
 """A listener comes back anywhere, in any process, at any offset, and has every character once."""
 
+from unittest.mock import ANY
 from uuid import UUID
 
 import gevent
 import pytest
 
+from chatapp.providers.base import Chunk
 from chatapp.rendering import render
 from chatapp.turns import sse
-from chatapp.turns.log import Piece
+from chatapp.turns.log import Piece, Thought
+from tests.conftest import make_user
 from tests.faults import invariants
 from tests.streams import Api, Heard, read, until
 
@@ -95,7 +98,23 @@ def test_a_page_that_comes_back_at_any_frame_ends_with_the_same_answer(pair, dem
             frames.grow(Piece(text, len(text)))
             frames.grow(Piece(TEXT[len(text) :], len(TEXT)))
             frames.finish("")
-            assert frames._stream.blocks + frames._stream.tail == render(TEXT, "Copy")
+            assert frames._text._stream.blocks + frames._text._stream.tail == render(TEXT, "Copy")
+
+
+@pytest.mark.parametrize("through", ["redis", "database"])
+def test_a_page_of_another_process_is_told_what_the_model_thinks(make_app, sqlite_url, redis_url, demo, through):
+    here, there = (make_app(sqlite_url, redis_url=redis_url if through == "redis" else None) for _ in range(2))
+    api, end, heard = Api(here, make_user(here, "ada@example.org")), demo.hold(), []
+    demo.will_say(Chunk(thought="Let me "), Chunk(thought="see."), end, "Yes.")
+    turn_id = UUID(api.send(api.new_chat(), "Is it so?", pieces=0).turn_id)
+    followed = there.extensions["services"].turns.follow(turn_id, with_thoughts=True)
+    listener = gevent.spawn(heard.extend, followed)
+
+    until(lambda: "".join(item.text for item in heard if isinstance(item, Thought)) == "Let me see.")
+    end.set()
+    listener.get(timeout=20)
+
+    assert heard[-2:] == [Piece("Yes.", 4), ANY]
 
 
 def test_a_position_ahead_of_the_other_process_waits_for_it_and_is_not_reset(pair, demo):

@@ -103,3 +103,25 @@ def test_the_demo_bills_nothing(ask):
 
     assert all(chunk.usage is None for chunk in chunks)
     assert DemoProvider().count_tokens("demo", "text") is None
+
+
+@pytest.mark.parametrize(
+    ("question", "thinking_tokens", "thinks"),
+    [
+        ("Why is the sky blue?", 0, False),
+        ("Why is the sky blue?", 1_024, True),
+        ("Here is something to think about", 0, True),
+        ("Ein Rätsel, bitte", 0, True),
+    ],
+)
+def test_the_demo_thinks_where_it_may_or_where_the_question_says_so(ask, question, thinking_tokens, thinks):
+    chunks = list(DemoProvider(pace_seconds=0).stream(ask(question, thinking_tokens=thinking_tokens)))
+
+    assert any(chunk.thought for chunk in chunks) == thinks
+
+
+@pytest.mark.parametrize("allowance", [1, 20])
+def test_the_demo_thinks_no_further_than_it_may(ask, allowance):
+    chunks = DemoProvider(pace_seconds=0).stream(ask("Why is the sky blue?", thinking_tokens=allowance))
+
+    assert calibrated("".join(chunk.thought for chunk in chunks)) <= allowance

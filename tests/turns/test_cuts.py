@@ -115,7 +115,7 @@ def test_in_another_process_every_cut_and_every_loss_joins_exactly(redis, text, 
             log.append(text[said : said + number])
             said += number
         elif step == "write":
-            logs._write({TURN: log.text})
+            logs._write({(TURN, "text"): log.text})
         elif step == "read":
             reader.fetch({TURN: copy})
         elif step == "checkpoint" and len(log.text) > len(copy.text):

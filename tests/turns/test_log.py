@@ -6,8 +6,9 @@ import gevent
 import pytest
 
 from chatapp.soft_redis import SoftRedis
-from chatapp.turns.log import Beats, Ending, MemoryLog, Piece, TurnLog
+from chatapp.turns.log import MAX_THOUGHT_CHARS, Beats, Ending, MemoryLog, Piece, Thought, TurnLog
 from chatapp.turns.redis_log import RedisLog
+from tests.streams import until
 
 DONE = Ending("completed", uuid4(), 12, 88, "estimate", "stop")
 
@@ -129,11 +130,60 @@ def test_a_silent_turn_asks_for_a_heartbeat(log):
 
 
 def test_listeners_that_leave_are_forgotten(log):
-    for _ in range(100):
-        next(log.follow(heartbeat_seconds=0.0001))
+    for with_thoughts in [True, False] * 50:
+        next(log.follow(heartbeat_seconds=0.0001, with_thoughts=with_thoughts))
     log.append("x")
 
     assert not any(log._waiting.values())
+    assert not any(log._waiting_for_thoughts.values())
+
+
+def test_who_asks_for_thoughts_hears_them_and_nobody_else(log):
+    heard, without = [], []
+    log.think("Let me ")
+    listeners = [gevent.spawn(heard.extend, log.follow(with_thoughts=True)), gevent.spawn(without.extend, log.follow())]
+    until(lambda: heard)
+    log.think("see.")
+    until(lambda: len(heard) == 2)
+    log.append("Yes.")
+    log.end(DONE)
+    gevent.joinall(listeners)
+
+    assert heard == [Thought("Let me "), Thought("see."), Piece("Yes.", 4), DONE]
+    assert without == [Piece("Yes.", 4), DONE]
+
+
+def test_the_first_word_of_the_answer_does_not_wait_with_the_thoughts():
+    log = TurnLog(Beats(lambda seconds: gevent.event.Event().wait()))
+    log.think("Hm.")
+    listener = log.follow(with_thoughts=True)
+    next(listener)
+    waiting = gevent.spawn(next, listener)
+    gevent.sleep(0)
+    log.think(" Well.")
+    log.append("Yes")
+
+    assert waiting.get(timeout=10) == Thought(" Well.")
+    assert next(listener) == Piece("Yes", 3)
+
+
+def test_a_model_that_thinks_keeps_no_heartbeat_from_who_hears_the_text_alone(log):
+    def think_on():
+        while True:
+            log.think("x")
+            gevent.sleep(0)
+
+    thinking = gevent.spawn(think_on)
+    with gevent.Timeout(10):
+        assert next(log.follow(heartbeat_seconds=0.01)) is None
+    thinking.kill()
+
+
+def test_thoughts_without_end_are_cut_off(log):
+    for _ in range(3):
+        log.think("x" * (MAX_THOUGHT_CHARS // 2 + 1))
+
+    assert len(log.thoughts) == MAX_THOUGHT_CHARS
 
 
 def test_an_ended_turn_leaves_the_memory_after_a_while(make_logs):

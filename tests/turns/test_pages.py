@@ -5,10 +5,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from chatapp.providers.base import Chunk
 from chatapp.turns import pages
-from chatapp.turns.log import Ending, Piece
+from chatapp.turns.log import Ending, Piece, Thought
 from tests.auth.browser import signed_in
-from tests.streams import read
+from tests.streams import read, until
 
 ANSWER = UUID("11111111-1111-1111-1111-111111111111")
 ENDING = Ending("completed", ANSWER, 12, 100, "estimate", "stop")
@@ -44,6 +45,22 @@ def test_a_block_that_is_final_is_sent_once_and_the_open_end_again():
     assert "One." not in frames[3]
     assert "Two." in frames[2]
     assert "Three" in frames[3]
+
+
+def test_thoughts_grow_within_their_fold():
+    frames = stream(Thought("One.\n\nTwo"), Thought(".\n\nThree"), Piece("Yes", 3), ENDING)
+
+    assert f'<div id="m{ANSWER}-thoughts" hx-swap-oob="innerHTML"><div class="prose"' in frames[1]
+    assert "The model is thinking." in frames[1]
+    assert f'<div id="m{ANSWER}-thoughts-tail" hx-swap-oob="innerHTML"><p dir="auto">Two.' in frames[2]
+    assert "The answer is being written." in frames[3]
+    assert "details" not in "".join(frames)
+
+
+def test_thoughts_can_be_no_markup_of_the_page():
+    assert "<script" not in "".join(
+        stream(Thought("<script>alert(1)</script> and"), Thought(" <script src=x>"), ENDING)
+    )
 
 
 def test_text_that_begins_again_replaces_what_was_there():
@@ -148,6 +165,17 @@ def test_the_stream_ends_with_the_figures_and_done(browser, demo):
     assert "Good day." in body
     assert "tokens · estimate" in body
     assert body.endswith(pages.DONE)
+
+
+def test_a_page_that_comes_while_it_thinks_has_the_thoughts_so_far(browser, demo):
+    demo.will_say(Chunk(thought="Let me *see*."), demo.hold(), "Yes.")
+    _, turn_id, address = begin(browser)
+    until(lambda: browser.app.extensions["services"].turns._log.get(UUID(turn_id)).thoughts)
+
+    page = browser.get(address).text
+
+    assert "Let me <em>see</em>." in page
+    assert "Thinking …" in page
 
 
 def test_a_turn_that_ended_is_told_whole_to_whoever_comes_late(browser, demo):

@@ -41,7 +41,7 @@ def copy():
 
 
 def flush(writer):
-    writer._write({turn_id: writer.get(turn_id).text for turn_id in writer._written})
+    writer._write(writer._texts(writer._written))
 
 
 def test_a_reader_has_what_was_written_whatever_the_size_of_the_pieces(writer, reader, copy):
@@ -55,6 +55,32 @@ def test_a_reader_has_what_was_written_whatever_the_size_of_the_pieces(writer, r
     writer.end(TURN, DONE)
     reader.fetch({TURN: copy})
     assert (copy.text, copy.ending) == ("".join(WORDS), DONE)
+
+
+def test_thoughts_go_the_way_of_the_text(writer, reader, copy):
+    log = writer.open(TURN)
+    for word in WORDS:
+        log.think(word)
+        flush(writer)
+        reader.fetch({TURN: copy})
+        assert copy.thoughts == log.thoughts == reader.stored_text(TURN, "thoughts")
+
+    log.append("Yes.")
+    log.think("Done.")
+    writer.end(TURN, DONE)
+    reader.fetch({TURN: copy})
+    assert (copy.text, copy.thoughts, copy.ending) == ("Yes.", "".join(WORDS) + "Done.", DONE)
+
+
+def test_of_an_answer_that_began_without_thoughts_none_are_asked_for(writer, reader, raw, copy):
+    writer.open(TURN).append("Yes")
+    flush(writer)
+    reader.fetch({TURN: copy})
+    raw.config_resetstat()
+
+    reader.fetch({TURN: copy})
+
+    assert raw.info("commandstats")["cmdstat_getrange"]["calls"] == 1
 
 
 def test_all_turns_of_a_process_are_written_behind_them_in_one_pipeline(writer, reader, raw, monkeypatch):
@@ -75,7 +101,7 @@ def test_what_is_written_twice_is_there_once(writer, reader, copy):
     log = writer.open(TURN)
     log.append("one")
     flush(writer)
-    writer._written[TURN] = (0, 0)
+    writer._written[TURN, "text"] = (0, 0)
     log.append(" two")
     flush(writer)
     reader.fetch({TURN: copy})
