@@ -12,15 +12,15 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CursorResult, case, func, select, update
+from sqlalchemy import CursorResult, bindparam, case, func, select, update
 
 from chatapp.auth.models import User
 from chatapp.budget import notices
-from chatapp.budget.models import LedgerEntry, Operation, ResetPeriod, UserUsage
+from chatapp.budget.models import LedgerEntry, ResetPeriod, UserUsage
 from chatapp.budget.periods import due_start
-from chatapp.budget.queries import no_room, usage_of
-from chatapp.database import now
-from chatapp.errors import InvalidRequest, NotFound
+from chatapp.budget.queries import Budget, figures_of, no_room, usage_of
+from chatapp.database import execute, now
+from chatapp.errors import InvalidRequest
 from chatapp.extensions import db
 from chatapp.services import settings
 
@@ -33,6 +33,26 @@ REBUILT = {
     "reserved_tokens": (-1, ("reserve", "release")),
     "total_tokens_used": (-1, ("charge", "reset")),
 }
+
+# What every message needs is a statement made once, on the table: see database.execute.
+ENTRIES = LedgerEntry.metadata.tables["ledger_entries"]
+USAGE = UserUsage.metadata.tables["user_usage"]
+HOLD = (
+    update(USAGE)
+    .where(
+        USAGE.c.user_id == bindparam("user"),
+        USAGE.c.total_tokens_used + USAGE.c.reserved_tokens + bindparam("needed") <= USAGE.c.token_limit,
+    )
+    .values(reserved_tokens=USAGE.c.reserved_tokens + bindparam("needed"))
+)
+SPEND = (
+    update(USAGE)
+    .where(USAGE.c.user_id == bindparam("user"), USAGE.c.reserved_tokens >= bindparam("held"))
+    .values(
+        reserved_tokens=USAGE.c.reserved_tokens - bindparam("held"),
+        total_tokens_used=USAGE.c.total_tokens_used + bindparam("charged"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +68,8 @@ def open_account(user_id: UUID, limit: int | None = None) -> None:
     """Give a new user a budget: the usage row and the first grant."""
     limit = settings().token_limit if limit is None else limit
     db.session.add(UserUsage(user_id=user_id, token_limit=limit, reset_period=settings().reset_period))
-    _enter(user_id, "grant", limit, reason="first limit")
+    db.session.flush()
+    _enter(user_id, reason="first limit", grant=limit)
 
 
 def reserve(user_id: UUID, turn_id: UUID, input_tokens: int, max_answer: int, min_answer: int) -> Reservation:
@@ -57,55 +78,41 @@ def reserve(user_id: UUID, turn_id: UUID, input_tokens: int, max_answer: int, mi
     Raises BudgetExceeded, leaving nothing behind. A failed condition means that somebody else got in between and
     that the balance is another now: it is read again.
     """
-    reset_if_due(user_id)
     while True:
-        usage = _usage(user_id)
+        usage = figures_of(user_id)
+        if due_start(usage.reset_period, usage.timezone, usage.last_reset_at, now()):
+            reset_if_due(user_id)
+            continue
         free = usage.token_limit - usage.total_tokens_used - usage.reserved_tokens
         answer = min(max_answer, free - input_tokens)
         if answer < min(min_answer, max_answer):
             raise no_room(usage_of(user_id), input_tokens + min(min_answer, max_answer))
         needed = input_tokens + answer
-        changed = _change(
-            update(UserUsage)
-            .where(
-                UserUsage.user_id == user_id,
-                UserUsage.total_tokens_used + UserUsage.reserved_tokens + needed <= UserUsage.token_limit,
-            )
-            .values(reserved_tokens=UserUsage.reserved_tokens + needed)
-        )
-        if changed:
-            _enter(user_id, "reserve", -needed, turn_id)
+        if execute(HOLD, {"user": user_id, "needed": needed}).rowcount == 1:
+            _enter(user_id, turn_id, reserve=-needed)
             return Reservation(needed, answer, answer < max_answer)
 
 
-def settle(user_id: UUID, turn_id: UUID, reserved: int, charged: int) -> None:
-    """Release what was held and charge what was used (0 allowed), at most what was held.
+def settle(user_id: UUID, turn_id: UUID, reserved: int, charged: int) -> Budget:
+    """Release what was held and charge what was used (0 allowed), at most what was held. Returns what is left.
 
     Call it only after the turn's own row was closed in the same transaction: that is what makes it once.
     Raises RuntimeError where less is held than that, which only a hand in the database can bring about.
     """
     assert 0 <= charged <= reserved
-    changed = _change(
-        update(UserUsage)
-        .where(UserUsage.user_id == user_id, UserUsage.reserved_tokens >= reserved)
-        .values(
-            reserved_tokens=UserUsage.reserved_tokens - reserved,
-            total_tokens_used=UserUsage.total_tokens_used + charged,
-        )
-    )
-    if not changed:
+    if execute(SPEND, {"user": user_id, "held": reserved, "charged": charged}).rowcount != 1:
         raise RuntimeError(
             f"user {user_id}: {reserved} tokens of turn {turn_id} are not held. Run `flask ledger verify`"
         )
-    _enter(user_id, "release", reserved, turn_id)
-    _enter(user_id, "charge", -charged, turn_id)
-    notices.note(_usage(user_id))
+    _enter(user_id, turn_id, release=reserved, charge=-charged)
+    notices.note(budget := usage_of(user_id))
+    return budget
 
 
 def set_limit(user_id: UUID, limit: int, reason: str) -> None:
     """Change a user's limit. The difference is a grant with its reason."""
     while True:
-        old = _usage(user_id).token_limit
+        old = figures_of(user_id).token_limit
         changed = _change(
             update(UserUsage)
             .where(UserUsage.user_id == user_id, UserUsage.token_limit == old)
@@ -113,8 +120,8 @@ def set_limit(user_id: UUID, limit: int, reason: str) -> None:
         )
         if changed:
             if limit != old:
-                _enter(user_id, "grant", limit - old, reason=reason)
-                notices.note(_usage(user_id))
+                _enter(user_id, reason=reason, grant=limit - old)
+                notices.note(usage_of(user_id))
             return
 
 
@@ -133,8 +140,8 @@ def grant(user_id: UUID, tokens: int, reason: str) -> None:
     )
     if not changed:
         raise InvalidRequest(f"tokens: the limit would not be from 0 to {MAX_LIMIT_TOKENS:,}")
-    _enter(user_id, "grant", tokens, reason=reason)
-    notices.note(_usage(user_id))
+    _enter(user_id, reason=reason, grant=tokens)
+    notices.note(usage_of(user_id))
 
 
 def set_period(user_id: UUID, period: ResetPeriod) -> None:
@@ -145,8 +152,8 @@ def set_period(user_id: UUID, period: ResetPeriod) -> None:
 def reset_if_due(user_id: UUID, instant: datetime | None = None) -> bool:
     """Begin a new period where the old one is over. However many processes see midnight, one of them resets."""
     while True:
-        usage = _usage(user_id)
-        start = due_start(usage.reset_period, _zone_of(user_id), usage.last_reset_at, instant or now())
+        usage = figures_of(user_id)
+        start = due_start(usage.reset_period, usage.timezone, usage.last_reset_at, instant or now())
         if start is None:
             return False
         used = usage.total_tokens_used
@@ -160,7 +167,7 @@ def reset_if_due(user_id: UUID, instant: datetime | None = None) -> bool:
             .values(total_tokens_used=0, last_reset_at=start)
         )
         if changed:
-            _enter(user_id, "reset", used, reason=f"{usage.reset_period} reset")
+            _enter(user_id, reason=f"{usage.reset_period} reset", reset=used)
             return True
 
 
@@ -201,27 +208,13 @@ def verify() -> list[str]:
     return differences
 
 
-def _usage(user_id: UUID) -> UserUsage:
-    """Read the row as it is now, not as this session may remember it."""
-    usage = db.session.scalar(
-        select(UserUsage).where(UserUsage.user_id == user_id).execution_options(populate_existing=True)
-    )
-    if usage is None:
-        raise NotFound()
-    return usage
-
-
-def _zone_of(user_id: UUID) -> str:
-    return db.session.scalar(select(User.timezone).where(User.id == user_id)) or "UTC"
-
-
 def _change(statement: Any) -> bool:
     result = db.session.execute(statement.execution_options(synchronize_session=False))
     assert isinstance(result, CursorResult)
     return result.rowcount == 1
 
 
-def _enter(user_id: UUID, operation: Operation, delta: int, turn_id: UUID | None = None, reason: str = "") -> None:
-    db.session.add(
-        LedgerEntry(user_id=user_id, operation=operation, delta=delta, turn_id=turn_id, reason=reason[:REASON_CHARS])
-    )
+def _enter(user_id: UUID, turn_id: UUID | None = None, reason: str = "", **deltas: int) -> None:
+    """Make the entries of one change: operation=delta."""
+    entry = {"user_id": user_id, "turn_id": turn_id, "reason": reason[:REASON_CHARS]}
+    execute(ENTRIES.insert(), [entry | {"operation": name, "delta": delta} for name, delta in deltas.items()])

@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import select, update
 
 from chatapp.budget.models import BudgetNotice, UserUsage
+from chatapp.budget.queries import Budget
 from chatapp.database import now
 from chatapp.extensions import db
 from chatapp.services import settings
@@ -14,7 +15,7 @@ from chatapp.services import settings
 LEVELS = (80, 100)
 
 
-def note(usage: UserUsage) -> None:
+def note(usage: Budget) -> None:
     """Make the notices that a budget has come to. Inside the transaction that changed it, whose lock on the row keeps
     two processes from making the same one."""
     for percent in LEVELS:
@@ -23,7 +24,7 @@ def note(usage: UserUsage) -> None:
             db.session.add(BudgetNotice(user_id=usage.user_id, period_start=usage.last_reset_at, percent=percent))
 
 
-def has_come_to(usage: UserUsage, percent: int) -> bool:
+def has_come_to(usage: Budget, percent: int) -> bool:
     if percent == 100:
         # Used up is where no answer fits any more: few budgets end on their last token.
         return usage.token_limit - usage.total_tokens_used < settings().min_answer_tokens

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from flask_babel import gettext as _
 from flask_babel import ngettext
-from sqlalchemy import func, select
+from sqlalchemy import Row, Select, bindparam, func, select
 
 from chatapp.auth.models import User
 from chatapp.budget.models import LedgerEntry, UserUsage
@@ -19,6 +20,11 @@ from chatapp.extensions import db
 from chatapp.i18n import format_day
 
 AVERAGED_DAYS = 30
+FIGURES: Select[Any] = (
+    select(*UserUsage.__table__.columns, User.timezone)
+    .join_from(UserUsage.__table__, User.__table__)
+    .where(UserUsage.__table__.c.user_id == bindparam("user"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +45,19 @@ class Budget:
         return max(0, self.token_limit - self.total_tokens_used - self.reserved_tokens)
 
 
+def figures_of(user_id: UUID) -> Row[Any]:
+    """Return the columns of UserUsage and the user's timezone as they stand there now. Raises NotFound."""
+    # No object: a session may hold one that is older.
+    found = db.session.execute(FIGURES, {"user": user_id}).one_or_none()
+    if found is None:
+        raise NotFound()
+    return found
+
+
 def usage_of(user_id: UUID, instant: datetime | None = None) -> Budget:
     instant = instant or now()
-    row = db.session.execute(
-        select(UserUsage, User.timezone).join(User, User.id == UserUsage.user_id).where(UserUsage.user_id == user_id)
-    ).one_or_none()
-    if row is None:
-        raise NotFound()
-    usage, zone_name = row
-    start = due_start(usage.reset_period, zone_name, usage.last_reset_at, instant)
+    usage = figures_of(user_id)
+    start = due_start(usage.reset_period, usage.timezone, usage.last_reset_at, instant)
     return Budget(
         user_id=user_id,
         total_tokens_used=0 if start else usage.total_tokens_used,
@@ -55,8 +65,8 @@ def usage_of(user_id: UUID, instant: datetime | None = None) -> Budget:
         token_limit=usage.token_limit,
         reset_period=usage.reset_period,
         last_reset_at=start or usage.last_reset_at,
-        resets_at=next_period_start(usage.reset_period, zone_name, instant, start or usage.last_reset_at),
-        timezone=zone_name,
+        resets_at=next_period_start(usage.reset_period, usage.timezone, instant, start or usage.last_reset_at),
+        timezone=usage.timezone,
     )
 
 

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select
-
-from chatapp.auth.models import User
 from chatapp.budget.models import UsageRecord
 from chatapp.budget.periods import zone
-from chatapp.extensions import db
+from chatapp.database import execute
 from chatapp.providers.base import Usage
+
+RECORDS = UsageRecord.metadata.tables["usage_records"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,29 +31,29 @@ class Spent:
     cost_microusd: int | None
 
 
-def keep(spent: Spent, instant: datetime) -> None:
-    """Save a record. Inside the transaction that settles the exchange."""
-    zone_name = db.session.scalar(select(User.timezone).where(User.id == spent.user_id)) or "UTC"
+def keep(spent: Spent, instant: datetime, timezone: str) -> None:
+    """Save a record. Inside the transaction that settles the exchange; timezone is the user's."""
     reported = spent.reported
-    db.session.add(
-        UsageRecord(
-            turn_id=spent.turn_id,
-            user_id=spent.user_id,
-            chat_id=spent.chat_id,
-            model=spent.model,
-            day=instant.astimezone(zone(zone_name)).date(),
-            ended_at=instant,
-            status=spent.status,
-            metering=spent.metering,
-            method=spent.method,
+    execute(
+        RECORDS.insert(),
+        {
+            "turn_id": spent.turn_id,
+            "user_id": spent.user_id,
+            "chat_id": spent.chat_id,
+            "model": spent.model,
+            "day": instant.astimezone(zone(timezone)).date(),
+            "ended_at": instant,
+            "status": spent.status,
+            "metering": spent.metering,
+            "method": spent.method,
             **{f"{name}_tokens": spent.parts.get(name, 0) for name in ("user", "answer", "system", "overhead")},
-            counted_tokens=sum(spent.parts.values()),
-            charged_tokens=spent.charged_tokens,
-            reported_input_tokens=reported and reported.input_tokens,
-            reported_cached_tokens=reported and reported.cached_tokens,
-            reported_output_tokens=reported and reported.output_tokens,
-            reported_thoughts_tokens=reported and reported.thoughts_tokens,
-            reported_tokens=reported and reported.total_tokens,
-            cost_microusd=spent.cost_microusd,
-        )
+            "counted_tokens": sum(spent.parts.values()),
+            "charged_tokens": spent.charged_tokens,
+            "reported_input_tokens": reported and reported.input_tokens,
+            "reported_cached_tokens": reported and reported.cached_tokens,
+            "reported_output_tokens": reported and reported.output_tokens,
+            "reported_thoughts_tokens": reported and reported.thoughts_tokens,
+            "reported_tokens": reported and reported.total_tokens,
+            "cost_microusd": spent.cost_microusd,
+        },
     )

@@ -17,14 +17,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from flask_babel import gettext as _
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 
 from chatapp.auth.models import User
 from chatapp.budget import ledger
-from chatapp.budget.queries import no_room, usage_of
 from chatapp.chats.models import Chat, Message, branch, last_below
-from chatapp.database import now, retry_write
+from chatapp.database import execute, now, retry_write
 from chatapp.errors import ChatNotFound, InvalidMessage, InvalidRequest, KeyReused, TurnConflict
 from chatapp.extensions import db
 from chatapp.providers.base import ChatRequest, PromptMessage
@@ -32,7 +31,8 @@ from chatapp.services import services, settings
 from chatapp.text import is_storable, normalise
 from chatapp.tokens.estimate import calibrated
 from chatapp.turns import owner
-from chatapp.turns.models import Turn
+from chatapp.turns.models import CHATS, MESSAGES, TURNS, Turn
+from chatapp.turns.settle import Facts
 from chatapp.turns.titles import first_line
 
 SAME_SEND = timedelta(seconds=15)
@@ -42,6 +42,9 @@ CONTINUE = (
     "Go on with your answer exactly behind its last character, as one text with it: "
     "repeat nothing, begin with no remark."
 )
+
+HOLD = update(TURNS).where(TURNS.c.id == bindparam("turn"))
+SHOW = update(CHATS).where(CHATS.c.id == bindparam("chat"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +104,9 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What the budget has room for: the visible answer, and what may be thought on top of it."""
+    """What the budget has room for, tokens in all: of it the visible answer, and what may be thought on top of it."""
 
+    tokens: int
     answer_tokens: int
     thinking_tokens: int
     is_clamped: bool
@@ -129,16 +133,15 @@ def start(
     if (same := _same_send(send)) is not None:
         return same
     with services().turns.place():
-        _check_budget(send, chat)
         try:
-            started, request, held = retry_write(lambda: _admit(send))
+            started, facts, request, held = retry_write(lambda: _admit(send))
         except IntegrityError:
             # Somebody was faster: the same send, or another one in this chat.
             db.session.rollback()
             if (same := _same_send(send)) is not None:
                 return same
             raise TurnConflict() from None
-        services().turns.begin(started.turn_id, started.answer_id, request, held.answer_tokens, held.is_clamped)
+        services().turns.begin(started.turn_id, facts, request, held.answer_tokens, held.is_clamped)
     return started
 
 
@@ -251,13 +254,6 @@ def _same_send(send: _Send) -> Started | None:
     return Started(turn.id, turn.chat_id, turn.question_id, turn.answer_id, joined=True)
 
 
-def _check_budget(send: _Send, chat: Chat) -> None:
-    """Refuse what can not fit before anything is written. Only the reservation decides what does."""
-    needed = held_for_texts(calibrated(send.text) + calibrated(system_prompt_of(chat))) + shortest_answer()
-    if (budget := usage_of(send.user_id)).remaining_tokens < needed:
-        raise no_room(budget, needed)
-
-
 def held_for_texts(estimated: int) -> int:
     """Return what is reserved for texts of so many estimated tokens: the estimate may be a little too low."""
     return -(-estimated * 105 // 100) + settings().overhead_tokens
@@ -267,75 +263,90 @@ def shortest_answer() -> int:
     return min(settings().min_answer_tokens, settings().max_output_tokens)
 
 
-def _admit(send: _Send) -> tuple[Started, ChatRequest, _Held]:
+def _admit(send: _Send) -> tuple[Started, Facts, ChatRequest, _Held]:
     """Save the question and the turn and reserve its budget. Inside one transaction; the caller commits."""
     chat = db.session.get(Chat, send.chat_id, populate_existing=True)
     if chat is None or chat.deleted_at is not None:
         raise ChatNotFound()
     # A model that is no longer on offer (a key came or went) must not lock the chat.
-    chat.model = services().providers.offered(chat.model)
-    turn = _save(send, chat)
-    history = _history(turn)
-    held = _reserve(send, chat, turn, history)
+    model = services().providers.offered(chat.model)
+    place = send.place or Place(chat.head_id)
+    started = Started(uuid4(), chat.id, place.question_id or uuid4(), uuid4())
+    history, prompt, metering = history_from(_above(place)), system_prompt_of(chat), settings().metering
+    price = services().prices.at(model, now().date())
+    sent = _sent(prompt, history, started.question_id, send.text)
+    _save_messages(send, started, place, model)
+    # The database refuses a second open turn and a second use of a key here, before any budget is held.
+    turn = {
+        "id": started.turn_id,
+        "chat_id": chat.id,
+        "user_id": send.user_id,
+        "question_id": started.question_id,
+        "answer_id": started.answer_id,
+        "key": send.key,
+        "model": model,
+        "owner": owner.me(),
+        "metering": metering,
+        "price": price.as_dict() if price else None,
+        # The overhead too is a rule that may be another by the time the turn is settled.
+        "sent": [*sent, {"role": "overhead", "tokens": settings().overhead_tokens}],
+        "reserved_tokens": 0,
+        "max_answer_tokens": 0,
+    }
+    execute(TURNS.insert(), turn)
+    held = _reserve(send.user_id, started.turn_id, bounds_of(model, chat.thinking_tokens, metering), sent, metering)
+    shown = {"model": model, "head_id": started.answer_id, "title": chat.title or first_line(send.text)}
+    execute(SHOW, {"chat": chat.id, "updated_at": now(), **shown})
     request = ChatRequest(
-        model=chat.model,
+        model=model,
         messages=(*map(_as_prompt, history), PromptMessage("user", send.text)),
         max_output_tokens=held.answer_tokens,
-        system_prompt=system_prompt_of(chat),
+        system_prompt=prompt,
         temperature=chat.temperature,
-        thinking_tokens=held.thinking_tokens,
+        thinking_tokens=min(chat.thinking_tokens or 0, held.thinking_tokens),
     )
-    chat.head_id, chat.updated_at = turn.answer_id, now()
-    chat.title = chat.title or first_line(send.text)
-    started = Started(turn.id, chat.id, turn.question_id, turn.answer_id)
-    return started, request, held
-
-
-def _save(send: _Send, chat: Chat) -> Turn:
-    question = _question(send, chat)
-    answer = Message(
-        id=uuid4(), chat_id=chat.id, parent_id=question.id, role="assistant", status="in_progress", model=chat.model
-    )
-    db.session.add(answer)
-    db.session.flush()
-    price = services().prices.at(chat.model, now().date())
-    turn = Turn(
-        id=uuid4(),
+    facts = Facts(
         chat_id=chat.id,
         user_id=send.user_id,
-        question_id=question.id,
-        answer_id=answer.id,
-        key=send.key,
-        model=chat.model,
-        owner=owner.me(),
-        metering=settings().metering,
-        price=price.as_dict() if price else None,
-        reserved_tokens=0,
-        max_answer_tokens=0,
+        answer_id=started.answer_id,
+        model=model,
+        metering=metering,
+        reserved=held.tokens,
+        question=send.text,
+        system_prompt=prompt,
+        overhead=settings().overhead_tokens,
+        price=price,
     )
-    db.session.add(turn)
-    # The database refuses a second open turn and a second use of a key here, before any budget is held.
-    db.session.flush()
-    return turn
+    return started, facts, request, held
 
 
-def _question(send: _Send, chat: Chat) -> Message:
-    """Return the question to be answered: the one that is there, or a new one in its place."""
-    place = send.place or Place(chat.head_id)
-    if place.question_id is not None:
-        return db.session.get_one(Message, place.question_id)
-    question = Message(
-        id=uuid4(),
-        chat_id=chat.id,
-        parent_id=place.parent_id,
-        role="user",
-        content=send.text,
-        model=chat.model,
-        continues=place.continues,
-    )
-    db.session.add(question)
-    db.session.flush()
-    return question
+def _above(place: Place) -> UUID | None:
+    """Return the message that the question of a place goes below."""
+    return db.session.get_one(Message, place.question_id).parent_id if place.question_id else place.parent_id
+
+
+def _save_messages(send: _Send, started: Started, place: Place, model: str) -> None:
+    """Save the empty answer, and the question unless it is there already."""
+    question = {
+        "id": started.question_id,
+        "chat_id": started.chat_id,
+        "parent_id": place.parent_id,
+        "role": "user",
+        "content": send.text,
+        "continues": place.continues,
+        "status": "completed",
+        "model": model,
+    }
+    answer = {
+        **question,
+        "id": started.answer_id,
+        "parent_id": started.question_id,
+        "role": "assistant",
+        "content": "",
+        "continues": False,
+        "status": "in_progress",
+    }
+    execute(MESSAGES.insert(), [answer] if place.question_id else [question, answer])
 
 
 def _question_of(answer: Message) -> Message:
@@ -345,37 +356,42 @@ def _question_of(answer: Message) -> Message:
     return question
 
 
-def _reserve(send: _Send, chat: Chat, turn: Turn, history: list[Message]) -> _Held:
-    """Hold what the exchange may cost, and note what is sent: the bill shows it, whatever the settings are by then."""
-    prompt = system_prompt_of(chat)
-    texts: list[dict[str, Any]] = [
+def _sent(prompt: str, history: list[Message], question_id: UUID, text: str) -> list[dict[str, Any]]:
+    """Return what the model is shown, oldest first, with estimates: the bill tells it, whatever is there by then."""
+    return [
         {"role": "system", "tokens": calibrated(prompt), "text": prompt},
         *(
             {"role": message.role, "message_id": str(message.id), "tokens": calibrated(message.content)}
             for message in history
         ),
-        {"role": "user", "message_id": str(turn.question_id), "tokens": calibrated(send.text)},
+        {"role": "user", "message_id": str(question_id), "tokens": calibrated(text)},
     ]
-    # The overhead too is a rule that may be another by the time the turn is settled.
-    turn.sent = [*texts, {"role": "overhead", "tokens": settings().overhead_tokens}]
-    metered = texts if turn.metering == "provider" else [texts[0], texts[-1]]
-    estimated = sum(part["tokens"] for part in metered)
-    bounds = bounds_of(chat.model, chat.thinking_tokens, turn.metering)
+
+
+def _reserve(user_id: UUID, turn_id: UUID, bounds: Bounds, sent: list[dict[str, Any]], metering: str) -> _Held:
+    """Hold what the exchange may cost. Raises BudgetExceeded."""
+    metered = sent if metering == "provider" else [sent[0], sent[-1]]
     reservation = ledger.reserve(
-        send.user_id,
-        turn.id,
-        input_tokens=held_for_texts(estimated),
+        user_id,
+        turn_id,
+        input_tokens=held_for_texts(sum(part["tokens"] for part in metered)),
         max_answer=bounds.most,
         min_answer=bounds.least,
     )
-    held_thinking = min(bounds.held_thinking, max(bounds.least_thinking, reservation.answer_tokens - bounds.longest))
-    answer = reservation.answer_tokens - held_thinking
-    asked = min(chat.thinking_tokens or 0, held_thinking if turn.metering == "provider" else bounds.thinking)
-    turn.reserved_tokens = reservation.tokens
-    turn.max_answer_tokens = answer
-    turn.clamped_by_budget = answer < bounds.longest
-    db.session.flush()
-    return _Held(answer, asked, turn.clamped_by_budget)
+    thinking = min(bounds.held_thinking, max(bounds.least_thinking, reservation.answer_tokens - bounds.longest))
+    answer = reservation.answer_tokens - thinking
+    held = {
+        "reserved_tokens": reservation.tokens,
+        "max_answer_tokens": answer,
+        "clamped_by_budget": answer < bounds.longest,
+    }
+    execute(HOLD, {"turn": turn_id, **held})
+    return _Held(
+        reservation.tokens,
+        answer,
+        thinking if metering == "provider" else bounds.thinking,
+        answer < bounds.longest,
+    )
 
 
 def bounds_of(model: str, thinking_tokens: int | None, metering: str) -> Bounds:
@@ -386,10 +402,6 @@ def bounds_of(model: str, thinking_tokens: int | None, metering: str) -> Bounds:
     # Who is charged what the provider reports pays for thoughts: then they are held too, and the answer comes first.
     held_thinking, least_thinking = (thinking, info.min_thinking_tokens) if metering == "provider" else (0, 0)
     return Bounds(longest, thinking, held_thinking, least_thinking)
-
-
-def _history(turn: Turn) -> list[Message]:
-    return history_from(db.session.get_one(Message, turn.question_id).parent_id)
 
 
 def history_from(head_id: UUID | None) -> list[Message]:

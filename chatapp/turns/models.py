@@ -111,3 +111,7 @@ class TitleTurn(db.Model):
     @classmethod
     def of_chat(cls, chat_id: UUID) -> TitleTurn | None:
         return db.session.scalar(select(cls).where(cls.chat_id == chat_id).limit(1))
+
+
+# For the statements that every message needs: see database.execute.
+CHATS, MESSAGES, TURNS = (db.metadata.tables[name] for name in ("chats", "messages", "turns"))

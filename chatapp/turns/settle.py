@@ -13,13 +13,13 @@ from typing import Any
 from uuid import UUID
 
 from flask_babel import gettext as _
-from sqlalchemy import CursorResult, update
+from sqlalchemy import bindparam, update
 
 from chatapp.budget import ledger, pricing, records
 from chatapp.budget.pricing import Price
 from chatapp.budget.queries import usage_of
-from chatapp.chats.models import Chat, Message
-from chatapp.database import is_store_trouble, now, release, retry_write
+from chatapp.chats.models import Message
+from chatapp.database import execute, is_store_trouble, now, release, retry_write
 from chatapp.errors import (
     BudgetExceeded,
     ChatAppError,
@@ -35,11 +35,15 @@ from chatapp.providers.base import Usage
 from chatapp.services import services
 from chatapp.tokens.count import TokenCount, weakest
 from chatapp.turns.log import Ending
-from chatapp.turns.models import Turn
+from chatapp.turns.models import CHATS, MESSAGES, TURNS, Turn
 
 log = logging.getLogger(__name__)
 
 NOBODY = UUID(int=0)
+
+CLOSE = update(TURNS).where(TURNS.c.id == bindparam("turn"), TURNS.c.status == "in_progress")
+SAVE = update(MESSAGES).where(MESSAGES.c.id == bindparam("message"))
+TOUCH = update(CHATS).where(CHATS.c.id == bindparam("chat"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +122,16 @@ def failed(error: Exception, text: str) -> Outcome:
     return Outcome("failed", error.code, error.message, is_charged=False)
 
 
-def settle(turn_id: UUID, answer: Answer, outcome: Outcome, *, seconds: float = math.inf) -> Ending | None:
+def settle(
+    turn_id: UUID, answer: Answer, outcome: Outcome, *, facts: Facts | None = None, seconds: float = math.inf
+) -> Ending | None:
     """Count the turn and close it. Returns the ending, or None where another closed it or nothing of it is left.
 
-    Tries until the database takes it, for at most that many seconds; then raises.
+    facts: of a turn that was begun here. Tries until the database takes it, for at most that many seconds; then raises.
     """
-    facts = retry_write(lambda: _facts(turn_id), seconds=seconds, passes=is_store_trouble)
-    release()
+    if facts is None:
+        facts = retry_write(lambda: _facts(turn_id), seconds=seconds, passes=is_store_trouble)
+        release()
     if facts is None:
         return None
     bill = _bill(facts, answer, outcome)
@@ -137,8 +144,8 @@ def settle(turn_id: UUID, answer: Answer, outcome: Outcome, *, seconds: float = 
 
 
 @dataclass(frozen=True, slots=True)
-class _Facts:
-    """What settling needs of a turn, as plain values."""
+class Facts:
+    """What settling needs of a turn, as plain values: what held when it was sent."""
 
     chat_id: UUID
     user_id: UUID
@@ -152,7 +159,7 @@ class _Facts:
     price: Price | None
 
 
-def _facts(turn_id: UUID) -> _Facts | None:
+def _facts(turn_id: UUID) -> Facts | None:
     row = db.session.execute(
         db.select(Turn, Message.content).join(Message, Message.id == Turn.question_id).where(Turn.id == turn_id)
     ).one_or_none()
@@ -161,7 +168,7 @@ def _facts(turn_id: UUID) -> _Facts | None:
     turn, question = row
     # As they were when it was sent: both may have been changed since.
     sent = {part["role"]: part for part in turn.sent or []}
-    return _Facts(
+    return Facts(
         turn.chat_id,
         turn.user_id,
         turn.answer_id,
@@ -175,7 +182,7 @@ def _facts(turn_id: UUID) -> _Facts | None:
     )
 
 
-def _bill(facts: _Facts, answer: Answer, outcome: Outcome) -> Bill:
+def _bill(facts: Facts, answer: Answer, outcome: Outcome) -> Bill:
     if not outcome.is_charged:
         return Bill({}, 0, 0, 0, 0, "estimate", 0 if facts.price else None)
     texts = {"user": facts.question, "answer": answer.text}
@@ -188,7 +195,7 @@ def _bill(facts: _Facts, answer: Answer, outcome: Outcome) -> Bill:
     return Bill(parts, facts.overhead, total, charged, total - charged, method, _cost(facts, answer, parts))
 
 
-def _cost(facts: _Facts, answer: Answer, parts: dict[str, TokenCount]) -> int | None:
+def _cost(facts: Facts, answer: Answer, parts: dict[str, TokenCount]) -> int | None:
     """Return what the provider will ask for it: by its own figures, else by what was counted."""
     if facts.price is None:
         return None
@@ -196,47 +203,39 @@ def _cost(facts: _Facts, answer: Answer, parts: dict[str, TokenCount]) -> int | 
     return facts.price.cost_microusd(answer.usage or counted)
 
 
-def _close(turn_id: UUID, facts: _Facts, answer: Answer, outcome: Outcome, bill: Bill) -> Ending | None:
+def _close(turn_id: UUID, facts: Facts, answer: Answer, outcome: Outcome, bill: Bill) -> Ending | None:
     usage, instant = _usage_json(facts, answer, outcome, bill), now()
-    closing = (
-        update(Turn)
-        .where(Turn.id == turn_id, Turn.status == "in_progress")
-        .values(
-            status=outcome.status,
-            error_code=outcome.code,
-            finish_reason=outcome.finish_reason,
-            ended_at=instant,
-            charged_tokens=bill.charged,
-            usage=usage,
-            reported=usage["reported"],
-            reported_tokens=answer.usage.total_tokens if answer.usage else None,
-            cost_microusd=bill.cost_microusd,
-        )
-    )
-    result = db.session.execute(closing.execution_options(synchronize_session=False))
-    assert isinstance(result, CursorResult)
-    if result.rowcount != 1:
+    closing = {
+        "turn": turn_id,
+        "status": outcome.status,
+        "error_code": outcome.code,
+        "finish_reason": outcome.finish_reason,
+        "ended_at": instant,
+        "charged_tokens": bill.charged,
+        "usage": usage,
+        "reported": usage["reported"],
+        "reported_tokens": answer.usage.total_tokens if answer.usage else None,
+        "cost_microusd": bill.cost_microusd,
+    }
+    if execute(CLOSE, closing).rowcount != 1:
         return None
-    ledger.settle(facts.user_id, turn_id, facts.reserved, bill.charged)
-    records.keep(_spent(turn_id, facts, answer, outcome, bill), instant)
-    db.session.execute(
-        update(Message)
-        .where(Message.id == facts.answer_id)
-        .values(
-            content=answer.text,
-            thoughts=answer.thoughts,
-            status=outcome.status,
-            tokens_consumed=bill.charged,
-            usage=usage,
-        )
-    )
-    db.session.execute(update(Chat).where(Chat.id == facts.chat_id).values(updated_at=now()))
-    db.session.flush()
+    budget = ledger.settle(facts.user_id, turn_id, facts.reserved, bill.charged)
+    records.keep(_spent(turn_id, facts, answer, outcome, bill), instant, budget.timezone)
+    final = {
+        "message": facts.answer_id,
+        "content": answer.text,
+        "thoughts": answer.thoughts,
+        "status": outcome.status,
+        "tokens_consumed": bill.charged,
+        "usage": usage,
+    }
+    execute(SAVE, final)
+    execute(TOUCH, {"chat": facts.chat_id, "updated_at": instant})
     return Ending(
         status=outcome.status,
         message_id=facts.answer_id,
         tokens_used=bill.charged,
-        remaining_tokens=usage_of(facts.user_id).remaining_tokens,
+        remaining_tokens=budget.remaining_tokens,
         method=bill.method,
         finish_reason=outcome.finish_reason,
         code=outcome.code,
@@ -244,7 +243,7 @@ def _close(turn_id: UUID, facts: _Facts, answer: Answer, outcome: Outcome, bill:
     )
 
 
-def _spent(turn_id: UUID, facts: _Facts, answer: Answer, outcome: Outcome, bill: Bill) -> records.Spent:
+def _spent(turn_id: UUID, facts: Facts, answer: Answer, outcome: Outcome, bill: Bill) -> records.Spent:
     return records.Spent(
         turn_id=turn_id,
         user_id=facts.user_id,
@@ -260,7 +259,7 @@ def _spent(turn_id: UUID, facts: _Facts, answer: Answer, outcome: Outcome, bill:
     )
 
 
-def _usage_json(facts: _Facts, answer: Answer, outcome: Outcome, bill: Bill) -> dict[str, Any]:
+def _usage_json(facts: Facts, answer: Answer, outcome: Outcome, bill: Bill) -> dict[str, Any]:
     reported = answer.usage
     return {
         **{f"{name}_tokens": count.tokens for name, count in bill.parts.items()},
@@ -336,7 +335,7 @@ def unsaved(outcome: Outcome, answer_id: UUID) -> Ending:
     return Ending(outcome.status, answer_id, 0, 0, None, None, outcome.code, outcome.message)
 
 
-def _write_log_line(facts: _Facts, answer: Answer, bill: Bill) -> None:
+def _write_log_line(facts: Facts, answer: Answer, bill: Bill) -> None:
     """Write the one structured line of an exchange. It holds no text."""
     counts = [part for part in bill.parts.values() if part.tokens]
     system = bill.parts.get("system")

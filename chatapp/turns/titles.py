@@ -196,9 +196,8 @@ def _close(job: _Job, charged: int, parts: dict[str, TokenCount] | None = None, 
     assert isinstance(result, CursorResult)
     if result.rowcount != 1:
         return False
-    ledger.settle(job.user_id, job.id, job.reserved, charged)
-    records.keep(_spent(job, charged, parts or {}, usage), instant)
-    db.session.flush()
+    budget = ledger.settle(job.user_id, job.id, job.reserved, charged)
+    records.keep(_spent(job, charged, parts or {}, usage), instant, budget.timezone)
     return True
 
 

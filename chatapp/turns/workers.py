@@ -20,8 +20,7 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatapp.budget.models import UserUsage
-from chatapp.chats.models import Message
-from chatapp.database import database_now, is_store_trouble, release, retry_write, write
+from chatapp.database import database_now, execute, is_store_trouble, release, retry_write, write
 from chatapp.errors import NotFound, Unavailable
 from chatapp.extensions import db
 from chatapp.providers.base import ChatRequest, Chunk, FinishReason, Usage
@@ -32,8 +31,8 @@ from chatapp.turns import owner, recovery, settle, titles
 from chatapp.turns.limits import Listeners, LoopLag
 from chatapp.turns.log import HEARTBEAT_SECONDS, Ending, Heard, MemoryLog, TurnLog
 from chatapp.turns.meter import RunningMeter
-from chatapp.turns.models import Turn
-from chatapp.turns.settle import Answer, Outcome
+from chatapp.turns.models import MESSAGES, Turn
+from chatapp.turns.settle import Answer, Facts, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +46,10 @@ PURGE_SECONDS = 300.0
 TRUST_SECONDS = 10.0
 POLL_SECONDS = 1.0
 FETCH_SECONDS = 0.1
-# One statement for all, on the table: the ORM would build one for each. A settled answer is final.
+# One statement for all. Only while it is open: a settled answer is final.
 SAVE_OPEN = (
-    update(Message.__table__)
-    .where(Message.id == bindparam("answer"), Message.status == "in_progress")
+    update(MESSAGES)
+    .where(MESSAGES.c.id == bindparam("answer"), MESSAGES.c.status == "in_progress")
     .values(content=bindparam("text"), thoughts=bindparam("thought"))
 )
 
@@ -60,7 +59,7 @@ class Run:
     """A turn in progress in this process, as plain values."""
 
     turn_id: UUID
-    answer_id: UUID
+    facts: Facts
     request: ChatRequest
     max_answer_tokens: int
     clamped_by_budget: bool
@@ -77,6 +76,10 @@ class Run:
     @property
     def chars(self) -> int:
         return len(self.log.text) + len(self.log.thoughts)
+
+    @property
+    def answer_id(self) -> UUID:
+        return self.facts.answer_id
 
     @property
     def answer(self) -> Answer:
@@ -166,10 +169,10 @@ class Workers:
             self._sweeper = gevent.spawn(self._sweep_on)
             self._lag.start()
 
-    def begin(self, turn_id: UUID, answer_id: UUID, request: ChatRequest, max_answer: int, clamped: bool) -> None:
+    def begin(self, turn_id: UUID, facts: Facts, request: ChatRequest, max_answer: int, clamped: bool) -> None:
         """Work on a turn that is committed."""
         self.start()
-        run = Run(turn_id, answer_id, request, max_answer, clamped, self._log.open(turn_id))
+        run = Run(turn_id, facts, request, max_answer, clamped, self._log.open(turn_id))
         self._runs[turn_id] = run
         self._workers.add(worker := gevent.spawn(self._work, run))
         worker.link(self._workers.discard)
@@ -188,12 +191,12 @@ class Workers:
         """Return how the turn ended, as the database has it."""
         try:
             outcome = self._read(run)
-            return settle.settle(run.turn_id, run.answer, outcome) or self._settled_elsewhere(run)
+            return settle.settle(run.turn_id, run.answer, outcome, facts=run.facts) or self._settled_elsewhere(run)
         except Exception as error:
             log.exception("A turn could not be settled", extra={"turnId": str(run.turn_id)})
             outcome = settle.failed(error, run.log.text)
         try:
-            return settle.settle(run.turn_id, run.answer, outcome) or self._settled_elsewhere(run)
+            return settle.settle(run.turn_id, run.answer, outcome, facts=run.facts) or self._settled_elsewhere(run)
         except Exception:
             # It stays open; the sweep tries again when its lease has run out.
             log.exception("A turn was left to the sweep", extra={"turnId": str(run.turn_id)})
@@ -402,8 +405,8 @@ class Workers:
         if not due:
             return
         answers = [(run, run.chars, run.answer) for run in due]
-        with write() as session:
-            session.connection().execute(
+        with write():
+            execute(
                 SAVE_OPEN,
                 [
                     {"answer": run.answer_id, "text": answer.text, "thought": answer.thoughts}

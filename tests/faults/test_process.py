@@ -9,6 +9,7 @@ import gevent
 import httpx
 import pytest
 
+from chatapp.chats.models import Message
 from chatapp.database import now, write
 from chatapp.extensions import db
 from chatapp.turns import recovery, settle, workers
@@ -264,7 +265,7 @@ def test_a_process_that_is_closed_reads_no_further(app, api, demo, monkeypatch):
 
 # Its own code fails
 
-STEPS = ["_facts", "_bill", "_close", "_usage_json", "_write_log_line"]
+STEPS = ["_bill", "_close", "_usage_json", "_write_log_line"]
 
 
 def fail_once(monkeypatch, owner, name, error=RuntimeError):
@@ -352,7 +353,7 @@ def test_a_bug_in_a_view_is_an_error_with_a_reference_and_nothing_of_its_insides
 
 def stored_content(app):
     with app.app_context():
-        return db.session.scalar(db.select(workers.Message.content).filter_by(role="assistant"))
+        return db.session.scalar(db.select(Message.content).filter_by(role="assistant"))
 
 
 @pytest.mark.parametrize("step", ["_hear_stops", "_heartbeat", "_checkpoint", "_sweep"])
