@@ -93,26 +93,28 @@ def test_who_hangs_up_before_the_first_byte_has_asked_once_or_not_at_all(program
 @pytest.mark.slow
 def test_a_reader_that_takes_nothing_is_dropped_and_comes_back_with_its_position(program, gemini, sqlite_url):
     program = program(SEND_SECONDS="1")
-    gemini.post("/__script", json={"steps": ["x" * 200_000] * 60, "usage": "none", "pace_seconds": 0})
+    for _ in range(2):
+        gemini.post("/__script", json={"steps": ["x" * 200_000] * 60, "usage": "none", "pace_seconds": 0})
     chat = program.new_chat()
     raw, address = request_of(program, chat)
+    other = program.new_chat()
+    program.send(other, "What an answer of this length takes by itself is there before.")
     before = memory_bytes(program.server)
     with socket.socket() as reader:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         reader.connect(address)
         reader.sendall(raw)
-        # Nobody else is slowed.
-        other = program.new_chat()
-        began = time.monotonic()
+        until(lambda: program.messages(chat)[1:] and program.messages(chat)[1]["content"])
+        # Nobody else is held up.
         assert program.send(other, "Hi").final["done"]
-        assert time.monotonic() - began < 5
         until(lambda: program.messages(chat)[1]["status"] == "completed", 60)
         gevent.sleep(1.5)
-        # The text itself is in memory, a few times while it is joined and counted. Nothing waits for the reader.
+        # Nothing waits for the reader.
         assert memory_bytes(program.server) - before < 150_000_000
-        reader.settimeout(10)
+        reader.settimeout(3)
         got = b""
-        with contextlib.suppress(ConnectionResetError):
+        # Dropped while its window was shut, it is told so by a reset, or by nothing at all.
+        with contextlib.suppress(ConnectionResetError, TimeoutError):
             while data := reader.recv(1_000_000):
                 got += data
 
