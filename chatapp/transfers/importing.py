@@ -24,7 +24,7 @@ from chatapp.errors import InvalidRequest
 from chatapp.extensions import db
 from chatapp.services import services, settings
 from chatapp.transfers import reading
-from chatapp.transfers.reading import InvalidFile, ReadChat, ReadMessage
+from chatapp.transfers.content import InvalidFile, ReadChat, ReadMessage
 
 # What is written at once: SQLite's lock is held, and the loop waits, for some ten milliseconds.
 ROWS_AT_ONCE = 50
@@ -120,11 +120,12 @@ def _batches(messages: list[ReadMessage]) -> Iterator[list[ReadMessage]]:
     batch: list[ReadMessage] = []
     chars = 0
     for message in messages:
-        if batch and (len(batch) == ROWS_AT_ONCE or chars + len(message.content) > CHARS_AT_ONCE):
+        size = len(message.content) + len(message.thoughts)
+        if batch and (len(batch) == ROWS_AT_ONCE or chars + size > CHARS_AT_ONCE):
             yield batch
             batch, chars = [], 0
         batch.append(message)
-        chars += len(message.content)
+        chars += size
     if batch:
         yield batch
 

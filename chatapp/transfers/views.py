@@ -23,7 +23,7 @@ from chatapp.errors import InvalidRequest
 from chatapp.extensions import limiter
 from chatapp.services import settings
 from chatapp.transfers import deletion, export, importing, reading
-from chatapp.transfers.reading import InvalidFile
+from chatapp.transfers.content import InvalidFile
 from chatapp.web import redirect_to
 
 bp = Blueprint("transfers", __name__)

@@ -13,10 +13,13 @@ from chatapp.budget.models import LedgerEntry, UserUsage
 from chatapp.chats.models import Chat, Message
 from chatapp.database import write
 from chatapp.extensions import db
+from chatapp.providers.base import Chunk
 from chatapp.transfers import export, importing, reading
+from chatapp.turns.lifecycle import go_on
 from chatapp.turns.models import Turn
 from tests.auth.browser import PASSWORD, make_account, signed_in
 from tests.conftest import make_user
+from tests.streams import until
 
 PAGE = "/account/data"
 
@@ -96,23 +99,30 @@ def comparable(document):
     return found
 
 
-def test_what_is_exported_is_imported_the_same_with_all_branches(both_app, both_api):
+def test_what_is_exported_is_imported_the_same_with_all_branches(both_app, both_api, demo):
     ada = make_user(both_app, "grace@example.org")
-    chat_id = both_api.new_chat(title="Plans", system_prompt="Be brief.")
+    chat_id = both_api.new_chat(title="Plans", system_prompt="Be brief.", temperature=0.7, thinking_tokens=1024)
+    demo.will_say(Chunk(thought="Let me *see* …"), "First\nanswer", finish_reason="length")
     both_api.send(chat_id, "First\nquestion")
+    with both_app.app_context():
+        chat = db.session.get(Chat, UUID(chat_id))
+        owner, chosen = chat.user_id, chat.head_id
+        go_on(db.session.get(User, owner), chat, db.session.get(Message, chosen))
+    until(lambda: both_api.messages(chat_id)[-1]["status"] == "completed")
     with both_app.app_context(), write() as session:
-        chat = session.get(Chat, UUID(chat_id))
-        branch = Message(chat_id=chat.id, role="user", content="Another beginning  “é” 😀")
-        session.add(branch)
-        owner = chat.user_id
+        session.add(Message(chat_id=UUID(chat_id), role="user", content="Another beginning  “é” 😀"))
+        session.get(Chat, UUID(chat_id)).head_id = chosen
     document = signed_in(both_app, owner).get(f"{PAGE}/chats.json").text
 
     answer = bring(signed_in(both_app, ada.id), document.encode())
 
     assert answer.status_code == 303
     again = signed_in(both_app, ada.id).get(f"{PAGE}/chats.json").text
-    assert len(comparable(again)[0]["messages"]) == 3
-    assert comparable(again) == comparable(document)
+    (chat,) = comparable(again)
+    assert [message["continues"] for message in chat["messages"]].count(True) == 1
+    assert (chat["messages"][1]["thoughts"], len(chat["messages"])) == ("Let me *see* …", 5)
+    assert (chat["temperature"], chat["thinking_tokens"], chat["head_id"]) == (0.7, 1024, 1)
+    assert [chat] == comparable(document)
     assert json.loads(document)["chats"][0]["messages"][1]["usage"]["total_tokens"] > 0
     assert json.loads(document)["version"] == 1
 

@@ -1,0 +1,127 @@
+"""Our own export (export.py): every field is checked, and what is wrong is named with its place."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+from flask_babel import gettext as _
+
+from chatapp.text import clean_model_text
+from chatapp.transfers.content import ROLES, InvalidFile, ReadChat, ReadMessage, parents_first
+from chatapp.transfers.export import FORMAT, VERSION
+
+STATUSES = ("completed", "stopped", "interrupted", "failed")
+
+
+def check_format(head: dict[str, Any]) -> None:
+    """Raise InvalidFile for what stands before the chats of another file than ours."""
+    if head.get("format") != FORMAT:
+        raise InvalidFile(_("The file is neither an export of this site nor ChatGPT's conversations.json"))
+    if head.get("version") != VERSION:
+        raise InvalidFile(_("version must be %(known)s: this file was made by another release", known=VERSION))
+
+
+def read_chat(value: Any, place: str) -> ReadChat:
+    of = _Fields(value, place)
+    created_at = of.instant("created_at")
+    chat = ReadChat(
+        key=of.text("id"),
+        title=of.text("title", None),
+        created_at=created_at,
+        updated_at=of.instant("updated_at", created_at),
+        model=of.text("model", None),
+        system_prompt=of.text("system_prompt", ""),
+        temperature=of.number("temperature", float),
+        thinking_tokens=of.number("thinking_tokens", int),
+        pinned=of.flag("pinned"),
+        archived=of.flag("archived"),
+        head_key=of.text("head_id", None),
+    )
+    messages = of.get("messages", list)
+    chat.messages = [_message(each, f"{place}.messages[{number}]") for number, each in enumerate(messages)]
+    keys = {message.key for message in chat.messages}
+    if len(keys) < len(chat.messages):
+        raise InvalidFile(_("%(place)s: two messages have the same id", place=place))
+    for number, message in enumerate(chat.messages):
+        if message.parent_key is not None and message.parent_key not in keys:
+            raise InvalidFile(_("%(place)s is no message of this chat", place=f"{place}.messages[{number}].parent_id"))
+    chat.messages = parents_first(chat.messages, place)
+    if chat.head_key not in keys:
+        chat.head_key = chat.messages[-1].key if chat.messages else None
+    return chat
+
+
+def _message(value: Any, place: str) -> ReadMessage:
+    of = _Fields(value, place)
+    status = of.text("status", "completed")
+    return ReadMessage(
+        key=of.text("id"),
+        parent_key=of.text("parent_id", None),
+        role=of.one_of("role", ROLES),
+        content=of.text("content"),
+        created_at=of.instant("created_at"),
+        thoughts=of.text("thoughts", ""),
+        # An answer that was being written when it was exported is not being written here.
+        status="interrupted" if status == "in_progress" else of.one_of("status", STATUSES, "completed"),
+        model=of.text("model", None),
+        continues=of.flag("continues"),
+    )
+
+
+class _Fields:
+    """An object of the file. Every getter names the field when it has another type than it must."""
+
+    def __init__(self, value: Any, place: str) -> None:
+        if not isinstance(value, dict):
+            raise InvalidFile(_("%(place)s must be an object", place=place))
+        self._value, self._place = value, place
+
+    def _wrong(self, name: str, must: str) -> InvalidFile:
+        return InvalidFile(_("%(place)s must be %(kind)s", place=f"{self._place}.{name}", kind=must))
+
+    def get(self, name: str, kind: type) -> Any:
+        found = self._value.get(name)
+        if not isinstance(found, kind):
+            raise self._wrong(name, _("a list"))
+        return found
+
+    def text(self, name: str, *default: str | None) -> Any:
+        found = self._value.get(name)
+        if found is None and default:
+            return default[0]
+        if not isinstance(found, str):
+            raise self._wrong(name, _("a text"))
+        return clean_model_text(found)
+
+    def one_of(self, name: str, values: tuple[str, ...], *default: str) -> str:
+        found: str = self.text(name, *default)
+        if found not in values:
+            raise self._wrong(name, " / ".join(values))
+        return found
+
+    def number(self, name: str, kind: type) -> Any:
+        found = self._value.get(name)
+        if found is None:
+            return None
+        is_number = isinstance(found, (int, float)) and not isinstance(found, bool) and math.isfinite(found)
+        if not is_number or not 0 <= found < 2**31:
+            raise self._wrong(name, _("a number"))
+        return kind(found)
+
+    def flag(self, name: str) -> bool:
+        found = self._value.get(name, False)
+        if not isinstance(found, bool):
+            raise self._wrong(name, _("true or false"))
+        return found
+
+    def instant(self, name: str, *default: datetime) -> datetime:
+        found = self._value.get(name)
+        if found is None and default:
+            return default[0]
+        try:
+            instant = datetime.fromisoformat(found)  # type: ignore[arg-type]
+            return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+        except (TypeError, ValueError, OverflowError):
+            raise self._wrong(name, _("an instant as 2026-01-31T12:00:00Z")) from None
