@@ -14,6 +14,11 @@ def render(kind: str, item: object, _autogen: object) -> str | bool:
     return "sa.DateTime(timezone=True)" if kind == "type" and type(item).__name__ == "UtcDateTime" else False
 
 
+def include(_item: object, name: str | None, _kind: str, is_reflected: bool, _beside: object) -> bool:
+    """Leave alone what the search keeps for itself (0002_search.py): no model knows of it."""
+    return not (is_reflected and "search" in (name or ""))
+
+
 def run(connection: Connection) -> None:
     is_sqlite = connection.dialect.name == "sqlite"
     context.configure(
@@ -22,6 +27,7 @@ def run(connection: Connection) -> None:
         render_as_batch=is_sqlite,
         compare_type=True,
         render_item=render,
+        include_object=include,
         transaction_per_migration=True,
     )
     with context.begin_transaction():

@@ -9,12 +9,13 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID, uuid4
 
+from flask_babel import gettext as _
 from flask_login import UserMixin
 from sqlalchemy import ForeignKey, String, delete, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from chatapp.database import UtcDateTime, now, write
-from chatapp.errors import NotFound
+from chatapp.errors import InvalidRequest, NotFound
 from chatapp.extensions import db
 
 # What a request came with, in plain values that outlive a database session.
@@ -46,6 +47,8 @@ class User(db.Model, UserMixin):
     default_temperature: Mapped[float | None]
     default_thinking_tokens: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When the deletion of the account began. It is shut from then on; what is left of it goes within minutes."""
 
     # Not columns: what the present request came with.
     __allow_unmapped__ = True
@@ -71,7 +74,10 @@ class User(db.Model, UserMixin):
             LoginSession.end_all(self.id)
 
     def enable(self) -> None:
+        """Let the user in again. Raises InvalidRequest where the account is being deleted."""
         with write():
+            if self.deleted_at is not None:
+                raise InvalidRequest(_("This account is being deleted"))
             self.is_enabled = True
 
 

@@ -1,26 +1,23 @@
 """The end of an account: shut it at once, stop what it answers, remove its rows a few at a time, at last the person.
 
 Nothing of a deleted person remains; the entries of the ledger go with them. A turn that is being answered finds its
-rows gone and ends (see settle.py).
+rows gone and ends (see settle.py). What a process that dies in between leaves, housekeeping removes (recovery.py).
 """
 
 from __future__ import annotations
 
 from uuid import UUID
 
-import gevent
 from flask_babel import gettext as _
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import func, select, update
 
 from chatapp.auth.models import LoginSession, User
-from chatapp.chats.models import Chat, Message
-from chatapp.database import now, release, retry_write, write
+from chatapp.chats.models import Chat
+from chatapp.database import now, release, write
 from chatapp.errors import Forbidden, InvalidRequest
 from chatapp.extensions import db
-from chatapp.turns import lifecycle
+from chatapp.turns import lifecycle, recovery
 from chatapp.turns.models import Turn
-
-ROWS_AT_ONCE = 200
 
 
 def delete_user(user_id: UUID, password_hash: str) -> None:
@@ -30,14 +27,12 @@ def delete_user(user_id: UUID, password_hash: str) -> None:
         if user is None or user.password_hash != password_hash:
             raise InvalidRequest(_("The password was changed elsewhere. Try again"))
         _keep_an_administrator(user)
-        user.is_enabled = False
+        user.is_enabled, user.deleted_at = False, now()
         LoginSession.end_all(user_id)
         session.execute(update(Chat).where(Chat.user_id == user_id).values(deleted_at=now()))
     for turn_id in _open_turns(user_id):
         lifecycle.stop(turn_id)
-    while retry_write(lambda: _remove_some(user_id)):
-        gevent.sleep(0)
-    retry_write(lambda: db.session.execute(delete(User).where(User.id == user_id)))
+    recovery.remove_user(user_id)
 
 
 def _keep_an_administrator(user: User) -> None:
@@ -52,13 +47,3 @@ def _open_turns(user_id: UUID) -> list[UUID]:
     found = list(db.session.scalars(select(Turn.id).where(Turn.user_id == user_id, Turn.status == "in_progress")))
     release()
     return found
-
-
-def _remove_some(user_id: UUID) -> int:
-    """Remove some messages; return how many. Let go of each other first: databases follow a branch only so deep."""
-    mine = select(Message.id).join(Chat, Chat.id == Message.chat_id).where(Chat.user_id == user_id)
-    ids = list(db.session.scalars(mine.limit(ROWS_AT_ONCE)))
-    if ids:
-        db.session.execute(update(Message).where(Message.parent_id.in_(ids)).values(parent_id=None))
-        db.session.execute(delete(Message).where(Message.id.in_(ids)))
-    return len(ids)

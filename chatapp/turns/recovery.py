@@ -1,4 +1,4 @@
-"""What nobody looks after any more: turns whose process is gone, and chats that were deleted.
+"""What nobody looks after any more: turns whose process is gone, chats that were deleted, and accounts that were.
 
 A turn belongs to a process by a lease: a heartbeat by the database's clock. Whoever finds one that has run out claims
 it, marks the answer interrupted and settles it; of those that find it at once, one gets it.
@@ -11,10 +11,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
+import gevent
 from sqlalchemy import CursorResult, delete, select, update
 
+from chatapp.auth.models import User
 from chatapp.chats.models import Chat, Message
-from chatapp.database import database_now, is_store_trouble, release, write
+from chatapp.database import database_now, is_store_trouble, release, retry_write, write
 from chatapp.extensions import db
 from chatapp.turns import owner, settle
 from chatapp.turns.log import Part
@@ -28,6 +30,9 @@ LEASE = timedelta(seconds=15)
 SETTLE_SECONDS = 10.0
 PURGE_AFTER = timedelta(hours=1)
 PURGED_AT_ONCE = 50
+# Long enough for a living process to do it itself; two that do it at once are in nobody's way.
+FINISH_AFTER = timedelta(minutes=5)
+ROWS_AT_ONCE = 200
 
 
 def settle_orphans(
@@ -66,6 +71,32 @@ def purge_deleted_chats() -> int:
             # One by one the messages would go down the branch, and databases follow only so many levels.
             session.execute(update(Message).where(Message.chat_id == chat_id).values(parent_id=None))
             session.execute(delete(Chat).where(Chat.id == chat_id))
+    return len(ids)
+
+
+def finish_deletions() -> int:
+    """Remove the people whose deletion its process did not live to finish; return how many."""
+    ids = list(db.session.scalars(select(User.id).where(User.deleted_at < database_now() - FINISH_AFTER)))
+    release()
+    for user_id in ids:
+        remove_user(user_id)
+    return len(ids)
+
+
+def remove_user(user_id: UUID) -> None:
+    """Remove a user, and before them their messages a few at a time: one cascade would hold the lock for seconds."""
+    while retry_write(lambda: _remove_some(user_id)):
+        gevent.sleep(0)
+    retry_write(lambda: db.session.execute(delete(User).where(User.id == user_id)))
+
+
+def _remove_some(user_id: UUID) -> int:
+    """Remove some messages; return how many. Let go of each other first: databases follow a branch only so deep."""
+    mine = select(Message.id).join(Chat, Chat.id == Message.chat_id).where(Chat.user_id == user_id)
+    ids = list(db.session.scalars(mine.limit(ROWS_AT_ONCE)))
+    if ids:
+        db.session.execute(update(Message).where(Message.parent_id.in_(ids)).values(parent_id=None))
+        db.session.execute(delete(Message).where(Message.id.in_(ids)))
     return len(ids)
 
 

@@ -389,6 +389,7 @@ class Workers:
                     if time.monotonic() - purged_at >= PURGE_SECONDS:
                         purged_at = time.monotonic()
                         recovery.purge_deleted_chats()
+                        recovery.finish_deletions()
             except Exception as error:
                 trusted_at = time.monotonic() + TRUST_SECONDS
                 if not is_store_trouble(error):

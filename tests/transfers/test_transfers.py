@@ -11,10 +11,12 @@ import pytest
 from chatapp.auth.models import ApiKey, LoginSession, User
 from chatapp.budget.models import LedgerEntry, UserUsage
 from chatapp.chats.models import Chat, Message
-from chatapp.database import write
+from chatapp.database import now, write
+from chatapp.errors import InvalidRequest
 from chatapp.extensions import db
 from chatapp.providers.base import Chunk
 from chatapp.transfers import export, importing, reading
+from chatapp.turns import recovery
 from chatapp.turns.lifecycle import go_on
 from chatapp.turns.models import Turn
 from tests.auth.browser import PASSWORD, make_account, signed_in
@@ -410,6 +412,33 @@ def test_an_account_is_deleted_with_everything_in_it(both_app):
         assert count(both_app, table) == 0
     for table in (ApiKey, UserUsage, LedgerEntry):
         assert count(both_app, table) == 1
+
+
+def test_a_deletion_that_is_cut_off_is_finished_later_and_nobody_else_is_touched(both_app, both_api, monkeypatch):
+    ada, shut_out = make_account(both_app, "grace@example.org"), make_user(both_app, "eve@example.org")
+    bring(browser := signed_in(both_app, ada), a_file())
+    both_api.send(both_api.new_chat(), "Hello")
+    monkeypatch.setattr(recovery, "remove_user", lambda user_id: 1 / 0)
+    browser.post(f"{PAGE}/deletion", current_password=PASSWORD)
+    monkeypatch.undo()
+
+    with both_app.app_context():
+        db.session.get(User, shut_out.id).disable()
+        assert recovery.finish_deletions() == 0
+        with write() as session:
+            session.get(User, ada).deleted_at -= recovery.FINISH_AFTER
+        assert recovery.finish_deletions() == 1
+        assert set(db.session.scalars(db.select(User.email))) == {"ada@example.org", "eve@example.org"}
+    assert count(both_app, Chat) == 1
+    assert count(both_app, Message) == 2
+
+
+def test_an_account_that_is_being_deleted_cannot_be_let_in_again(app, user):
+    with app.app_context():
+        with write() as session:
+            session.get(User, user.id).deleted_at = now()
+        with pytest.raises(InvalidRequest):
+            db.session.get(User, user.id).enable()
 
 
 def test_the_last_administrator_of_others_cannot_leave(app, user):
