@@ -1,4 +1,4 @@
-"""Search in a user's own chats: their titles and what was said in them, whatever the branch.
+"""Search in a user's own chats: their titles and what was said in them, also in versions that are not shown.
 
 words → the database's index, by the beginnings of words, without regard to case and marks (SQLite: FTS5; PostgreSQL:
 tsvector) → what it found is held against the text itself, and marked there. Texts are looked through for the insides
@@ -17,6 +17,7 @@ from uuid import UUID
 
 from markupsafe import Markup, escape
 from sqlalchemy import Row, Uuid, literal, literal_column, or_, select, text, union_all
+from sqlalchemy.orm import aliased
 
 from chatapp.auth.models import User
 from chatapp.chats.models import Chat, Message
@@ -46,18 +47,19 @@ SQLITE_INDEX = text(
     FROM search_index JOIN search_entries AS entry ON entry.id = search_index.rowid
     JOIN chats ON chats.id = entry.chat_id AND chats.deleted_at IS NULL
     LEFT JOIN messages ON messages.id = entry.subject_id
-    WHERE search_index MATCH :words AND entry.user_id = :user_id
+    WHERE search_index MATCH :words AND entry.user_id = :user_id AND messages.continues IS NOT TRUE
     ORDER BY search_index.rowid DESC LIMIT 200"""
 ).columns(subject_id=Uuid, chat_id=Uuid)
 
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """A place in a message: pieces of its text, each with whether it is a hit."""
+    """A place in a message: pieces of its text, each with whether it is a hit. is_shown: on the branch that is."""
 
     message_id: UUID
     role: str
     parts: tuple[tuple[str, bool], ...]
+    is_shown: bool
 
     @property
     def html(self) -> Markup:
@@ -152,13 +154,17 @@ def _newest(of_title: Any, of_message: Any, user_id: UUID) -> list[Row[Any]]:
     titles = select(
         Chat.id.label("subject_id"), Chat.id.label("chat_id"), role, Chat.title.label("text"), Chat.updated_at
     )
-    messages = select(
-        Message.id,
-        Message.chat_id,
-        Message.role,
-        db.func.substr(Message.content, 1, LOOKED_AT_CHARS),
-        Message.created_at,
-    ).join(Chat, Chat.id == Message.chat_id)
+    messages = (
+        select(
+            Message.id,
+            Message.chat_id,
+            Message.role,
+            db.func.substr(Message.content, 1, LOOKED_AT_CHARS),
+            Message.created_at,
+        )
+        .join(Chat, Chat.id == Message.chat_id)
+        .where(~Message.continues)
+    )
     found = union_all(
         titles.where(*mine, of_title).order_by(Chat.updated_at.desc()).limit(FOUND_TEXTS).subquery().select(),
         messages.where(*mine, of_message).order_by(Message.created_at.desc()).limit(FOUND_TEXTS).subquery().select(),
@@ -172,11 +178,27 @@ def _grouped(rows: list[Row[Any]], terms: tuple[str, ...], limit: int) -> list[H
         return []
     newest = select(Chat).where(Chat.id.in_(ids)).order_by(Chat.updated_at.desc(), Chat.id).limit(limit)
     hits = {chat.id: Hit(chat, terms) for chat in db.session.scalars(newest)}
+    places: dict[UUID, list[Row[Any]]] = {}
     for row in rows:
-        hit = hits.get(row.chat_id)
-        if hit is not None and row.role is not None and len(hit.snippets) < SNIPPETS_PER_CHAT:
-            hit.snippets.append(Snippet(row.subject_id, row.role, _excerpt(row.text, terms)))
+        of_chat = places.setdefault(row.chat_id, [])
+        if row.role is not None and row.chat_id in hits and len(of_chat) < SNIPPETS_PER_CHAT:
+            of_chat.append(row)
+    found = [row.subject_id for of_chat in places.values() for row in of_chat]
+    shown = _shown(found, [hits[key].chat.head_id for key, of_chat in places.items() if of_chat])
+    for hit in hits.values():
+        hit.snippets = [
+            Snippet(row.subject_id, row.role, _excerpt(row.text, terms), row.subject_id in shown)
+            for row in places[hit.chat.id]
+        ]
     return list(hits.values())
+
+
+def _shown(message_ids: list[UUID], head_ids: list[UUID | None]) -> set[UUID]:
+    """Return those of some messages that stand on the branches with these ends."""
+    line = select(Message.id, Message.parent_id).where(Message.id.in_(head_ids)).cte("line", recursive=True)
+    parent = aliased(Message)
+    line = line.union_all(select(parent.id, parent.parent_id).where(parent.id == line.c.parent_id))
+    return set(db.session.scalars(select(line.c.id).where(line.c.id.in_(message_ids)))) if message_ids else set()
 
 
 # Marking

@@ -115,7 +115,7 @@ def choose(message_id: UUID) -> ResponseReturnValue:
     chat_id = chat.id
     lifecycle.choose(chat, message)
     if not is_htmx():
-        return redirect_to("chats.show", chat_id=chat_id, _anchor=f"m{message_id}")
+        return redirect_to("chats.show", chat_id=chat_id, at=message_id, _anchor=f"m{message_id}")
     return _conversation(chat_id, with_id=message_id)
 
 

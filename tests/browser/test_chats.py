@@ -45,6 +45,27 @@ def test_what_was_said_is_found_while_one_types_and_a_hit_leads_to_it(at_width, 
 
 
 @WIDTHS
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_hit_in_another_version_leads_to_it(open_page, api, demo, width, scripts):
+    demo.will_say("Ten minutes.")
+    chat_id = api.new_chat(title="Bread")
+    api.send(chat_id, "How long do I knead it?")
+    page = open_page(f"/chats/{chat_id}", viewport={"width": width, "height": 800}, java_script_enabled=scripts)
+    page.get_by_role("button", name="Answer again").click()
+    expect(page.locator(".answer")).to_contain_text("Hello.")
+    expect(page.locator(".bill")).to_have_count(1)
+    open_drawer(page)
+
+    page.locator("#search").fill("ten min")
+    page.locator("#search").press("Enter")
+    page.get_by_role("button", name="In another version").locator("visible=true").first.click()
+
+    expect(page.locator(".answer")).to_contain_text("Ten minutes.")
+    expect(page.locator(".answer")).to_be_in_viewport()
+    expect(page.locator(".versions")).to_contain_text("1/2")
+
+
+@WIDTHS
 def test_an_archived_chat_is_taken_back_from_the_toast(at_width, api):
     api.new_chat(title="Bread")
     page = at_width()

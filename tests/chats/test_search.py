@@ -3,7 +3,7 @@
 import random
 import time
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from flask_migrate import downgrade, upgrade
@@ -13,8 +13,10 @@ from chatapp.chats.models import Chat, Message
 from chatapp.chats.search import fold, marked, marked_html, search
 from chatapp.database import now, write
 from chatapp.extensions import db
+from chatapp.turns.lifecycle import CONTINUE
 from tests.auth.browser import signed_in
 from tests.conftest import make_user
+from tests.streams import until
 
 HTMX = {"HX-Request": "true"}
 
@@ -228,6 +230,41 @@ def test_a_hit_far_up_is_on_the_page_it_leads_to(both_app, ada, say):
 
     assert link.startswith(f"/chats/{chat_id}?at=")
     assert f'id="{link.split("#")[1]}"' in browser.get(link.split("#")[0]).text
+
+
+@pytest.mark.parametrize("query", ["repeat nothing", "epeat nothin", "Go on with"])
+def test_the_request_to_go_on_with_an_answer_is_nobodys_words_and_never_found(both_app, say, find, query):
+    chat_id = say("Bread", "How long do I knead?", "Ten")
+    with both_app.app_context(), write() as session:
+        session.add(Message(chat_id=chat_id, role="user", content=CONTINUE, continues=True))
+
+    assert find(query) == []
+    say("Mine", "Go on with it and repeat nothing")
+    assert find(query) == ["Mine"]
+
+
+def test_a_hit_in_a_version_that_is_not_shown_says_so_and_shows_it_when_it_is_pressed(both_app, both_api, demo):
+    demo.will_say("Under the oak.")
+    demo.will_say("In the cellar.")
+    chat_id = both_api.new_chat(title="Plans")
+    both_api.send(chat_id, "Where is the treasure?")
+    both_api.send(chat_id, "Are you sure?")
+    with both_app.app_context():
+        browser = signed_in(both_app, db.session.get(Chat, UUID(chat_id)).user_id)
+    oak = both_api.messages(chat_id)[1]["id"]
+    browser.post(f"/messages/{oak}/versions")
+    until(lambda: both_api.messages(chat_id)[1]["status"] == "completed")
+
+    page = browser.get("/chats?q=oak", headers=HTMX).text
+
+    assert f'action="/messages/{oak}/selection"' in page
+    assert "In another version" in page
+    assert "In another version" not in browser.get("/chats?q=treasure", headers=HTMX).text
+    assert both_api.messages(chat_id)[1]["id"] != oak
+    address = browser.post(f"/messages/{oak}/selection").headers["Location"]
+    assert f'id="{address.split("#")[1]}"' in browser.get(address).text
+    assert [message["content"] for message in both_api.messages(chat_id)][1:3] == ["Under the oak.", "Are you sure?"]
+    assert "In another version" not in browser.get("/chats?q=oak", headers=HTMX).text
 
 
 def test_a_program_searches_too(both_api):
