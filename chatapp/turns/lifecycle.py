@@ -234,20 +234,22 @@ def _checked_key(key: str | None) -> str | None:
 
 def _same_send(send: _Send) -> Started | None:
     """Return the turn that this very send started earlier: by its key, else for the GET form by its text."""
-    found = select(Turn, Message.content).join(Message, Message.id == Turn.question_id)
+    if send.key is None and not send.joins_equal_text:
+        return None
+    found = (
+        select(Turn, Message.content)
+        .join(Message, Message.id == Turn.question_id)
+        .where(Turn.chat_id == send.chat_id)
+        .order_by(Turn.started_at.desc())
+        .limit(1)
+    )
     if send.key is not None:
-        row = db.session.execute(found.where(Turn.chat_id == send.chat_id, Turn.key == send.key)).one_or_none()
+        row = db.session.execute(found.where(Turn.key == send.key)).one_or_none()
         if row is not None and row.content != send.text:
             raise KeyReused()
-    elif send.joins_equal_text:
-        is_recent = db.or_(Turn.status == "in_progress", Turn.ended_at > now() - SAME_SEND)
-        row = db.session.execute(
-            found.where(Turn.chat_id == send.chat_id, Message.content == send.text, is_recent)
-            .order_by(Turn.started_at.desc())
-            .limit(1)
-        ).one_or_none()
     else:
-        row = None
+        is_recent = db.or_(Turn.status == "in_progress", Turn.ended_at > now() - SAME_SEND)
+        row = db.session.execute(found.where(Message.content == send.text, is_recent)).one_or_none()
     if row is None:
         return None
     turn = row.Turn
