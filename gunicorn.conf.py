@@ -6,6 +6,7 @@ monkey.patch_all()
 
 import errno
 import faulthandler
+import gc
 import os
 import socket
 import sys
@@ -94,6 +95,9 @@ def post_worker_init(worker):
     app.extensions["worker"] = worker
     app.extensions["services"].providers.warm_up()
     app.extensions["services"].turns.start()
+    # What is there for good is not looked through again with every collection.
+    gc.collect()
+    gc.freeze()
     if worker.age == 1:
         _say_hello(app, worker)
 

@@ -12,11 +12,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 import gevent
 from flask import Flask
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import Select, bindparam, case, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatapp.budget.models import UserUsage
@@ -52,6 +53,22 @@ SAVE_OPEN = (
     .where(MESSAGES.c.id == bindparam("answer"), MESSAGES.c.status == "in_progress")
     .values(content=bindparam("text"), thoughts=bindparam("thought"))
 )
+
+WAS_STOPPED = Turn.stop_requested_at.is_not(None)
+IS_OVER = UserUsage.total_tokens_used + UserUsage.reserved_tokens > UserUsage.token_limit
+
+
+def _of_own_turns(*columns: Any) -> Select[Any]:
+    of_user = UserUsage.user_id == Turn.user_id
+    own = select(*columns).join_from(Turn, UserUsage, of_user).where(Turn.owner == bindparam("owner"))
+    return own.where(Turn.status == "in_progress")
+
+
+# Most of the time there is nothing to hear, and of hundreds of turns one row is read.
+HOW_MANY = _of_own_turns(
+    func.count().label("turns"), func.sum(case((or_(WAS_STOPPED, IS_OVER), 1), else_=0)).label("marked")
+)
+WHICH = _of_own_turns(Turn.id, WAS_STOPPED.label("was_stopped"), IS_OVER.label("is_over"))
 
 
 @dataclass(eq=False)
@@ -429,16 +446,12 @@ class Workers:
     def _hear_stops(self) -> None:
         """Stop what another process was asked to stop, what is over a lowered limit, and what is no longer ours."""
         ids = list(self._runs)
-        rows = db.session.execute(
-            select(
-                Turn.id,
-                Turn.stop_requested_at.is_not(None).label("was_stopped"),
-                (UserUsage.total_tokens_used + UserUsage.reserved_tokens > UserUsage.token_limit).label("is_over"),
-            )
-            .join(UserUsage, UserUsage.user_id == Turn.user_id)
-            .where(Turn.owner == owner.me(), Turn.status == "in_progress")
-        ).all()
+        mine = {"owner": owner.me()}
+        found = db.session.execute(HOW_MANY, mine).one()
+        rows = db.session.execute(WHICH, mine).all() if found.marked or found.turns != len(ids) else None
         release()
+        if rows is None:
+            return
         for row in rows:
             if row.was_stopped or row.is_over:
                 self.stop(row.id, settle.stopped() if row.was_stopped else settle.out_of_budget())

@@ -96,7 +96,7 @@ class GeminiProvider:
         reading = _Reading(request.max_output_tokens)
         upstream = self._client.open(self._call(request), patience)
         try:
-            while not reading.is_full():
+            while not reading.is_full:
                 if reading.finish is not None:
                     patience.idle_seconds = AFTER_FINISH_SECONDS
                 said = self._next(upstream, reading)
@@ -165,28 +165,30 @@ class _Reading:
         self.has_begun = False
         self.has_piece = False
         self.is_blocked = False
-
-    def is_full(self) -> bool:
-        """Return True once the answer is longer than asked for, which makes it end by length."""
-        if self.usage is None or self.usage.output_tokens - self.usage.thoughts_tokens <= self.max_output_tokens:
-            return False
-        self.finish = self.finish or "length"
-        return True
+        # Longer than asked for, which makes it end by length.
+        self.is_full = False
 
     def take(self, arrived: list[Said]) -> Chunk | None:
         """Return what is new in what was said, up to where the answer is full; None if nothing is."""
-        text, thought, usage, taken = "", "", None, 0
+        text, thought, taken = "", "", 0
         for said in arrived:
+            taken += 1
+            text, thought = text + said.text, thought + said.thought
             self.has_begun = True
             self.has_piece = self.has_piece or bool(said.text or said.thought)
-            text, thought, usage, taken = text + said.text, thought + said.thought, said.usage or usage, taken + 1
-            self.usage = usage or self.usage
             # Some models send STOP with every chunk: the last reason counts, and the stream is read to its end.
             if said.finish:
                 self.finish = wire.finish_reason(said.finish)
             if said.is_blocked:
                 self.is_blocked = not self.has_piece
                 self.finish = "content_filter"
-            if self.is_blocked or self.is_full():
+            if said.figures and wire.tokens(said.figures.candidates) > self.max_output_tokens:
+                self.is_full = True
+                self.finish = self.finish or "length"
+            if self.is_blocked or self.is_full:
                 break
+        # Running figures: the last that are any hold.
+        figures = (said.figures for said in reversed(arrived[:taken]) if said.figures)
+        usage = next(filter(None, map(wire.usage, figures)), None)
+        self.usage = usage or self.usage
         return Chunk(text, thought, usage, chunks=taken) if text or thought or usage else None

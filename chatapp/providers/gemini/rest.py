@@ -15,7 +15,7 @@ from chatapp.errors import ProviderError
 from chatapp.pace import Pace
 from chatapp.providers.event_stream import JsonServer, Patience, Refused, network_failure
 from chatapp.providers.gemini import wire
-from chatapp.providers.gemini.wire import Call, Said
+from chatapp.providers.gemini.wire import Call, Figures, Said
 
 log = logging.getLogger(__name__)
 
@@ -124,14 +124,14 @@ def _said(chunk: Any) -> Said:
     return Said(
         text,
         thought,
-        _usage(used) if isinstance(used, dict) else None,
+        _figures(used) if isinstance(used, dict) else None,
         finish if isinstance(finish, str) and finish else None,
         bool(_dict(chunk.get("promptFeedback")).get("blockReason")),
     )
 
 
-def _usage(reported: dict[str, Any]) -> Any:
-    return wire.usage(
+def _figures(reported: dict[str, Any]) -> Figures:
+    return Figures(
         reported.get("promptTokenCount"),
         reported.get("candidatesTokenCount"),
         reported.get("thoughtsTokenCount"),

@@ -17,10 +17,9 @@ import gevent
 from gevent.lock import RLock
 
 from chatapp.errors import ProviderError, ProviderInterrupted, ProviderMisconfigured, ProviderTimeout
-from chatapp.providers.base import Usage
 from chatapp.providers.event_stream import Patience, StreamError
 from chatapp.providers.gemini import wire
-from chatapp.providers.gemini.wire import Call, Said
+from chatapp.providers.gemini.wire import Call, Figures, Said
 
 if TYPE_CHECKING:
     from google.genai import Client
@@ -145,16 +144,16 @@ def _said(chunk: Any) -> Said:
     return Said(
         "".join(part.text for part in parts if part.text and not part.thought),
         "".join(part.text for part in parts if part.text and part.thought),
-        _usage(chunk.usage_metadata),
+        _figures(chunk.usage_metadata),
         candidate.finish_reason.name if candidate and candidate.finish_reason else None,
         bool(chunk.prompt_feedback and chunk.prompt_feedback.block_reason),
     )
 
 
-def _usage(reported: Any) -> Usage | None:
+def _figures(reported: Any) -> Figures | None:
     if reported is None:
         return None
-    return wire.usage(
+    return Figures(
         reported.prompt_token_count,
         reported.candidates_token_count,
         reported.thoughts_token_count,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from chatapp.errors import ProviderError, ProviderInterrupted, ProviderMisconfigured, ProviderRateLimited
 from chatapp.providers.base import FinishReason, Usage
@@ -43,6 +43,16 @@ class Call:
     thinking: dict[str, Any] | None = None
 
 
+class Figures(NamedTuple):
+    """A chunk's usage as it was reported, of any type."""
+
+    prompt: Any
+    candidates: Any
+    thoughts: Any
+    cached: Any
+    tools: Any
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """What one chunk of the stream holds. finish is Gemini's own word.
@@ -52,7 +62,7 @@ class Said:
 
     text: str = ""
     thought: str = ""
-    usage: Usage | None = None
+    figures: Figures | None = None
     finish: str | None = None
     is_blocked: bool = False
 
@@ -72,19 +82,19 @@ def finish_reason(name: str) -> FinishReason:
     return "content_filter" if name in CONTENT_FILTERS else "stop"
 
 
-def usage(prompt: Any, candidates: Any, thoughts: Any, cached: Any, tools: Any) -> Usage | None:
-    """Return the figures of one chunk; None where they are nothing but zeros.
+def usage(figures: Figures) -> Usage | None:
+    """Return what the figures of a chunk come to; None where they are nothing but zeros.
 
     Gemini's candidates exclude thoughts and its prompt includes what was cached; ours are sums by Usage's rule.
     Source: Gemini API, GenerateContentResponse.UsageMetadata.
     """
-    thoughts_tokens, input_tokens = tokens(thoughts), tokens(prompt)
+    thoughts_tokens, input_tokens = tokens(figures.thoughts), tokens(figures.prompt)
     found = Usage(
         input_tokens=input_tokens,
-        output_tokens=min(tokens(candidates) + thoughts_tokens, MAX_REPORTED_TOKENS),
-        cached_tokens=min(tokens(cached), input_tokens),
+        output_tokens=min(tokens(figures.candidates) + thoughts_tokens, MAX_REPORTED_TOKENS),
+        cached_tokens=min(tokens(figures.cached), input_tokens),
         thoughts_tokens=thoughts_tokens,
-        tool_tokens=tokens(tools),
+        tool_tokens=tokens(figures.tools),
     )
     return found if found.total_tokens else None
 
