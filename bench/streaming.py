@@ -13,6 +13,8 @@ a stream). Figures:
   first           from the request to the first chunk, over all streams
   kB/stream       what the server's memory grew by while all streams were open
 
+With --profile one more run of each size says where in the product the CPU time of the middle goes.
+
 These machines are noisy: compare ratios, not milliseconds.
 """
 
@@ -23,6 +25,7 @@ import contextlib
 import os
 import re
 import selectors
+import signal
 import socket
 import statistics
 import subprocess
@@ -52,6 +55,7 @@ class Server:
     pid: int
     port: int
     key: str = ""
+    profile: Path | None = None
     chats: list[str] = field(default_factory=list)
 
     def request(self, number: int) -> bytes:
@@ -128,6 +132,8 @@ def run(server: Server, streams: int, chunks: int) -> Result:
             readings.append(_open(server, len(readings), selector))
         if middle and now >= middle[0]:
             middle.pop(0)
+            if server.profile:
+                os.kill(server.pids()[1], signal.SIGUSR2)
             middle_cpu.append(server.cpu_seconds())
             middle_chunks.append(received)
             peak = max(peak, server.memory_kb())
@@ -238,7 +244,7 @@ def reference(upstream_port: int) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def product(upstream_port: int, chats: int, **settings: str) -> Iterator[Server]:
+def product(upstream_port: int, chats: int, config: str = "gunicorn.conf.py", **settings: str) -> Iterator[Server]:
     """Start the product as it is shipped, on SQLite unless DATABASE_URL says otherwise, with a user and their chats."""
     with tempfile.TemporaryDirectory() as directory:
         port = free_port()
@@ -253,9 +259,10 @@ def product(upstream_port: int, chats: int, **settings: str) -> Iterator[Server]
             "MAX_OPEN_TURNS": "5000",
             "MAX_LISTENERS_PER_USER": "5000",
             "LOG_LEVEL": "WARNING",
+            "PROFILE": f"{directory}/profile",
             **settings,
         }
-        command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py")]
+        command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / config)]
         with running(command, env, directory) as process:
             wait_for(port)
             flask = [sys.executable, "-m", "flask", "--app", f"{ROOT}/wsgi.py"]
@@ -318,7 +325,17 @@ def _ms(ordered: list[float], percent: int) -> float:
     return 1000 * ordered[min(len(ordered) * percent // 100, len(ordered) - 1)] if ordered else float("nan")
 
 
-def compare(streams: int, rounds: int, seconds: float) -> None:
+def print_profile(port: int, streams: int, chunks: int) -> None:
+    with product(port, streams, "bench/profiled.conf.py") as ours:
+        run(ours, min(streams, 20), chunks)
+        ours.profile = Path(f"/proc/{ours.pid}/cwd/profile")
+        run(ours, streams, chunks)
+        print("\nwhere the middle's CPU time goes, in percent")
+        for share, part in (entry.split("\t") for entry in ours.profile.read_text().splitlines()):
+            print(f"  {share:>5}  {part}")
+
+
+def compare(streams: int, rounds: int, seconds: float, has_profile: bool) -> None:
     chunks = int((seconds + streams / BEGIN_PER_SECOND) * 1000 / PACE_MS)
     print(f"\n{streams} streams of {chunks} chunks, {1000 // PACE_MS} a second each, {rounds} rounds\n{HEADER}")
     with upstream(chunks, PACE_MS) as port, reference(port) as bare, product(port, streams) as ours:
@@ -336,6 +353,8 @@ def compare(streams: int, rounds: int, seconds: float) -> None:
             label = "ratio, whole run" if what == "whole_ms" else "ratio, middle"
             each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
             print(f"{label:22}{statistics.median(ratios):14.2f}   (rounds: {each})")
+        if has_profile:
+            print_profile(port, streams, chunks)
 
 
 def main() -> None:
@@ -344,9 +363,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--messages", type=int, default=400)
+    parser.add_argument("--profile", action="store_true")
     arguments = parser.parse_args()
     for streams in filter(None, arguments.streams.split(",")):
-        compare(int(streams), arguments.rounds, arguments.seconds)
+        compare(int(streams), arguments.rounds, arguments.seconds, arguments.profile)
     if arguments.messages:
         print_messages(arguments.messages)
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import gevent
 from gevent.event import Event
 
-READS_PER_SECOND = 1000
+READS_PER_SECOND = 800
 LONGEST_SECONDS = 0.25
 # Fewer streams than this are read as their chunks arrive.
 FEW_STREAMS = 20

@@ -18,7 +18,7 @@ from flask_babel import gettext as _
 from flask_login import current_user, login_required
 from flask_wtf.csrf import generate_csrf
 from itsdangerous import BadSignature
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatapp.auth.models import ApiKey, Identity, LoginSession, User
@@ -33,6 +33,11 @@ log = logging.getLogger(__name__)
 
 TOKEN = "login"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
+# Asked by every open stream, again and again: made once.
+IN_FORCE = {
+    kind: select(table.id).join(User).where(table.id == bindparam("row"), over.is_(None), User.is_enabled)
+    for kind, table, over in (("login", LoginSession, LoginSession.ended_at), ("key", ApiKey, ApiKey.revoked_at))
+}
 
 
 class CookieInterface(SecureCookieSessionInterface):
@@ -99,13 +104,9 @@ def is_good(identity: Identity) -> bool:
     and the next heartbeat asks again. It uses a connection of its own, for a moment.
     """
     kind, row_id = identity
-    if kind == "login":
-        found = select(LoginSession.id).where(LoginSession.id == row_id, LoginSession.ended_at.is_(None))
-    else:
-        found = select(ApiKey.id).where(ApiKey.id == row_id, ApiKey.revoked_at.is_(None))
     try:
         with db.engine.connect() as connection:
-            return connection.execute(found.join(User).where(User.is_enabled)).first() is not None
+            return connection.execute(IN_FORCE[kind], {"row": row_id}).first() is not None
     except SQLAlchemyError as error:
         log.warning("A login could not be checked: %s", type(error).__name__)
         return True

@@ -38,7 +38,7 @@ from chatapp.turns.settle import Answer, Facts, Outcome
 log = logging.getLogger(__name__)
 
 # A stop that another process was asked for is heard with the next beat, and promised within a second.
-PULSE_SECONDS = 0.25
+PULSE_SECONDS = 0.5
 CHECKPOINT_SECONDS = 2.0
 HEARTBEAT_EVERY_SECONDS = 5.0
 SWEEP_SECONDS = 5.0

@@ -7,7 +7,7 @@ from chatapp.pace import FEW_STREAMS, Pace
 
 
 @pytest.mark.parametrize(
-    ("streams", "seconds"), [(1, 0), (FEW_STREAMS - 1, 0), (50, 0.05), (100, 0.1), (250, 0.25), (5000, 0.25)]
+    ("streams", "seconds"), [(1, 0), (FEW_STREAMS - 1, 0), (40, 0.05), (100, 0.125), (200, 0.25), (5000, 0.25)]
 )
 def test_the_more_streams_are_read_the_longer_each_waits(streams, seconds):
     pace = Pace()
@@ -24,7 +24,7 @@ def test_all_who_wait_are_woken_by_one_beat():
 
     gevent.joinall(waiting, raise_error=True, timeout=5)
     assert all(greenlet.ready() for greenlet in waiting)
-    assert slept == [0.06]
+    assert slept == [0.075]
 
 
 def test_a_stream_is_counted_while_it_is_read_however_it_ends():
