@@ -107,11 +107,9 @@ class Data:
                         session.add(chat)
                         session.flush()
                         self.chats[title] = chat.id
+        self._say("How a rainbow forms", "How does a rainbow form? One picture to keep in mind, please.", ANSWER, 247)
         self._say(
-            "How a rainbow forms", "How does a rainbow form? One picture to keep in mind, please.", ANSWER, 61_240
-        )
-        self._say(
-            "Group words by their anagrams", "Write a Python function that groups words by their anagrams.", CODE, 3_871
+            "Group words by their anagrams", "Write a Python function that groups words by their anagrams.", CODE, 231
         )
         self._say(
             "Names for a sailing boat",
@@ -133,8 +131,8 @@ class Data:
         self._spend()
 
     def _spend(self) -> None:
-        """Save what a month of exchanges came to, with three models."""
-        from chatapp.budget.models import UsageRecord
+        """Save what a month of exchanges came to, with three models, and what of it was spent in this period."""
+        from chatapp.budget.models import LedgerEntry, UsageRecord, UserUsage
         from chatapp.chats.models import Chat
         from chatapp.database import now, write
 
@@ -142,6 +140,8 @@ class Data:
         models = ("gemini-3.5-flash-lite", "gemini-3.8-flash", "gemini-3.1-pro-preview")
         with write() as session:
             user_id = session.get_one(Chat, self.chats["What a ledger is"]).user_id
+            budget = session.get_one(UserUsage, user_id)
+            budget.last_reset_at = now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
             for days in range(30):
                 instant = now() - timedelta(days=days)
                 for model in rng.choices(models, (5, 3, 1), k=0 if days % 7 == 5 else rng.randint(2, 9)):
@@ -159,6 +159,12 @@ class Data:
                     record.reported_tokens = user + history + answer + thoughts
                     record.cost_microusd = (user + history) * 3 // 10 + (answer + thoughts) * 5 // 2
                     session.add(record)
+                    if instant < budget.last_reset_at:
+                        continue
+                    spent = LedgerEntry(user_id=user_id, turn_id=record.turn_id, operation="charge", created_at=instant)
+                    spent.delta = -record.charged_tokens
+                    session.add(spent)
+                    budget.total_tokens_used += record.charged_tokens
 
     def _say(
         self, title: str, question: str, answer: str, tokens: int, status: str = "completed", code: str | None = None
@@ -247,7 +253,7 @@ def versions(page: Page, data: Data, url: str) -> None:
     open_chat("Plan for three days in Porto")(page, data, url)
     page.locator(".turn").last.hover()
     page.get_by_role("button", name="Answer again").last.click()
-    page.locator(".answer .versions").wait_for()
+    page.locator("#stop").wait_for()
     page.locator("#action button:not(#stop)").wait_for()
 
 
@@ -262,6 +268,7 @@ def continued(page: Page, data: Data, url: str) -> None:
     open_chat("Bread without kneading")(page, data, url)
     if (button := page.get_by_role("button", name="Continue")).is_visible():
         button.click()
+        page.locator("#stop").wait_for()
     page.locator(".seam").wait_for()
     page.locator("#action button:not(#stop)").wait_for()
 
