@@ -41,12 +41,11 @@ def options(chat: Chat) -> dict[str, Any]:
     return {"temperature": chat.temperature, "thinking_tokens": chat.thinking_tokens}
 
 
-def message(message: Message, text: str | None = None) -> dict[str, Any]:
-    """text: the text so far of an answer in progress, where it is further than the last checkpoint."""
+def message(message: Message, text: str) -> dict[str, Any]:
     return {
         "id": str(message.id),
         "role": message.role,
-        "content": text if message.status == "in_progress" and text is not None else message.content,
+        "content": text,
         "status": message.status,
         "tokens_consumed": message.tokens_consumed,
         "usage": message.usage,

@@ -23,7 +23,7 @@ from chatapp.database import release, write
 from chatapp.errors import ChatNotFound, Forbidden, Unauthenticated
 from chatapp.extensions import db, limiter
 from chatapp.services import services, settings
-from chatapp.turns import lifecycle, sse
+from chatapp.turns import conversation, lifecycle, sse
 from chatapp.turns.limits import Seat, for_a_while, streamed
 from chatapp.turns.log import HEARTBEAT_SECONDS, Ending, Heard, Piece
 from chatapp.turns.models import Turn
@@ -72,9 +72,7 @@ def index() -> ResponseReturnValue:
 @bp.get("/chat/<chat_id>")
 def show(chat_id: str) -> ResponseReturnValue:
     chat = _chat(chat_id)
-    # Before the rows: of an answer that ends in between, the rows may be from before, and its text no longer here.
-    texts = services().turns.texts()
-    messages = [shapes.message(message, texts.get(message.id)) for message in chat.branch()]
+    messages = [shapes.message(message, conversation.text_so_far(message)) for message in chat.branch()]
     return jsonify(shapes.chat(chat) | shapes.options(chat) | {"messages": messages})
 
 

@@ -6,8 +6,11 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import select
+
 from chatapp.chats import queries
 from chatapp.chats.models import Chat, Message
+from chatapp.extensions import db
 from chatapp.services import services
 from chatapp.turns.models import Turn
 
@@ -34,10 +37,14 @@ def shown(chat: Chat, *, before: UUID | None = None, with_id: UUID | None = None
         messages = messages[1:]
     exchanges = queries.exchanges(messages)
     if turn is not None:
-        live = services().turns.log_of(turn.answer_id)
-        text, thoughts = (live.text, live.thoughts) if live else (None, None)
+        live = services().turns.look(turn.id)
         exchanges = [
-            replace(each, turn_id=turn.id, live_text=text, live_thoughts=thoughts)
+            replace(
+                each,
+                turn_id=turn.id,
+                live_text=longer(live.text, each.answer.content),
+                live_thoughts=longer(live.thoughts, each.answer.thoughts),
+            )
             if each.answer and each.answer.id == turn.answer_id
             else each
             for each in exchanges
@@ -49,6 +56,19 @@ def shown(chat: Chat, *, before: UUID | None = None, with_id: UUID | None = None
         "earlier_id": messages[0].id if has_earlier and messages else None,
         "turn_id": turn.id if turn else None,
     }
+
+
+def text_so_far(message: Message) -> str:
+    """Return a message's text; of an answer in progress what its process said last, wherever it runs."""
+    if message.status != "in_progress":
+        return message.content
+    turn_id = db.session.scalar(select(Turn.id).where(Turn.answer_id == message.id))
+    return longer(services().turns.look(turn_id).text, message.content) if turn_id else message.content
+
+
+def longer(live: str, saved: str) -> str:
+    """Return the later state of a text that only grows: the log's, or the checkpoint where the log knows less."""
+    return live if len(live) > len(saved) else saved
 
 
 def _down_from(message_id: UUID, branch: list[Message]) -> list[Message]:

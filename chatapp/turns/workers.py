@@ -287,12 +287,14 @@ class Workers:
 
     # Listening
 
-    def texts(self) -> dict[UUID, str]:
-        """Return answer → its text so far, of those that this process works on."""
-        return {run.answer_id: run.log.text for run in self._runs.values()}
-
-    def log_of(self, answer_id: UUID) -> TurnLog | None:
-        return next((run.log for run in self._runs.values() if run.answer_id == answer_id), None)
+    def look(self, turn_id: UUID) -> TurnLog:
+        """Return a turn's log as far as it is known without the database; of another process's turn it may be empty."""
+        known = self._log.get(turn_id) or self._copies.get(turn_id)
+        if known is not None:
+            return known
+        copy = TurnLog(self._log.beats, is_copy=True)
+        self._log.fetch({turn_id: copy})
+        return copy
 
     def follow(
         self,

@@ -251,7 +251,7 @@ def test_a_process_that_is_closed_reads_no_further(app, api, demo, monkeypatch):
     demo.will_say("one", hold := demo.hold(), " two")
     listening = gevent.spawn(api.send, api.new_chat(), "Hi")
     turns = app.extensions["services"].turns
-    until(lambda: [text for text in turns.texts().values() if text])
+    until(lambda: [run for run in turns._runs.values() if run.log.text])
     taken = []
     monkeypatch.setattr(workers.Run, "_take", lambda *arguments: taken.append(arguments))
 
