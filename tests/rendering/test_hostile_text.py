@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chatapp.rendering import render
+from chatapp.rendering import markdown, render
 from chatapp.text import ModelText, clean_model_text
 from tests.rendering.hostile import foreign, violations, visible_text
 from tests.rendering.page import Page, cut, streamed
@@ -140,3 +140,22 @@ def test_the_corpus_finds_nothing_in_a_stream(line):
             assert violations(page.html, line["must_not"]) == []
     page.feed(text.finish()).finish()
     assert page.html == render(line["text"])
+
+
+def test_no_step_of_a_long_paragraph_of_links_is_longer_than_a_breath(monkeypatch):
+    work, steps = [0], []
+    one = markdown._Pieces.__call__
+    monkeypatch.setattr(markdown._Pieces, "__call__", lambda *given: work.append(work.pop() + 1) or one(*given))
+    monkeypatch.setattr(markdown.time, "sleep", lambda _seconds: steps.append(work.pop()) or work.append(0))
+
+    html = render("http://a.b " * 5_000)
+
+    assert html.count("<a ") == 5_000
+    assert max([*steps, work[0]]) <= markdown.BREATH_TAGS
+    # To find the blocks is as much work again.
+    assert len(steps) >= 2 * 5_000 // markdown.BREATH_TAGS
+
+
+def test_thousands_of_mail_addresses_are_shown_as_they_were_written():
+    assert render("a@b.c " * 5_000).startswith('<pre class="plain"')
+    assert render("a@b.c " * 100).count("mailto:") == 100
