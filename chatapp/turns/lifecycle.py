@@ -10,7 +10,7 @@ regenerate answers one again, go_on asks for the rest of an answer that ended ea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -134,14 +134,14 @@ def start(
         return same
     with services().turns.place():
         try:
-            started, facts, request, held = retry_write(lambda: _admit(send))
+            started, facts, request = retry_write(lambda: _admit(send))
         except IntegrityError:
             # Somebody was faster: the same send, or another one in this chat.
             db.session.rollback()
             if (same := _same_send(send)) is not None:
                 return same
             raise TurnConflict() from None
-        services().turns.begin(started.turn_id, facts, request, held.answer_tokens, held.is_clamped)
+        services().turns.begin(started.turn_id, facts, request)
     return started
 
 
@@ -261,11 +261,7 @@ def held_for_texts(estimated: int) -> int:
     return -(-estimated * 105 // 100) + settings().overhead_tokens
 
 
-def shortest_answer() -> int:
-    return min(settings().min_answer_tokens, settings().max_output_tokens)
-
-
-def _admit(send: _Send) -> tuple[Started, Facts, ChatRequest, _Held]:
+def _admit(send: _Send) -> tuple[Started, Facts, ChatRequest]:
     """Save the question and the turn and reserve its budget. Inside one transaction; the caller commits."""
     chat = db.session.get(Chat, send.chat_id, populate_existing=True)
     if chat is None or chat.deleted_at is not None:
@@ -274,29 +270,23 @@ def _admit(send: _Send) -> tuple[Started, Facts, ChatRequest, _Held]:
     model = services().providers.offered(chat.model)
     place = send.place or Place(chat.head_id)
     started = Started(uuid4(), chat.id, place.question_id or uuid4(), uuid4())
-    history, prompt, metering = history_from(_above(place)), system_prompt_of(chat), settings().metering
-    price = services().prices.at(model, now().date())
+    history, prompt = history_from(_above(place)), system_prompt_of(chat)
     sent = _sent(prompt, history, started.question_id, send.text)
+    facts = Facts(
+        chat_id=chat.id,
+        user_id=send.user_id,
+        answer_id=started.answer_id,
+        model=model,
+        metering=settings().metering,
+        question=send.text,
+        system_prompt=prompt,
+        overhead=settings().overhead_tokens,
+        price=services().prices.at(model, now().date()),
+    )
     _save_messages(send, started, place, model)
     # The database refuses a second open turn and a second use of a key here, before any budget is held.
-    turn = {
-        "id": started.turn_id,
-        "chat_id": chat.id,
-        "user_id": send.user_id,
-        "question_id": started.question_id,
-        "answer_id": started.answer_id,
-        "key": send.key,
-        "model": model,
-        "owner": owner.me(),
-        "metering": metering,
-        "price": price.as_dict() if price else None,
-        # The overhead too is a rule that may be another by the time the turn is settled.
-        "sent": [*sent, {"role": "overhead", "tokens": settings().overhead_tokens}],
-        "reserved_tokens": 0,
-        "max_answer_tokens": 0,
-    }
-    execute(TURNS.insert(), turn)
-    held = _reserve(send.user_id, started.turn_id, bounds_of(model, chat.thinking_tokens, metering), sent, metering)
+    _save_turn(send, started, facts, sent)
+    held = _reserve(started.turn_id, bounds_of(model, chat.thinking_tokens, facts.metering), sent, facts)
     shown = {"model": model, "head_id": started.answer_id, "title": chat.title or first_line(send.text)}
     execute(SHOW, {"chat": chat.id, "updated_at": now(), **shown})
     request = ChatRequest(
@@ -307,19 +297,7 @@ def _admit(send: _Send) -> tuple[Started, Facts, ChatRequest, _Held]:
         temperature=chat.temperature,
         thinking_tokens=min(chat.thinking_tokens or 0, held.thinking_tokens),
     )
-    facts = Facts(
-        chat_id=chat.id,
-        user_id=send.user_id,
-        answer_id=started.answer_id,
-        model=model,
-        metering=metering,
-        reserved=held.tokens,
-        question=send.text,
-        system_prompt=prompt,
-        overhead=settings().overhead_tokens,
-        price=price,
-    )
-    return started, facts, request, held
+    return started, replace(facts, reserved=held.tokens, is_clamped=held.is_clamped), request
 
 
 def _above(place: Place) -> UUID | None:
@@ -351,6 +329,26 @@ def _save_messages(send: _Send, started: Started, place: Place, model: str) -> N
     execute(MESSAGES.insert(), [answer] if place.question_id else [question, answer])
 
 
+def _save_turn(send: _Send, started: Started, facts: Facts, sent: list[dict[str, Any]]) -> None:
+    turn = {
+        "id": started.turn_id,
+        "chat_id": started.chat_id,
+        "user_id": send.user_id,
+        "question_id": started.question_id,
+        "answer_id": started.answer_id,
+        "key": send.key,
+        "model": facts.model,
+        "owner": owner.me(),
+        "metering": facts.metering,
+        "price": facts.price.as_dict() if facts.price else None,
+        # The overhead too is a rule that may be another by the time the turn is settled.
+        "sent": [*sent, {"role": "overhead", "tokens": facts.overhead}],
+        "reserved_tokens": 0,
+        "max_answer_tokens": 0,
+    }
+    execute(TURNS.insert(), turn)
+
+
 def _question_of(answer: Message) -> Message:
     question = db.session.get(Message, answer.parent_id) if answer.parent_id else None
     if answer.role != "assistant" or question is None or question.role != "user":
@@ -370,11 +368,11 @@ def _sent(prompt: str, history: list[Message], question_id: UUID, text: str) -> 
     ]
 
 
-def _reserve(user_id: UUID, turn_id: UUID, bounds: Bounds, sent: list[dict[str, Any]], metering: str) -> _Held:
+def _reserve(turn_id: UUID, bounds: Bounds, sent: list[dict[str, Any]], facts: Facts) -> _Held:
     """Hold what the exchange may cost. Raises BudgetExceeded."""
-    metered = sent if metering == "provider" else [sent[0], sent[-1]]
+    metered = sent if facts.metering == "provider" else [sent[0], sent[-1]]
     reservation = ledger.reserve(
-        user_id,
+        facts.user_id,
         turn_id,
         input_tokens=held_for_texts(sum(part["tokens"] for part in metered)),
         max_answer=bounds.most,
@@ -382,18 +380,15 @@ def _reserve(user_id: UUID, turn_id: UUID, bounds: Bounds, sent: list[dict[str, 
     )
     thinking = min(bounds.held_thinking, max(bounds.least_thinking, reservation.answer_tokens - bounds.longest))
     answer = reservation.answer_tokens - thinking
-    held = {
-        "reserved_tokens": reservation.tokens,
-        "max_answer_tokens": answer,
-        "clamped_by_budget": answer < bounds.longest,
-    }
-    execute(HOLD, {"turn": turn_id, **held})
-    return _Held(
+    held = _Held(
         reservation.tokens,
         answer,
-        thinking if metering == "provider" else bounds.thinking,
+        thinking if facts.metering == "provider" else bounds.thinking,
         answer < bounds.longest,
     )
+    figures = {"reserved_tokens": held.tokens, "max_answer_tokens": answer, "clamped_by_budget": held.is_clamped}
+    execute(HOLD, {"turn": turn_id, **figures})
+    return held
 
 
 def bounds_of(model: str, thinking_tokens: int | None, metering: str) -> Bounds:

@@ -93,12 +93,12 @@ def interrupted() -> Outcome:
     return Outcome("interrupted", "TURN_INTERRUPTED", "The answer was interrupted. You can ask again")
 
 
-def finished(text: str, finish_reason: str | None, clamped_by_budget: bool) -> Outcome:
+def finished(text: str, finish_reason: str | None, is_clamped: bool) -> Outcome:
     """Judge an answer that the provider finished."""
     if not text:
         error: ProviderError = ContentBlocked() if finish_reason == "content_filter" else EmptyAnswer()
         return Outcome("failed", error.code, error.message, finish_reason)
-    if finish_reason == "length" and clamped_by_budget:
+    if finish_reason == "length" and is_clamped:
         return out_of_budget()
     return Outcome("completed", finish_reason=finish_reason)
 
@@ -152,11 +152,13 @@ class Facts:
     answer_id: UUID
     model: str
     metering: str
-    reserved: int
     question: str
     system_prompt: str
     overhead: int
     price: Price | None
+    reserved: int = 0
+    is_clamped: bool = False
+    """The budget left no room for a longer answer."""
 
 
 def _facts(turn_id: UUID) -> Facts | None:
@@ -174,11 +176,12 @@ def _facts(turn_id: UUID) -> Facts | None:
         turn.answer_id,
         turn.model,
         turn.metering,
-        turn.reserved_tokens,
         question,
         sent.get("system", {}).get("text", ""),
         sent.get("overhead", {}).get("tokens", services().settings.overhead_tokens),
         pricing.from_dict(turn.price),
+        turn.reserved_tokens,
+        turn.clamped_by_budget,
     )
 
 

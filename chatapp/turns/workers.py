@@ -78,8 +78,6 @@ class Run:
     turn_id: UUID
     facts: Facts
     request: ChatRequest
-    max_answer_tokens: int
-    clamped_by_budget: bool
     log: TurnLog
     usage: Usage | None = None
     chunks: int = 0
@@ -112,7 +110,7 @@ class Run:
 
     def read(self) -> None:
         """Read the provider to the end, or to the end of what the answer may use."""
-        text, thoughts, meter = ModelText(), ModelText(), RunningMeter(self.max_answer_tokens)
+        text, thoughts, meter = ModelText(), ModelText(), RunningMeter(self.request.max_output_tokens)
         chunks = stream_with_retries(
             services().providers.for_model(self.request.model), self.request, tries=services().settings.provider_tries
         )
@@ -186,10 +184,10 @@ class Workers:
             self._sweeper = gevent.spawn(self._sweep_on)
             self._lag.start()
 
-    def begin(self, turn_id: UUID, facts: Facts, request: ChatRequest, max_answer: int, clamped: bool) -> None:
+    def begin(self, turn_id: UUID, facts: Facts, request: ChatRequest) -> None:
         """Work on a turn that is committed."""
         self.start()
-        run = Run(turn_id, facts, request, max_answer, clamped, self._log.open(turn_id))
+        run = Run(turn_id, facts, request, self._log.open(turn_id))
         self._runs[turn_id] = run
         self._workers.add(worker := gevent.spawn(self._work, run))
         worker.link(self._workers.discard)
@@ -236,7 +234,7 @@ class Workers:
         if run.outcome is not None:
             return run.outcome
         if (error := run.error) is None:
-            run.outcome = settle.finished(run.log.text, run.finish_reason, run.clamped_by_budget)
+            run.outcome = settle.finished(run.log.text, run.finish_reason, run.facts.is_clamped)
         else:
             run.outcome = settle.failed(error, run.log.text)
             if run.outcome.code == "INTERNAL_ERROR":
