@@ -230,4 +230,6 @@ class MemoryLog:
         return ""
 
     def close(self) -> None:
-        """Stop working in the background."""
+        """Stop working in the background, and let the listeners go."""
+        for turn_log in self._logs.values():
+            turn_log.dismiss()

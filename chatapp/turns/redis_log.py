@@ -73,6 +73,7 @@ class RedisLog(MemoryLog):
         self._redis.call(lambda client: client.set(end_key(turn_id), value, ex=EXPIRE_SECONDS), None)
 
     def close(self) -> None:
+        super().close()
         if self._writer is not None:
             self._writer.kill()
             self._writer = None

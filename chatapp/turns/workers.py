@@ -272,8 +272,10 @@ class Workers:
             gevent.sleep(0.02)
 
     def close(self) -> None:
-        """End the pulse and every worker without settling, as a process that is killed does."""
+        """End the pulse, every worker and every listener without settling, as a process that is killed does."""
         self._log.close()
+        for copy in self._copies.values():
+            copy.dismiss()
         self._lag.stop()
         readers = [run.reader for run in self._runs.values()]
         greenlets = [self._pulse, self._sweeper, self._copying, *self._workers, *readers]

@@ -376,7 +376,7 @@ def test_a_bug_in_the_pulse_costs_one_beat(app, api, demo, monkeypatch, step, sq
 
 
 def test_an_answer_that_ends_while_it_is_looked_up_is_shown_as_far_as_it_was_heard(app, api, demo, monkeypatch):
-    """The rows are from before the end, the text in memory would be gone by now."""
+    """The rows are from before the end, and the turn is no longer worked on; its log still has the text."""
     from chatapp.chats.models import Chat
 
     rows = Chat.branch
@@ -393,8 +393,7 @@ def test_an_answer_that_ends_while_it_is_looked_up_is_shown_as_far_as_it_was_hea
     api.send(chat, "Hi", pieces=1)
     monkeypatch.setattr(Chat, "branch", slow)
 
-    assert api.messages(chat)[1]["content"] == "so far"
-    assert api.messages(chat)[1]["content"] == "so far and on"
+    assert [api.messages(chat)[1]["content"] for _ in range(2)] == ["so far and on"] * 2
 
 
 # What is left behind
