@@ -6,14 +6,19 @@ import gzip
 import logging
 import re
 import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from functools import wraps
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from flask import Flask, Response, g, jsonify, make_response, render_template, request, url_for
+from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_limiter.errors import RateLimitExceeded
 from flask_wtf.csrf import CSRFError
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WsgiResponse
 
@@ -48,6 +53,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
+View = Callable[..., ResponseReturnValue]
 REQUEST_ID = re.compile(r"[0-9a-f]{16,64}")
 
 
@@ -73,6 +79,23 @@ def redirect_to(endpoint: str, **values: Any) -> Response:
     if is_htmx():
         return make_response("", 200, {"HX-Redirect": target})
     return make_response("", 303, {"Location": target})
+
+
+def form_again(draw: Callable[..., str]) -> Callable[[View], View]:
+    """Decorate the view of a form: where it is refused, draw its page with the reason instead of an error page.
+
+    draw gets the reason and the view's arguments. A form that a script sends stays where it is and gets a toast.
+    """
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def remembered(**values: Any) -> ResponseReturnValue:
+            g.form_again = lambda reason: draw(reason, **values)
+            return view(**values)
+
+        return remembered
+
+    return decorate
 
 
 def uuid_or_404(text: str, refusal: type[Refusal]) -> UUID:
@@ -176,6 +199,10 @@ def _response(error: ChatAppError) -> Response:
         return _fragment(error)
     if isinstance(error, Unauthenticated):
         return _to_sign_in(error)
+    if "form_again" in g:
+        # Where the chat is gone or the database down there is no form to show.
+        with suppress(ChatAppError, SQLAlchemyError):
+            return make_response(g.form_again(_in_words(error)))
     return make_response(render_template("errors/show.html", error=error, text=_in_words(error)))
 
 

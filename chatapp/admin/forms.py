@@ -2,49 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from flask_babel import lazy_gettext as _l
-from wtforms import BooleanField, IntegerField, StringField
+from wtforms import BooleanField, IntegerField, SelectField, StringField
 from wtforms.validators import InputRequired, Length, NumberRange, Optional, ValidationError
 
 from chatapp.auth.forms import PageForm, check_email, email_field
 from chatapp.budget.ledger import MAX_LIMIT_TOKENS
+from chatapp.budget.models import ResetPeriod
+from chatapp.usage.views import period_text
 
 # With the name of who gave it, it fits into the ledger's column.
 REASON_CHARS = 200
 
 
-def limit_field(label: Any, required: bool) -> IntegerField:
-    bounds = NumberRange(0, MAX_LIMIT_TOKENS, _l("Enter a whole number from 0 on"))
-    return IntegerField(
-        label, [InputRequired() if required else Optional(), bounds], render_kw={"min": 0, "inputmode": "numeric"}
-    )
+def tokens_field(label: Any, low: int, required: bool = True) -> IntegerField:
+    bounds = {"low": low, "high": MAX_LIMIT_TOKENS}
+    says = _l("Tokens: a whole number from %(low)s to %(high)s", **bounds)
+    checks = [InputRequired(says) if required else Optional(), NumberRange(low, MAX_LIMIT_TOKENS, says)]
+    return IntegerField(label, checks, invalid_value_message=says, render_kw={"min": low, "max": MAX_LIMIT_TOKENS})
 
 
 class LimitForm(PageForm):
-    limit = limit_field(_l("Limit in tokens"), required=True)
+    limit = tokens_field(_l("Limit in tokens"), 0)
 
 
 class GrantForm(PageForm):
-    tokens = IntegerField(
-        _l("Tokens, a negative number for a correction"),
-        [InputRequired(), NumberRange(-MAX_LIMIT_TOKENS, MAX_LIMIT_TOKENS)],
+    tokens = tokens_field(_l("Tokens, a negative number for a correction"), -MAX_LIMIT_TOKENS)
+    reason = StringField(
+        _l("Why"),
+        [
+            InputRequired(_l("Say why")),
+            Length(max=REASON_CHARS, message=_l("Why: at most %(limit)s characters", limit=REASON_CHARS)),
+        ],
     )
-    reason = StringField(_l("Why"), [InputRequired(), Length(max=REASON_CHARS)])
 
     def validate_reason(self, field: StringField) -> None:
-        if not field.data.strip():
+        if not (field.data or "").strip():
             raise ValidationError(_l("Say why"))
 
     def validate_tokens(self, field: IntegerField) -> None:
-        if not field.data:
+        if field.data == 0:
             raise ValidationError(_l("Enter a whole number that is not 0"))
+
+
+class PeriodForm(PageForm):
+    period = SelectField(_l("Period"), choices=lambda: [(each, period_text(each)) for each in get_args(ResetPeriod)])
 
 
 class InvitationForm(PageForm):
     email = email_field(autocomplete="off")
-    limit = limit_field(_l("Limit in tokens, empty for the default"), required=False)
+    limit = tokens_field(_l("Limit in tokens, empty for the default"), 0, required=False)
     is_admin = BooleanField(_l("Administrator"))
 
     def validate_email(self, field: StringField) -> None:

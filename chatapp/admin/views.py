@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast, get_args
+from typing import Any
 
 from flask import Blueprint, flash, render_template, request
 from flask.typing import ResponseReturnValue
@@ -12,12 +12,12 @@ from flask_babel import gettext as _
 from flask_login import current_user
 from sqlalchemy import func, select
 
-from chatapp.admin.forms import GrantForm, InvitationForm, LimitForm
+from chatapp.admin.forms import GrantForm, InvitationForm, LimitForm, PeriodForm
 from chatapp.auth.invitations import Invitation
 from chatapp.auth.models import ApiKey, LoginSession, User
 from chatapp.auth.sessions import browser_required
 from chatapp.budget import ledger
-from chatapp.budget.models import LedgerEntry, ResetPeriod, UserUsage
+from chatapp.budget.models import LedgerEntry, UserUsage
 from chatapp.budget.queries import usage_of
 from chatapp.database import write
 from chatapp.errors import Forbidden, InvalidRequest, NotFound
@@ -43,7 +43,7 @@ def index() -> ResponseReturnValue:
 
 
 def _page(**parts: Any) -> str:
-    """Draw the page, with a form that was refused or a link that was made."""
+    """Draw the page, with a form that was refused or a link that was made. limit_form: that of the user limited."""
     people = _people(request.args.get("after", ""))
     return render_template(
         "admin/index.html",
@@ -53,6 +53,8 @@ def _page(**parts: Any) -> str:
             "cache": services().counter.stats(),
             "invitation_form": InvitationForm(),
             "link": None,
+            "limit_form": None,
+            "limited": None,
         }
         | parts,
     )
@@ -81,17 +83,17 @@ def set_limit(user_id: str) -> ResponseReturnValue:
     user = _user(user_id)
     form = LimitForm()
     if not form.validate():
-        raise InvalidRequest(" ".join(form.limit.errors))
+        return _page(limit_form=form, limited=user), 422
     reason = f"set by {current_user.email}"
     with write():
         ledger.set_limit(user.id, form.limit.data, reason)
     flash(_("The limit of %(email)s is set.", email=user.email), "message")
-    return redirect_to("admin.index")
+    return redirect_to("admin.index", after=request.args.get("after"))
 
 
 @bp.get("/users/<user_id>")
 def show(user_id: str) -> ResponseReturnValue:
-    return _person_page(_user(user_id), GrantForm())
+    return _person_page(_user(user_id))
 
 
 @bp.post("/users/<user_id>/grants")
@@ -99,40 +101,48 @@ def grant(user_id: str) -> ResponseReturnValue:
     user = _user(user_id)
     form = GrantForm()
     if not form.validate():
-        return _person_page(user, form), 422
+        return _person_page(user, grant_form=form), 422
     # Who gave it stands in the ledger with why.
     reason = f"{form.reason.data.strip()} ({current_user.email})"
     email = user.email
-    with write():
-        ledger.grant(user.id, form.tokens.data, reason)
+    try:
+        with write():
+            ledger.grant(user.id, form.tokens.data, reason)
+    except InvalidRequest as refusal:
+        form.tokens.errors = [refusal.message]
+        return _person_page(user, grant_form=form), 422
     flash(_("The limit of %(email)s is set.", email=email), "message")
     return redirect_to("admin.show", user_id=user_id)
 
 
 @bp.post("/users/<user_id>/period")
 def set_period(user_id: str) -> ResponseReturnValue:
-    user, period = _user(user_id), request.form.get("period", "")
-    if period not in get_args(ResetPeriod):
-        raise InvalidRequest(_("period: must be one of %(periods)s", periods=", ".join(get_args(ResetPeriod))))
+    user, form = _user(user_id), PeriodForm()
+    if not form.validate():
+        return _person_page(user, period_form=form), 422
     with write():
-        ledger.set_period(user.id, cast(ResetPeriod, period))
+        ledger.set_period(user.id, form.period.data)
     return redirect_to("admin.show", user_id=user_id)
 
 
-def _person_page(user: User, form: GrantForm) -> str:
-    """Draw one person's budget and ledger, the newest entries first, those older than ?before= on a later page."""
+def _person_page(user: User, grant_form: GrantForm | None = None, period_form: PeriodForm | None = None) -> str:
+    """Draw one person's budget and ledger, the newest entries first, those older than ?before= on a later page.
+
+    The forms: those that were refused.
+    """
     entries = select(LedgerEntry).where(LedgerEntry.user_id == user.id).order_by(LedgerEntry.id.desc())
     if before := request.args.get("before", type=int):
         entries = entries.where(LedgerEntry.id < before)
     found = list(db.session.scalars(entries.limit(PAGE_SIZE + 1)))
+    budget = usage_of(user.id)
     return render_template(
         "admin/show.html",
         user=user,
-        budget=usage_of(user.id),
+        budget=budget,
         entries=found[:PAGE_SIZE],
         before=found[PAGE_SIZE - 1].id if len(found) > PAGE_SIZE else None,
-        form=form,
-        periods=get_args(ResetPeriod),
+        grant_form=grant_form or GrantForm(),
+        period_form=period_form or PeriodForm(data={"period": budget.reset_period}),
     )
 
 

@@ -18,7 +18,7 @@ from chatapp.auth.forms import ChangePasswordForm, KeyForm, NewPasswordForm, Pre
 from chatapp.auth.models import ApiKey, LoginSession, User, digest
 from chatapp.auth.sessions import browser_required, lifetimes
 from chatapp.database import write
-from chatapp.errors import Forbidden, InvalidRequest, NotFound
+from chatapp.errors import InvalidRequest, NotFound
 from chatapp.extensions import limiter
 from chatapp.services import settings
 from chatapp.web import is_htmx, redirect_to, uuid_or_404
@@ -212,10 +212,10 @@ def set_up(token: str) -> ResponseReturnValue:
 @bp.get("/account")
 @browser_required
 def account() -> ResponseReturnValue:
-    return _account_page()
+    return account_page()
 
 
-def _account_page(**parts: Any) -> str:
+def account_page(**parts: Any) -> str:
     """Draw the page, with a form that was refused or a key that was made in the place of what stands there."""
     user_id = current_user.id
     return render_template(
@@ -224,6 +224,7 @@ def _account_page(**parts: Any) -> str:
             "password_form": ChangePasswordForm(current_user.email),
             "key_form": KeyForm(),
             "preferences_form": _preferences(),
+            "defaults_form": None,
             "logins": LoginSession.open_of(user_id, *lifetimes()),
             "login_id": current_user.identity[1],
             "keys": ApiKey.in_force_of(user_id),
@@ -239,11 +240,11 @@ def _account_page(**parts: Any) -> str:
 def change_password() -> ResponseReturnValue:
     form = ChangePasswordForm(current_user.email)
     if not form.validate():
-        return _account_page(password_form=form), 422
+        return account_page(password_form=form), 422
     user_id, login_id, known = current_user.id, current_user.identity[1], current_user.password_hash
     if not passwords.matches(known, form.current_password.data):
         form.current_password.errors = [_("This is not your password")]
-        return _account_page(password_form=form), 422
+        return account_page(password_form=form), 422
     password_hash = passwords.make_hash(form.password.data)
     with write() as session:
         user = session.get(User, user_id)
@@ -281,13 +282,14 @@ def end_other_sessions() -> ResponseReturnValue:
 def create_key() -> ResponseReturnValue:
     form = KeyForm()
     if not form.validate():
-        return _account_page(key_form=form), 422
+        return account_page(key_form=form), 422
     if len(ApiKey.in_force_of(current_user.id)) >= MAX_KEYS:
-        raise Forbidden(_("You have %(count)s keys. Revoke one first", count=MAX_KEYS))
+        form.key_name.errors = [_("You have %(count)s keys. Revoke one first", count=MAX_KEYS)]
+        return account_page(key_form=form), 422
     with write():
         key = ApiKey.issue(current_user, (form.key_name.data or "").strip())
     # Not redirected: this answer is the only place where the key is ever seen.
-    return _account_page(key_form=KeyForm(formdata=None), new_key=key)
+    return account_page(key_form=KeyForm(formdata=None), new_key=key)
 
 
 @bp.post("/account/keys/<key_id>/revoke")
@@ -303,7 +305,7 @@ def revoke_key(key_id: str) -> ResponseReturnValue:
 def save_preferences() -> ResponseReturnValue:
     form = _preferences()
     if not form.validate():
-        return _account_page(preferences_form=form), 422
+        return account_page(preferences_form=form), 422
     with write():
         current_user.timezone = form.timezone.data
         current_user.locale = form.locale.data or None

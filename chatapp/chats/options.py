@@ -15,8 +15,7 @@ from chatapp.chats.personas import PERSONAS
 from chatapp.database import now
 from chatapp.errors import InvalidRequest
 from chatapp.providers.base import ModelInfo
-from chatapp.services import services, settings
-from chatapp.text import is_storable, normalise
+from chatapp.services import services
 
 # All providers take temperatures from 0; 2 is the highest of Gemini's and of OpenAI's.
 MAX_TEMPERATURE = 2.0
@@ -58,24 +57,6 @@ def offers() -> list[Offer]:
     return [Offer(info, services().prices.at(info.id, today)) for info in services().providers.models()]
 
 
-def read(form: Mapping[str, str]) -> dict[str, Any]:
-    """Return those options that a form has, checked. Raises InvalidRequest naming the field and its limit."""
-    found: dict[str, Any] = {}
-    if form.get("model"):
-        services().providers.for_model(form["model"])
-        found["model"] = form["model"]
-    if "system_prompt" in form:
-        text, limit = normalise(form["system_prompt"]).strip(), settings().system_prompt_chars
-        if len(text) > limit or not is_storable(text):
-            raise InvalidRequest(_("%(field)s: at most %(limit)s characters", field="system_prompt", limit=limit))
-        found["system_prompt"] = text
-    if "temperature" in form:
-        found["temperature"] = temperature(form["temperature"])
-    if "thinking_tokens" in form:
-        found["thinking_tokens"] = thinking_tokens(form["thinking_tokens"])
-    return found
-
-
 def temperature(value: object) -> float | None:
     """Return a temperature given as a number or as its text; None for a blank one. Raises InvalidRequest."""
     if value is None or value == "":
@@ -114,4 +95,7 @@ def for_new_chat(user: User, form: Mapping[str, str]) -> dict[str, Any]:
         if persona is None:
             raise InvalidRequest(_("persona: there is none of this name"))
         values |= {"system_prompt": persona.system_prompt, "temperature": persona.temperature}
-    return values | read({"model": form.get("model", "")})
+    if form.get("model"):
+        services().providers.for_model(form["model"])
+        values["model"] = form["model"]
+    return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
@@ -13,19 +14,20 @@ from flask_login import current_user, login_required
 from sqlalchemy.exc import IntegrityError
 
 from chatapp.auth.sessions import browser_required
+from chatapp.auth.views import account_page
 from chatapp.budget.queries import usage_of
 from chatapp.chats import options, queries
+from chatapp.chats.forms import ChatForm, OptionsForm
 from chatapp.chats.models import Chat
 from chatapp.chats.personas import PERSONAS
 from chatapp.database import write
 from chatapp.errors import ChatNotFound, InvalidRequest, KeyReused, Refusal
 from chatapp.extensions import db
 from chatapp.services import services, settings
-from chatapp.text import is_storable, normalise
 from chatapp.turns import conversation, lifecycle
 from chatapp.turns.models import TitleTurn
-from chatapp.turns.views import limit_sends, posted_text, started_fragment
-from chatapp.web import is_htmx, redirect_to
+from chatapp.turns.views import limit_sends, started_fragment
+from chatapp.web import form_again, is_htmx, redirect_to
 
 bp = Blueprint("chats", __name__)
 
@@ -51,13 +53,18 @@ def shared() -> dict[str, Any]:
 @bp.get("/")
 @login_required
 def index() -> ResponseReturnValue:
+    return _first_page()
+
+
+def _first_page(problem: str = "") -> str:
+    """Draw the place where a chat begins. problem: why the message that was sent is refused."""
     model = services().providers.offered(current_user.default_model)
-    return render_template(
-        "chats/show.html", chat=None, exchanges=[], versions={}, turn_id=None, personas=PERSONAS, **composer(model)
-    )
+    values: dict[str, Any] = {"chat": None, "exchanges": [], "versions": {}, "turn_id": None, "personas": PERSONAS}
+    return render_template("chats/show.html", **values, **conversation.composer(model, problem))
 
 
 @bp.post("/chats")
+@form_again(_first_page)
 @login_required
 @limit_sends
 def create() -> ResponseReturnValue:
@@ -65,11 +72,13 @@ def create() -> ResponseReturnValue:
     key = request.form.get("key") or str(uuid4())
     chat = _begin(uuid5(current_user.id, key))
     try:
-        started = lifecycle.start(current_user, chat, posted_text(), key=key)
+        started = lifecycle.start(current_user, chat, conversation.posted_text(), key=key)
     except KeyReused:
         # An old form with a new text begins another chat.
         key = str(uuid4())
-        started = lifecycle.start(current_user, _begin(uuid5(current_user.id, key)), posted_text(), key=key)
+        started = lifecycle.start(
+            current_user, _begin(uuid5(current_user.id, key)), conversation.posted_text(), key=key
+        )
     except Refusal:
         _forget_empty(chat.id)
         raise
@@ -101,38 +110,35 @@ def show(chat_id: UUID) -> ResponseReturnValue:
     values = conversation.shown(chat, before=before, with_id=request.args.get("at", type=UUID))
     if is_htmx() and before:
         return render_template("turns/_turns.html", **values)
-    return render_template("chats/show.html", **values, **composer(chat.model))
+    return render_template("chats/show.html", **values, **conversation.composer(chat.model))
 
 
 @bp.get("/chats/<uuid:chat_id>/settings")
 @login_required
 def edit(chat_id: UUID) -> ResponseReturnValue:
-    return render_template(
-        "chats/edit.html",
-        chat=queries.own_chat(current_user, chat_id),
-        offers=options.offers(),
-        title_chars=settings().title_chars,
-        system_prompt_chars=settings().system_prompt_chars,
-    )
+    chat = queries.own_chat(current_user, chat_id)
+    return _settings_page(chat, ChatForm(chat))
+
+
+def _settings_page(chat: Chat, form: ChatForm) -> str:
+    return render_template("chats/edit.html", chat=chat, form=form, title_chars=settings().title_chars)
 
 
 @bp.app_template_global()
-def chat_defaults() -> dict[str, Any]:
-    """What the account page shows of the user's defaults."""
-    return {
-        "chosen": options.Options.of_user(current_user),
-        "offers": options.offers(),
-        "system_prompt_chars": settings().system_prompt_chars,
-    }
+def default_options() -> OptionsForm:
+    """Return the form of the user's defaults for the account page."""
+    return OptionsForm(options.Options.of_user(current_user))
 
 
 @bp.post("/account/defaults")
 @browser_required
 def save_defaults() -> ResponseReturnValue:
     """Keep what new chats begin with. Chats that there are stay as they are."""
-    chosen = options.read(request.form)
+    form = default_options()
+    if not form.validate():
+        return account_page(defaults_form=form), 422
     with write():
-        for name, value in chosen.items():
+        for name, value in form.chosen.items():
             setattr(current_user, f"default_{name}", value)
     flash(_("Saved"), "message")
     return redirect_to("auth.account", _anchor="defaults")
@@ -169,7 +175,13 @@ def naming(chat_id: UUID) -> ResponseReturnValue:
 @bp.route("/chats/<uuid:chat_id>", methods=["POST", "PATCH"])
 @login_required
 def update(chat_id: UUID) -> ResponseReturnValue:
-    changes = _changes()
+    chat = queries.own_chat(current_user, chat_id)
+    form = ChatForm(chat)
+    if not form.validate():
+        if is_htmx():
+            raise InvalidRequest(" ".join(chain.from_iterable(form.errors.values())))
+        return _settings_page(chat, form), 422
+    changes = form.chosen | {name: bool(request.form[name]) for name in ("pinned", "archived") if name in request.form}
     with write():
         chat = queries.own_chat(current_user, chat_id)
         for name, value in changes.items():
@@ -221,18 +233,6 @@ def unarchive(chat_id: UUID) -> ResponseReturnValue:
     return _changed_list(_shown_chat()) if is_htmx() else redirect_to("chats.list", archived="1")
 
 
-def composer(model: str) -> dict[str, Any]:
-    """Return what the message box and the notice above it need."""
-    return {
-        "model": model,
-        "models": services().providers.models(),
-        "key": str(uuid4()),
-        "budget": usage_of(current_user.id),
-        "message_chars": settings().message_chars,
-        "min_answer_tokens": settings().min_answer_tokens,
-    }
-
-
 def _begin(chat_id: UUID) -> Chat:
     user_id, values = current_user.id, options.for_new_chat(current_user, request.form)
     try:
@@ -251,17 +251,6 @@ def _forget_empty(chat_id: UUID) -> None:
         chat = session.get(Chat, chat_id)
         if chat is not None and chat.head_id is None:
             session.delete(chat)
-
-
-def _changes() -> dict[str, Any]:
-    """Read what a form wants changed. Raises InvalidRequest naming the field."""
-    form, changes = request.form, options.read(request.form)
-    if "title" in form:
-        title, limit = " ".join(normalise(form["title"]).split()), settings().title_chars
-        if not 0 < len(title) <= limit or not is_storable(title):
-            raise InvalidRequest(_("%(field)s: at most %(limit)s characters", field="title", limit=limit))
-        changes["title"] = title
-    return changes | {name: bool(form[name]) for name in ("pinned", "archived") if name in form}
 
 
 def _shown_chat() -> UUID | None:

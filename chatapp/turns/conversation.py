@@ -1,17 +1,20 @@
-"""What a page shows of a chat: the last messages of the branch that is shown, or those above one of them."""
+"""What a page shows of a chat: the last messages of the branch that is shown, or those above one, and the box below."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
+from flask import request
+from flask_login import current_user
 from sqlalchemy import select
 
+from chatapp.budget.queries import usage_of
 from chatapp.chats import queries
 from chatapp.chats.models import Chat, Message
 from chatapp.extensions import db
-from chatapp.services import services
+from chatapp.services import services, settings
 from chatapp.turns.models import Turn
 
 SHOWN_MESSAGES = 60
@@ -69,6 +72,25 @@ def text_so_far(message: Message) -> str:
 def longer(live: str, saved: str) -> str:
     """Return the later state of a text that only grows: the log's, or the checkpoint where the log knows less."""
     return live if len(live) > len(saved) else saved
+
+
+def composer(model: str, problem: str = "") -> dict[str, Any]:
+    """Return what the message box and the notice above it need. problem: why what stands in the box is refused."""
+    return {
+        "model": request.form.get("model") or model,
+        "models": services().providers.models(),
+        "key": str(uuid4()),
+        "budget": usage_of(current_user.id),
+        "message_chars": settings().message_chars,
+        "min_answer_tokens": settings().min_answer_tokens,
+        "problem": problem,
+        "draft": posted_text() if problem else "",
+    }
+
+
+def posted_text() -> str:
+    """Return the message of a form: the suggestion whose button was pressed, else what was typed."""
+    return request.form.get("suggestion") or request.form.get("text", "")
 
 
 def _down_from(message_id: UUID, branch: list[Message]) -> list[Message]:

@@ -26,7 +26,7 @@ from chatapp.turns.limits import for_a_while, streamed
 from chatapp.turns.log import Ending
 from chatapp.turns.models import Turn
 from chatapp.turns.preview import preview
-from chatapp.web import is_htmx, redirect_to
+from chatapp.web import form_again, is_htmx, redirect_to
 
 bp = Blueprint("turns", __name__)
 
@@ -54,17 +54,23 @@ def model_label(model_id: str) -> str:
     return labels.get(model_id, model_id)
 
 
+def _chat_page(problem: str, chat_id: UUID) -> str:
+    chat = queries.own_chat(current_user, chat_id)
+    return render_template("chats/show.html", **conversation.shown(chat), **conversation.composer(chat.model, problem))
+
+
 @bp.post("/chats/<uuid:chat_id>/messages")
+@form_again(_chat_page)
 @login_required
 @limit_sends
 def create(chat_id: UUID) -> ResponseReturnValue:
     chat = queries.own_chat(current_user, chat_id)
     _change_model(chat, request.form.get("model"))
     try:
-        started = lifecycle.start(current_user, chat, posted_text(), key=request.form.get("key") or None)
+        started = lifecycle.start(current_user, chat, conversation.posted_text(), key=request.form.get("key") or None)
     except KeyReused:
         # An old form with a new text is no second send of the old one.
-        started = lifecycle.start(current_user, chat, posted_text(), key=str(uuid4()))
+        started = lifecycle.start(current_user, chat, conversation.posted_text(), key=str(uuid4()))
     if not is_htmx() or started.joined:
         return redirect_to("chats.show", chat_id=chat_id)
     return started_fragment(started)
@@ -80,7 +86,15 @@ def estimate() -> ResponseReturnValue:
     return render_template("usage/_draft.html", preview=foretold)
 
 
+def _edit_page(problem: str, message_id: UUID) -> str:
+    message, chat = _own_message(message_id)
+    if message.role == "assistant":
+        return _chat_page(problem, chat.id)
+    return _edit_form("turns/edit.html", message, chat, problem=problem, draft=conversation.posted_text())
+
+
 @bp.post("/messages/<uuid:message_id>/versions")
+@form_again(_edit_page)
 @login_required
 @limit_sends
 def create_version(message_id: UUID) -> ResponseReturnValue:
@@ -92,11 +106,11 @@ def create_version(message_id: UUID) -> ResponseReturnValue:
     if message.continues:
         raise NotFound()
     try:
-        return _redrawn(lifecycle.revise(current_user, chat, message, posted_text(), key=key))
+        return _redrawn(lifecycle.revise(current_user, chat, message, conversation.posted_text(), key=key))
     except KeyReused:
         # The page before this one, with another text in it.
         message, chat = _own_message(message_id)
-        return _redrawn(lifecycle.revise(current_user, chat, message, posted_text()))
+        return _redrawn(lifecycle.revise(current_user, chat, message, conversation.posted_text()))
 
 
 @bp.post("/messages/<uuid:message_id>/continuation")
@@ -125,8 +139,12 @@ def edit(message_id: UUID) -> ResponseReturnValue:
     message, chat = _own_message(message_id)
     if message.role != "user" or message.continues:
         raise NotFound()
-    values = {"message": message, "chat": chat, "message_chars": settings().message_chars}
-    return render_template("turns/_edit.html" if is_htmx() else "turns/edit.html", **values)
+    return _edit_form("turns/_edit.html" if is_htmx() else "turns/edit.html", message, chat)
+
+
+def _edit_form(template: str, message: Message, chat: Chat, **refused: str) -> str:
+    values = {"draft": message.content, "problem": "", **refused}
+    return render_template(template, message=message, chat=chat, **values)
 
 
 @bp.get("/messages/<uuid:message_id>")
@@ -178,11 +196,6 @@ def source(message_id: UUID) -> ResponseReturnValue:
     """Hand out a message as it was written."""
     message, _chat = _own_message(message_id)
     return Response(message.content, content_type="text/plain; charset=utf-8")
-
-
-def posted_text() -> str:
-    """Return the message of a form: the suggestion whose button was pressed, else what was typed."""
-    return request.form.get("suggestion") or request.form.get("text", "")
 
 
 def started_fragment(started: Started, is_new: bool = False) -> str:

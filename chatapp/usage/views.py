@@ -69,10 +69,15 @@ def period_text(period: str) -> str:
 @login_required
 def index() -> ResponseReturnValue:
     budget = usage_of(current_user.id)
-    chosen = read_range(request.args, budget.timezone)
-    shown = report(current_user.id, chosen, _grouping())
-    return render_template(
+    by, refusal = _grouping(), None
+    try:
+        chosen = read_range(request.args, budget.timezone)
+    except InvalidRequest as error:
+        chosen, refusal = read_range({}, budget.timezone), error
+    shown = report(current_user.id, chosen, by)
+    page = render_template(
         "usage/index.html",
+        refusal=refusal,
         budget=budget,
         min_answer_tokens=settings().min_answer_tokens,
         days_left=estimated_days_until_limit(current_user.id, budget),
@@ -83,6 +88,7 @@ def index() -> ResponseReturnValue:
         recent=_recent(),
         titles=titles_since(current_user.id, budget.last_reset_at),
     )
+    return page, refusal.status if refusal else 200
 
 
 @bp.get("/usage/exchanges/<uuid:answer_id>")

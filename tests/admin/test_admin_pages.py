@@ -9,7 +9,7 @@ from chatapp.budget import ledger
 from chatapp.budget.queries import usage_of
 from chatapp.extensions import db
 from chatapp.services import services
-from tests.auth.browser import Browser, signed_in
+from tests.auth.browser import Browser, error_of, signed_in
 from tests.conftest import make_user
 
 WRITES = [
@@ -67,8 +67,12 @@ def test_a_limit_is_set_and_stands_in_the_ledger(app, browser, user):
 
 
 @pytest.mark.parametrize("limit", ["", "-1", "many", "1e3", str(10**20)])
-def test_a_limit_that_is_none_is_refused(app, browser, user, limit):
-    assert browser.post(f"/admin/users/{user.id}/limit", limit=limit).status_code == 400
+def test_a_limit_that_is_none_is_refused_in_its_row(app, browser, user, limit):
+    page = browser.post(f"/admin/users/{user.id}/limit", limit=limit)
+
+    assert page.status_code == 422
+    assert "a whole number from 0 to 1000000000000000" in error_of(page.text, "limit")
+    assert f'name="limit" type="number" min="0" value="{limit}"' in page.text
 
     with app.app_context():
         assert usage_of(user.id).token_limit == 100_000
@@ -186,11 +190,12 @@ def test_a_grant_that_makes_no_sense_is_refused_beside_its_field(app, browser, u
 def test_a_correction_below_nought_is_refused(browser, user):
     page = browser.post(f"/admin/users/{user.id}/grants", tokens="-100001", reason="x")
 
-    assert (page.status_code, "limit would not be from 0" in page.text) == (400, True)
+    assert (page.status_code, "limit would not be from 0" in error_of(page.text, "tokens")) == (422, True)
+    assert 'value="-100001"' in page.text
 
 
 def test_the_period_is_set(app, browser, user):
-    assert browser.post(f"/admin/users/{user.id}/period", period="yearly").status_code == 400
+    assert browser.post(f"/admin/users/{user.id}/period", period="yearly").status_code == 422
     browser.post(f"/admin/users/{user.id}/period", period="weekly")
 
     with app.app_context():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from typing import Any
 
 from flask import Flask
@@ -67,3 +68,13 @@ def signed_in(app: Flask, user_id: Any) -> Browser:
         session["login"] = token
         session.permanent = True
     return browser
+
+
+def error_of(page: str, name: str) -> str:
+    """Return what stands beside the field of that name as its error; the field says that it is wrong and why."""
+    control = next(each for each in re.findall(rf'<\w+ [^>]*name="{name}"[^>]*>', page) if "aria-invalid" in each)
+    described_by = re.search(r'aria-describedby="([^" ]+)', control)
+    assert described_by, control
+    said = re.search(rf'id="{described_by[1]}"[^>]*>([^<]*)<', page)
+    assert said, described_by[0]
+    return unescape(said[1])

@@ -13,7 +13,7 @@ from chatapp.budget.queries import usage_of
 from chatapp.database import write
 from chatapp.errors import NotFound
 from chatapp.extensions import db, limiter
-from tests.auth.browser import PASSWORD, Browser, make_account, signed_in
+from tests.auth.browser import PASSWORD, Browser, error_of, make_account, signed_in
 
 ANOTHER = "another horse entirely"
 HOSTILE_TARGETS = [
@@ -365,6 +365,15 @@ class TestAccountPage:
         signed_in_browser.post(re.search(r"/account/keys/[\w-]+/revoke", page)[0])
 
         assert client.get("/api/chat", headers=by_key).status_code == 401
+
+    def test_a_key_too_many_is_refused_beside_its_name(self, signed_in_browser, monkeypatch):
+        monkeypatch.setattr("chatapp.auth.views.MAX_KEYS", 0)
+
+        page = signed_in_browser.post("/account/keys", key_name="laptop")
+
+        assert page.status_code == 422
+        assert "You have 0 keys" in error_of(page.text, "key_name")
+        assert 'value="laptop"' in page.text
 
     @pytest.mark.parametrize("path", ["sessions/{login}/end", "keys/{key}/revoke"])
     def test_what_belongs_to_another_is_not_there(self, app, signed_in_browser, user, other_user, path):

@@ -1,12 +1,14 @@
 """What is chosen for a chat: on its page, by default, by a persona, by a program."""
 
+from html import escape
+
 import pytest
 
 from chatapp.chats.models import Chat
 from chatapp.chats.personas import PERSONAS
 from chatapp.extensions import db
 from chatapp.providers.base import ModelInfo
-from tests.auth.browser import signed_in
+from tests.auth.browser import error_of, signed_in
 from tests.providers.scripted import ScriptedProvider
 from tests.turns.test_versions import answered
 
@@ -45,7 +47,7 @@ def test_what_is_chosen_for_a_chat_goes_to_the_model(app, browser, api, demo):
     assert (request.temperature, request.thinking_tokens) == (0.5, 1024)
     page = browser.get(f"/chats/{chat}/settings").text
     assert 'value="0.5"' in page
-    assert '<option value="1024" selected>' in page
+    assert '<option selected value="1024">' in page
 
 
 def test_a_blank_temperature_is_the_models_own(app, browser, api):
@@ -66,17 +68,20 @@ def test_a_blank_temperature_is_the_models_own(app, browser, api):
         ("thinking_tokens", "65537", "thinking_tokens must be a whole number from 0 to 65536"),
         ("thinking_tokens", "1.5", "thinking_tokens must be a whole number from 0 to 65536"),
         ("thinking_tokens", "-1", "thinking_tokens must be a whole number from 0 to 65536"),
-        ("system_prompt", "x" * 8001, "system_prompt: at most 8000 characters"),
+        ("system_prompt", "x" * 8001, "Instructions for the model: at most 8000 characters"),
+        ("system_prompt", "a\0b", "Instructions for the model contains characters that cannot be stored"),
         ("model", "nobodys", "model: this model is not on offer"),
     ],
 )
-def test_what_cannot_be_chosen_is_refused_by_field_and_limit(app, browser, api, field, value, says):
+def test_what_cannot_be_chosen_is_refused_by_field_and_limit_in_the_form_again(app, browser, api, field, value, says):
     chat = api.new_chat()
 
     for path in (f"/chats/{chat}", "/account/defaults"):
-        response = browser.post(path, **{field: value})
-        assert response.status_code == 400
-        assert says in response.text
+        response = browser.post(path, **{"system_prompt": "Kept as typed.", field: value})
+        assert response.status_code == 422
+        assert says in error_of(response.text, field)
+        assert field == "model" or escape(value) in response.text
+        assert field == "system_prompt" or "Kept as typed." in response.text
 
     chat = only_chat(app)
     assert (chat.model, chat.system_prompt, chat.temperature, chat.thinking_tokens) == ("scripted", "", None, None)
@@ -91,7 +96,7 @@ def test_new_chats_begin_with_the_users_defaults(app, browser, api, demo):
 
     assert (demo.requests[0].model, demo.requests[0].temperature) == ("other", 0.5)
     assert api.call("GET", f"/chat/{by_program}").json["system_prompt"] == "Be brief."
-    assert '<option value="1024" selected>' in browser.get("/account").text
+    assert '<option selected value="1024">' in browser.get("/account").text
 
 
 @pytest.mark.parametrize("persona", PERSONAS, ids=[persona.id for persona in PERSONAS])

@@ -19,7 +19,7 @@ from chatapp.tokens.estimate import calibrated
 from chatapp.usage import queries
 from chatapp.usage.charts import chart, nice_top
 from chatapp.usage.queries import read_range, report
-from tests.auth.browser import Browser, signed_in
+from tests.auth.browser import Browser, error_of, signed_in
 from tests.conftest import make_user
 
 TODAY = date(2026, 11, 24)
@@ -147,6 +147,14 @@ def test_a_range_that_is_none_is_refused_by_name(browser, asked, says):
     page = browser.get("/usage", query_string=asked)
 
     assert (page.status_code, says in page.text) == (400, True)
+
+
+def test_days_that_are_none_stay_in_their_fields_with_the_reason(browser, user):
+    page = browser.get("/usage", query_string={"from": "2026-02-02", "to": "2026-02-01"})
+
+    assert "at most 366 days" in error_of(page.text, "from")
+    assert error_of(page.text, "to") == error_of(page.text, "from")
+    assert all(f'value="{day}"' in page.text for day in ("2026-02-02", "2026-02-01"))
 
 
 def test_the_day_of_an_exchange_is_the_users_own(app, api, user, demo, monkeypatch):

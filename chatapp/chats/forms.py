@@ -1,0 +1,94 @@
+"""The forms of a chat's settings and of those that new chats begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import request
+from flask_babel import format_number
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
+from wtforms import Field, SelectField, StringField, TextAreaField, ValidationError
+from wtforms.widgets import NumberInput
+
+from chatapp.auth.forms import PageForm
+from chatapp.chats import options
+from chatapp.errors import InvalidRequest
+from chatapp.services import services, settings
+from chatapp.text import is_storable, normalise
+
+
+class OptionsForm(PageForm):
+    """What can be chosen for a chat. Fields that are not sent keep their value and are not checked."""
+
+    # A chat may hold what is no longer on offer, so it is not the list that is checked against.
+    model = SelectField(_l("Model"), id="option-model", validate_choice=False)
+    system_prompt = TextAreaField(_l("Instructions for the model"), id="option-prompt")
+    temperature = StringField(_l("Temperature"), id="option-temperature", widget=NumberInput(step="0.1", min=0, max=2))
+    thinking_tokens = SelectField(_l("Thinking"), id="option-thinking", validate_choice=False)
+
+    def __init__(self, chosen: Any) -> None:
+        """chosen: Options or a Chat."""
+        super().__init__(obj=chosen)
+        self.offers = options.offers()
+        self.model.choices = [(offer.info.id, offer.info.label) for offer in self.offers]
+        self.thinking_tokens.choices = _allowances(self.thinking_tokens.data)
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What was sent: column → value."""
+        return {field.name: field.data for field in self if field.name in request.form}
+
+    def validate_model(self, field: Field) -> None:
+        if field.raw_data:
+            _check(services().providers.for_model, field.data)
+
+    def validate_system_prompt(self, field: Field) -> None:
+        if field.raw_data:
+            field.data = _text(field, settings().system_prompt_chars, field.data.strip())
+
+    def validate_temperature(self, field: Field) -> None:
+        if field.raw_data:
+            field.data = _check(options.temperature, field.data)
+
+    def validate_thinking_tokens(self, field: Field) -> None:
+        if field.raw_data:
+            field.data = _check(options.thinking_tokens, field.data)
+
+
+class ChatForm(OptionsForm):
+    title = StringField(_l("Title"), id="chat-title")
+
+    def validate_title(self, field: Field) -> None:
+        if field.raw_data:
+            field.data = _text(field, settings().title_chars, " ".join(field.data.split()))
+            if not field.data:
+                raise ValidationError(_("%(field)s: at least one character", field=field.label.text))
+
+
+def _check(read: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return read(value)
+    except InvalidRequest as refusal:
+        raise ValidationError(refusal.message) from None
+
+
+def _text(field: Field, limit: int, text: str) -> str:
+    text, name = normalise(text), field.label.text
+    if len(text) > limit:
+        raise ValidationError(_("%(field)s: at most %(limit)s characters", field=name, limit=limit))
+    if not is_storable(text):
+        raise ValidationError(
+            _("%(name)s contains characters that cannot be stored (NUL or lone surrogates)", name=name)
+        )
+    return text
+
+
+def _allowances(current: str | None) -> list[tuple[str, str]]:
+    """Return the choices of thinking, with the one that is in force although it is none of them."""
+    words = (_("Off, or as little as it can"), _("Briefly"), _("Thoroughly"), _("As long as it takes"))
+    known = list(zip(map(str, options.THINKING_TOKENS), words, strict=True))
+    if not current or current in map(str, options.THINKING_TOKENS):
+        return known
+    return [*known, (current, _("%(n)s tokens", n=format_number(int(current)) if current.isdecimal() else current))]
