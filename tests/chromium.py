@@ -70,7 +70,7 @@ class Complaints(list[str]):
 def complaints() -> Iterator[Complaints]:
     complaints = Complaints()
     yield complaints
-    assert complaints == []
+    assert not complaints, list(complaints)
 
 
 @pytest.fixture
