@@ -19,12 +19,6 @@ SIZES = {"wide": {"viewport": {"width": 1280, "height": 800}}, "phone": {"viewpo
 LOOKS = [(size, theme) for size in SIZES for theme in ("light", "dark")]
 
 
-def problems(page):
-    """Return what axe finds: the rule, and where."""
-    found = Axe().run(page).response["violations"]
-    return [(each["id"], [node["html"][:150] for node in each["nodes"]]) for each in found]
-
-
 @pytest.fixture(params=LOOKS, ids="-".join)
 def look(request, open_page):
     """Open a page wide or narrow, light or dark: look("/usage")."""
@@ -64,65 +58,6 @@ def test_the_states_of_a_conversation(look, demo, complaints):
     expect(page.locator(".toast")).to_be_visible()
     found["refused"] = problems(page)
     assert {state: each for state, each in found.items() if each} == {}
-
-
-def test_menus_and_dialogs(look, api, demo):
-    api.new_chat(title="A chat")
-    page = look()
-    drawer(page)
-    found = {"list": problems(page)}
-    page.locator(".chat-row").hover()
-    page.locator(".chat-row .more").click()
-    expect(page.locator("#chat-menu .danger")).to_be_visible()
-    found["chat menu"] = problems(page)
-    page.get_by_role("button", name="Rename").click()
-    expect(page.get_by_role("textbox", name="Title")).to_be_focused()
-    found["rename"] = problems(page)
-    page.keyboard.press("Escape")
-    page.locator("#search").fill("nothing like it")
-    expect(page.locator("#chats .nothing")).to_be_visible()
-    found["search"] = problems(page)
-    page.locator(".account").click()
-    found["account menu"] = problems(page)
-    page.get_by_role("button", name="Keyboard shortcuts").click()
-    found["shortcuts"] = problems(page)
-    assert {state: each for state, each in found.items() if each} == {}
-
-
-def test_every_other_page(app, look, api, demo):
-    demo.will_say(RICH)
-    chat_id = api.new_chat()
-    api.send(chat_id, "Hello")
-    boss = make_user(app, "boss@example.org", is_admin=True)
-    answer_id = api.messages(chat_id)[-1]["id"]
-    own = ["/usage", f"/usage/exchanges/{answer_id}", "/chats", "/chats?q=title", "/account", "/account/data"]
-    pages = {path: look(path) for path in (*own, f"/chats/{chat_id}/settings")}
-    pages |= {path: look(path, person=boss) for path in ("/admin", f"/admin/users/{boss.id}")}
-    found = {path: problems(page) for path, page in pages.items()}
-    assert {path: each for path, each in found.items() if each} == {}
-
-
-def test_pages_of_people_who_are_not_signed_in(look, complaints):
-    complaints.expect("Failed to load resource")
-    page = look("/nowhere")
-    found = {"not found": problems(page)}
-    page.context.clear_cookies()
-    page.goto("/login")
-    found["sign in"] = problems(page)
-    page.get_by_label("Email").fill("ada@example.org")
-    page.get_by_label("Password").fill("not this one")
-    page.get_by_role("button", name="Sign in").click()
-    expect(page.locator(".error")).to_be_visible()
-    found["wrong password"] = problems(page)
-    assert {state: each for state, each in found.items() if each} == {}
-
-
-def test_without_budget(app, look, complaints):
-    complaints.expect("Failed to load resource")
-    page = look(person=make_user(app, "poor@example.org", limit=20))
-    send(page, "Hello")
-    expect(page.locator(".toast")).to_be_visible()
-    assert problems(page) == []
 
 
 @pytest.mark.parametrize("width", [320, 390])

@@ -1,0 +1,102 @@
+"""Every page and state, wide and on a phone, light and dark, with and without scripts: axe finds nothing, nothing is too
+wide, nothing moves that should not, the console is silent."""
+
+import pytest
+from playwright.sync_api import expect
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
+
+from chatapp.auth import invitations
+from chatapp.errors import Forbidden, RateLimited, Unavailable
+from tests.browser.flaws import WIDER, flaws
+from tests.browser.scenes import MORE_SCENES, NEED_SCRIPTS, PEOPLE, SCENES, SIZES, product, sign_in
+
+ALL_SCENES = SCENES | MORE_SCENES
+REFUSED = "Failed to load resource"
+LOOKS = {
+    "wide": {"viewport": SIZES["wide"], "reduced_motion": "reduce"},
+    "phone": {"viewport": SIZES["phone"], "reduced_motion": "reduce", "has_touch": True, "is_mobile": True},
+}
+EACH_LOOK = pytest.mark.parametrize("look", LOOKS)
+
+
+@pytest.fixture(scope="session")
+def stage(browser, tmp_path_factory):
+    """The product in a process of its own, with a few days of work: its address, its data, and who is signed in."""
+    with product(tmp_path_factory.mktemp("stage"), SIGNUP="open") as (url, data):
+        yield url, data, {name: sign_in(browser, url, f"{name}@example.org") for name in ("ada", "eve")}
+
+
+@pytest.fixture
+def visit(stage, new_context, complaints):
+    """Go to a scene: visit("usage", "phone")."""
+
+    def go(scene, look, **options):
+        # What the server or the network refuses is a line in the console, whatever the page makes of it.
+        complaints.expect(REFUSED)
+        complaints.expect("htmx:error")
+        url, data, logins = stage
+        page = new_context(storage_state=logins[PEOPLE.get(scene, "ada")], **LOOKS[look], **options).new_page()
+        ALL_SCENES[scene](page, data, url)
+        return page
+
+    return go
+
+
+@EACH_LOOK
+@pytest.mark.parametrize("scene", ALL_SCENES)
+def test_a_page_is_without_flaws(visit, scene, look):
+    assert flaws(visit(scene, look)) == []
+
+
+@EACH_LOOK
+@pytest.mark.parametrize("scene", [scene for scene in ALL_SCENES if scene not in NEED_SCRIPTS])
+def test_a_page_without_scripts_is_whole(visit, scene, look):
+    # axe is a script, so this is all it can be asked.
+    page = visit(scene, look, java_script_enabled=False)
+
+    expect(page.locator("h1")).to_have_count(1)
+    assert page.evaluate(WIDER) == 0
+
+
+ERRORS = [BadRequest(), Forbidden(), RequestEntityTooLarge(), RateLimited(), Unavailable(), RuntimeError("a bug")]
+
+
+@EACH_LOOK
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_a_page_that_says_what_went_wrong_is_without_flaws(app, open_page, complaints, error, look):
+    def fail():
+        raise error
+
+    complaints.expect(REFUSED)
+    app.add_url_rule("/fails", view_func=fail)
+
+    assert flaws(open_page("/fails", **LOOKS[look])) == []
+
+
+@EACH_LOOK
+def test_setting_up_is_without_flaws(app, site, new_context, complaints, look):
+    complaints.expect(REFUSED)
+    page = new_context(base_url=site, **LOOKS[look]).new_page()
+    page.goto(site + invitations.setup_link(app).removeprefix("http://127.0.0.1:8000"))
+    found = flaws(page)
+    page.get_by_label("Email").fill("ada@example.org")
+    page.get_by_label("Password").fill("short")
+    page.get_by_role("button", name="Create the account").click()
+    expect(page.locator(".error")).to_be_visible()
+
+    assert found + flaws(page) == []
+
+
+def test_a_flaw_would_be_found(page):
+    page.evaluate("""() => {
+      document.querySelector('main').innerHTML = '<button>a</button><button>b</button><img src="/static/icons/icon.svg"><p>Pale</p>';
+      const style = new CSSStyleSheet();
+      style.replaceSync(`button { all: unset; font-size: 8px } p { inline-size: 200vw; color: light-dark(black, #555); animation: spin 9s }
+        @keyframes spin { to { rotate: 1turn } } body { overflow: visible !important }`);
+      document.adoptedStyleSheets = [style];
+    }""")
+
+    found = flaws(page)
+
+    assert [each[0] for each in found if each[0] != "dark"] == ["image-alt", "target-size", "moves", "wider than the window"]
+    assert ["dark", "color-contrast"] in [each[:2] for each in found]
