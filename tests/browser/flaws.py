@@ -16,6 +16,7 @@ def flaws(page):
     The page's context asks for reduced motion: what moves all the same is a flaw too.
     """
     page.evaluate(AXE_SCRIPT)
+    page.emulate_media(color_scheme="light")
     found = page.evaluate(RUN, ALL_RULES)
     page.emulate_media(color_scheme="dark")
     found += [["dark", *each] for each in page.evaluate(RUN, COLOURS)]

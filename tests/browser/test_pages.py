@@ -6,11 +6,15 @@ from playwright.sync_api import expect
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from chatapp.auth import invitations
-from chatapp.errors import Forbidden, RateLimited, Unavailable
+from chatapp.errors import Forbidden, ProviderInterrupted, ProviderMisconfigured, RateLimited, Unavailable
 from tests.browser.flaws import WIDER, flaws
 from tests.browser.scenes import MORE_SCENES, NEED_SCRIPTS, PEOPLE, SCENES, SIZES, product, sign_in
 
 ALL_SCENES = SCENES | MORE_SCENES
+RICH = (
+    "# Title\n\n`code`, [link](https://example.org), $x^2$.\n\n| a | b |\n|--|--|\n| 1 | 2 |\n\n"
+    "```python\nx = 1 # y\n```\n\n> Said.\n\n- [x] done\n- [ ] open"
+)
 REFUSED = "Failed to load resource"
 LOOKS = {
     "wide": {"viewport": SIZES["wide"], "reduced_motion": "reduce"},
@@ -58,6 +62,40 @@ def test_a_page_without_scripts_is_whole(visit, scene, look):
     assert page.evaluate(WIDER) == 0
 
 
+def send(page, text):
+    """Send by the button: on a phone Enter begins a line."""
+    page.locator("#text").fill(text)
+    page.locator("#action button").click()
+
+
+@EACH_LOOK
+def test_the_states_of_a_conversation_are_without_flaws(open_page, demo, complaints, look):
+    complaints.expect(REFUSED)
+    page = open_page(**LOOKS[look])
+    found = {"welcome": flaws(page)}
+    demo.will_say(RICH)
+    send(page, "Hello")
+    expect(page.locator(".bill")).to_be_visible()
+    page.locator(".bill summary").click()
+    found["answer and bill"] = flaws(page)
+    demo.will_say("Some", demo.hold())
+    send(page, "And?")
+    expect(page.locator(".answer").last).to_contain_text("Some")
+    found["writing"] = flaws(page)
+    page.locator("#stop").click()
+    expect(page.locator(".answer .notice")).to_contain_text("stopped")
+    found["stopped"] = flaws(page)
+    for error in (ProviderMisconfigured(), ProviderInterrupted()):
+        demo.will_raise(error)
+        send(page, "Again")
+        expect(page.get_by_role("button", name="Try again")).to_be_visible()
+        found[error.code] = flaws(page)
+    send(page, "x" * 5001)
+    expect(page.locator(".toast")).to_be_visible()
+    found["refused"] = flaws(page)
+    assert {state: each for state, each in found.items() if each} == {}
+
+
 ERRORS = [BadRequest(), Forbidden(), RequestEntityTooLarge(), RateLimited(), Unavailable(), RuntimeError("a bug")]
 
 
@@ -98,5 +136,10 @@ def test_a_flaw_would_be_found(page):
 
     found = flaws(page)
 
-    assert [each[0] for each in found if each[0] != "dark"] == ["image-alt", "target-size", "moves", "wider than the window"]
+    assert [each[0] for each in found if each[0] != "dark"] == [
+        "image-alt",
+        "target-size",
+        "moves",
+        "wider than the window",
+    ]
     assert ["dark", "color-contrast"] in [each[:2] for each in found]
