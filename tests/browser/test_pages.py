@@ -136,10 +136,5 @@ def test_a_flaw_would_be_found(page):
 
     found = flaws(page)
 
-    assert [each[0] for each in found if each[0] != "dark"] == [
-        "image-alt",
-        "target-size",
-        "moves",
-        "wider than the window",
-    ]
+    assert {each[0] for each in found} >= {"image-alt", "target-size", "moves", "wider than the window"}
     assert ["dark", "color-contrast"] in [each[:2] for each in found]
