@@ -81,6 +81,7 @@ def test_who_unfolds_long_thoughts_begins_at_their_beginning_and_stays_there(pag
     demo.will_say(LONG, end)
     demo.will_say(*thinking(LONG), more, *thinking("\n\nAt last."), "Yes.", end, "")
     send(page, "Fill the page")
+    expect(last_answer(page)).to_contain_text("Paragraph 59")
     page.keyboard.press("Escape")
     expect(page.get_by_role("button", name="Send")).to_be_visible()
     send(page, "Is it so?")
