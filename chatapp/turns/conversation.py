@@ -45,8 +45,8 @@ def shown(chat: Chat, *, before: UUID | None = None, with_id: UUID | None = None
             replace(
                 each,
                 turn_id=turn.id,
-                live_text=longer(live.text, each.answer.content),
-                live_thoughts=longer(live.thoughts, each.answer.thoughts),
+                live_text=max(each.answer.content, live.text, key=len),
+                live_thoughts=max(each.answer.thoughts, live.thoughts, key=len),
             )
             if each.answer and each.answer.id == turn.answer_id
             else each
@@ -66,12 +66,9 @@ def text_so_far(message: Message) -> str:
     if message.status != "in_progress":
         return message.content
     turn_id = db.session.scalar(select(Turn.id).where(Turn.answer_id == message.id))
-    return longer(services().turns.look(turn_id).text, message.content) if turn_id else message.content
-
-
-def longer(live: str, saved: str) -> str:
-    """Return the later state of a text that only grows: the log's, or the checkpoint where the log knows less."""
-    return live if len(live) > len(saved) else saved
+    live = services().turns.look(turn_id).text if turn_id else ""
+    # It only grows: the log's, or the checkpoint where the log knows less.
+    return max(message.content, live, key=len)
 
 
 def composer(model: str, problem: str = "") -> dict[str, Any]:

@@ -31,7 +31,7 @@ from chatapp.services import services, settings
 from chatapp.text import is_storable, normalise
 from chatapp.tokens.estimate import calibrated
 from chatapp.turns import owner
-from chatapp.turns.models import CHATS, MESSAGES, TURNS, Turn
+from chatapp.turns.models import CHANGE_CHAT, MESSAGES, TURNS, Turn
 from chatapp.turns.settle import Facts
 from chatapp.turns.titles import first_line
 
@@ -44,7 +44,6 @@ CONTINUE = (
 )
 
 HOLD = update(TURNS).where(TURNS.c.id == bindparam("turn"))
-SHOW = update(CHATS).where(CHATS.c.id == bindparam("chat"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +287,7 @@ def _admit(send: _Send) -> tuple[Started, Facts, ChatRequest]:
     _save_turn(send, started, facts, sent)
     held = _reserve(started.turn_id, bounds_of(model, chat.thinking_tokens, facts.metering), sent, facts)
     shown = {"model": model, "head_id": started.answer_id, "title": chat.title or first_line(send.text)}
-    execute(SHOW, {"chat": chat.id, "updated_at": now(), **shown})
+    execute(CHANGE_CHAT, {"chat": chat.id, "updated_at": now(), **shown})
     request = ChatRequest(
         model=model,
         messages=(*map(_as_prompt, history), PromptMessage("user", send.text)),

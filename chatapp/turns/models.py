@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, select, text
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, bindparam, select, text, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chatapp.auth.models import User
@@ -115,3 +115,4 @@ class TitleTurn(db.Model):
 
 # For the statements that every message needs: see database.execute.
 CHATS, MESSAGES, TURNS = (db.metadata.tables[name] for name in ("chats", "messages", "turns"))
+CHANGE_CHAT = update(CHATS).where(CHATS.c.id == bindparam("chat"))

@@ -35,7 +35,7 @@ from chatapp.providers.base import Usage
 from chatapp.services import services
 from chatapp.tokens.count import TokenCount, weakest
 from chatapp.turns.log import Ending
-from chatapp.turns.models import CHATS, MESSAGES, TURNS, Turn
+from chatapp.turns.models import CHANGE_CHAT, MESSAGES, TURNS, Turn
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,6 @@ NOBODY = UUID(int=0)
 
 CLOSE = update(TURNS).where(TURNS.c.id == bindparam("turn"), TURNS.c.status == "in_progress")
 SAVE = update(MESSAGES).where(MESSAGES.c.id == bindparam("message"))
-TOUCH = update(CHATS).where(CHATS.c.id == bindparam("chat"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +232,7 @@ def _close(turn_id: UUID, facts: Facts, answer: Answer, outcome: Outcome, bill: 
         "usage": usage,
     }
     execute(SAVE, final)
-    execute(TOUCH, {"chat": facts.chat_id, "updated_at": instant})
+    execute(CHANGE_CHAT, {"chat": facts.chat_id, "updated_at": instant})
     return Ending(
         status=outcome.status,
         message_id=facts.answer_id,
