@@ -16,6 +16,7 @@ from tests.api.product import Wire
 from tests.browser.steps import cookie, last_answer, send, turns
 from tests.faults import invariants
 from tests.faults.conftest import gemini, make_person, products  # noqa: F401
+from tests.streams import until
 
 LISTEN = """address => new Promise(resolve => {
   const heard = {texts: [], ids: [], errors: 0}, source = new EventSource(address);
@@ -129,15 +130,14 @@ def test_nothing_else_can_make_a_browser_send(
         tab.goto(f"{site}/usage" if origin == "our own page" else FROM[origin].format(elsewhere))
         asked.clear()
         tab.evaluate(trick, f"{site}/api/chat/{chat}/message?msg=Hi")
-        tab.wait_for_timeout(150)
-        reached[name] = {each.get("status") for each in asked}
-        tab.close()
+        # Chromium may never answer who closes a tab while it changes pages; they close with their context.
+        until(lambda: asked and all("status" in each for each in asked), seconds=5)
+        reached[name] = {each["status"] for each in asked}
 
     assert demo.requests == []
     assert (turns(app), api.messages(chat)) == (0, [])
     assert set.union(*reached.values()) <= {401, 403, 406}
-    # All of them did reach the server: it is the server that refused.
-    assert [name for name, statuses in reached.items() if not statuses] == []
+    # `until` saw each of them reach the server: it is the server that refused.
 
 
 def test_an_event_source_comes_back_by_itself_and_at_the_end_is_told_to_stop(
