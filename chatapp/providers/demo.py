@@ -11,6 +11,7 @@ import random
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import gevent
 
@@ -27,6 +28,7 @@ from chatapp.providers.demo_texts import (
     SNIPPETS,
 )
 
+TAKES = 8  # So many answers to the same question differ; that they are counted lets one that was cut off go on.
 FIRST_WORD_PACES = 15  # 0.3 s at the usual pace.
 # So much it thinks where only the question asks for it. It is billed for nothing, so no allowance is overrun.
 ASKED_IN_WORDS_TOKENS = 1_024
@@ -35,6 +37,7 @@ GERMAN = re.compile(
     r"[äöüß]|\b(ich|du|ist|und|nicht|wie|was|warum|bitte|hallo|moin|servus|ein|eine|der|das|mir|kannst|schreib|zeig)\b",
     re.IGNORECASE,
 )
+GO_ON = re.compile(r"go on with your answer", re.IGNORECASE)
 THINK = re.compile(r"\b(think|reason|puzzle|riddle|(nach)?denk\w*|überleg\w*|rätsel\w*)\b", re.IGNORECASE)
 ENGLISH = re.compile(r"\b(the|is|are|you|what|how|why|please|hello|can|me|write|show|and|of|in|to)\b", re.IGNORECASE)
 # Words that say nothing of the subject: articles, verbs, and the kinds of answer that RECIPES knows.
@@ -82,8 +85,8 @@ class DemoProvider:
 
     def stream(self, request: ChatRequest) -> Iterator[Chunk]:
         """Yield thoughts and an answer word by word. Never reports usage, since nothing is billed."""
-        ask = read(request, self._source)
-        thought, words = words_of(thoughts(ask)), words_of(compose(ask))
+        ask = read(request, take=self._source.randrange(TAKES))
+        thought, words = words_of(thoughts(ask)), words_of(rest_of_answer(request) or compose(ask))
         thinking_tokens = request.thinking_tokens or (ASKED_IN_WORDS_TOKENS if THINK.search(ask.question) else 0)
         may_think, allowed = words_within(thought, thinking_tokens), words_within(words, request.max_output_tokens)
         said = [Chunk(thought=word) for word in thought[:may_think]] + [Chunk(word) for word in words[:allowed]]
@@ -106,12 +109,28 @@ def words_within(words: list[str], max_tokens: int) -> int:
     return bisect_right(range(1, len(words) + 1), max_tokens, key=lambda n: calibrated("".join(words[:n])))
 
 
-def read(request: ChatRequest, source: random.Random) -> Ask:
+def read(request: ChatRequest, take: int) -> Ask:
     questions = [message.content for message in request.messages if message.role == "user"]
     question = questions[-1] if questions else ""
     earlier = questions[-2] if len(questions) > 1 else ""
     language = "de" if len(GERMAN.findall(question)) > len(ENGLISH.findall(question)) else "en"
-    return Ask(question, earlier, language, source)
+    return Ask(question, earlier, language, random.Random(take))
+
+
+def rest_of_answer(request: ChatRequest) -> str:
+    """Return what an answer lacks whose rest is asked for: the one of the takes that begins as it does tells.
+
+    "" where no rest is asked for, and where the chat sent along does not reach back to the question.
+    """
+    asked = [place for place, message in enumerate(request.messages) if message.role == "user"]
+    while asked and GO_ON.match(request.messages[asked[-1]].content):
+        asked.pop()
+    if not asked or asked[-1] == len(request.messages) - 1:
+        return ""
+    said = "".join(message.content for message in request.messages[asked[-1] :] if message.role == "assistant")
+    question = replace(request, messages=request.messages[: asked[-1] + 1])
+    takes = [compose(read(question, take)) for take in range(TAKES)]
+    return next((take.removeprefix(said) for take in takes if take.startswith(said)), "")
 
 
 def compose(ask: Ask) -> str:
@@ -431,7 +450,7 @@ RECIPES: tuple[tuple[re.Pattern[str], Recipe], ...] = (
     (_any(r"\b(code|function|script|program|snippet|regex|query|funktion|programm|skript|quelltext)\b"), code),
     (_any(r"\b(maths?|formula|equation|integral|latex|quadratic|formel|lösungsformel|gleichung|mathe\w*)\b"), maths),
     (_any(r"\b(list|steps|todo|checklist|plan|tasks|liste|schritte|aufgaben)\b"), checklist),
-    (_any(r"^go on with your answer"), follow_up),
+    (GO_ON, follow_up),
     (_any(r"^\W*(more|why|and|go on|continue|shorter|again|mehr|warum|wieso|und|weiter|kürzer)\b.{0,40}$"), follow_up),
     (_any(r""), conversation),
 )

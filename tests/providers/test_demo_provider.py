@@ -6,6 +6,7 @@ import pytest
 
 from chatapp.providers.demo import DemoProvider
 from chatapp.tokens.estimate import calibrated
+from chatapp.turns.lifecycle import CONTINUE as GO_ON
 
 
 @pytest.fixture
@@ -63,6 +64,20 @@ def test_the_same_source_gives_the_same_answer_and_another_varies(say):
 def test_a_follow_up_remembers_the_question_before(say):
     assert "lighthouses" in say("Tell me about lighthouses", "Well.", "Why?")
     assert "lighthouses" in say("Tell me about lighthouses", "Well.", "Show me a function in Go")
+
+
+@pytest.mark.parametrize("question", ["A long answer about bridges", "Write code in Rust", "Hallo!"])
+def test_an_answer_that_was_cut_off_goes_on_with_its_own_words(say, question):
+    begun = say(question)[:40]
+    more = say(question, begun, GO_ON, seed=2)[:50]
+
+    rest = say(question, begun, GO_ON, more, GO_ON, seed=3)
+
+    assert begun + more + rest in {say(question, seed=seed) for seed in range(40)}
+
+
+def test_a_rest_of_what_nobody_began_is_an_answer_all_the_same(say):
+    assert "demo" in say("Hello", "What another model said", GO_ON)
 
 
 def test_a_title_stands_in_a_line_of_its_own_whatever_came_before(say):
