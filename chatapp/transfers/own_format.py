@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime
 from typing import Any
 
 from flask_babel import gettext as _
 
+from chatapp.chats.options import MAX_TEMPERATURE, MAX_THINKING_TOKENS
 from chatapp.text import clean_model_text
 from chatapp.transfers.content import ROLES, InvalidFile, ReadChat, ReadMessage, parents_first
 from chatapp.transfers.export import FORMAT, VERSION
@@ -33,8 +33,8 @@ def read_chat(value: Any, place: str) -> ReadChat:
         updated_at=of.instant("updated_at", created_at),
         model=of.text("model", None),
         system_prompt=of.text("system_prompt", ""),
-        temperature=of.number("temperature", float),
-        thinking_tokens=of.number("thinking_tokens", int),
+        temperature=of.number("temperature", float, MAX_TEMPERATURE),
+        thinking_tokens=of.number("thinking_tokens", int, MAX_THINKING_TOKENS),
         pinned=of.flag("pinned"),
         archived=of.flag("archived"),
         head_key=of.text("head_id", None),
@@ -101,13 +101,12 @@ class _Fields:
             raise self._wrong(name, " / ".join(values))
         return found
 
-    def number(self, name: str, kind: type) -> Any:
+    def number(self, name: str, kind: type, high: float) -> Any:
         found = self._value.get(name)
         if found is None:
             return None
-        is_number = isinstance(found, (int, float)) and not isinstance(found, bool) and math.isfinite(found)
-        if not is_number or not 0 <= found < 2**31:
-            raise self._wrong(name, _("a number"))
+        if not isinstance(found, (int, float)) or isinstance(found, bool) or not 0 <= found <= high:
+            raise self._wrong(name, _("a number from 0 to %(high)s", high=int(high)))
         return kind(found)
 
     def flag(self, name: str) -> bool:
