@@ -256,6 +256,14 @@ def writing(page: Page, data: Data, url: str) -> None:
     page.wait_for_timeout(900)
 
 
+def thinking(page: Page, data: Data, url: str) -> None:
+    page.goto(url)
+    page.locator("#text").fill("Here is a puzzle: why does a mirror swap left and right, but not up and down?")
+    page.locator("#action button").click()
+    page.locator(".thoughts summary").click()
+    page.locator(".thoughts strong").nth(1).wait_for()
+
+
 def versions(page: Page, data: Data, url: str) -> None:
     open_chat("Plan for three days in Porto")(page, data, url)
     page.locator(".turn").last.hover()
@@ -446,6 +454,7 @@ SCENES: dict[str, Callable[[Page, Data, str], None]] = {
     "admin": at("/admin"),
     "not-found": at("/nowhere"),
     "no-budget": refused,
+    "thinking": thinking,
     "writing": writing,
     "continued": continued,
     "sign-in": signed_out,
@@ -482,6 +491,15 @@ MORE_SCENES: dict[str, Callable[[Page, Data, str], None]] = {
 }
 # Those that come about by a script alone.
 NEED_SCRIPTS = ("versions", "search", "chat-menu", "offline", "no-budget", "continued", "renaming", "found-nothing")
+# Those in which the server or the network says no, which is a line in the console whatever the page makes of it.
+REFUSING = {scene for scene in SCENES | MORE_SCENES if scene.endswith("-refused")} | {
+    "bad-request",
+    "forbidden",
+    "invitation-over",
+    "no-budget",
+    "not-found",
+    "offline",
+}
 # Who looks; ada, where nobody is named.
 PEOPLE = {"no-budget": "eve", "over-budget": "eve", "forbidden": "eve"}
 
