@@ -18,7 +18,6 @@ from uuid import UUID
 import gevent
 from flask import Flask
 from sqlalchemy import Select, bindparam, case, func, or_, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from chatapp.budget.models import UserUsage
 from chatapp.database import database_now, execute, is_store_trouble, release, retry_write, write
@@ -29,6 +28,7 @@ from chatapp.providers.retry import stream_with_retries
 from chatapp.services import services
 from chatapp.text import N_, ModelText
 from chatapp.turns import owner, recovery, settle, titles
+from chatapp.turns.copies import Copies
 from chatapp.turns.limits import Listeners, LoopLag
 from chatapp.turns.log import HEARTBEAT_SECONDS, Ending, Heard, MemoryLog, TurnLog
 from chatapp.turns.meter import RunningMeter
@@ -45,8 +45,6 @@ SWEEP_SECONDS = 5.0
 PURGE_SECONDS = 300.0
 # Two heartbeats: after an outage of the database those who live have renewed their leases by then.
 TRUST_SECONDS = 10.0
-POLL_SECONDS = 1.0
-FETCH_SECONDS = 0.1
 # One statement for all. Only while it is open: a settled answer is final.
 SAVE_OPEN = (
     update(MESSAGES)
@@ -145,9 +143,7 @@ class Workers:
         self._pulse: gevent.Greenlet | None = None
         self._sweeper: gevent.Greenlet | None = None
         self._is_draining = False
-        # Other processes' turns, while somebody here listens to them.
-        self._copies: dict[UUID, TurnLog] = {}
-        self._copying: gevent.Greenlet | None = None
+        self._copies = Copies(app, turn_log)
         self._lag = LoopLag()
         self.listeners = Listeners()
 
@@ -260,8 +256,7 @@ class Workers:
     def drain(self) -> None:
         """Take no new turns from now on, and send those who listen to other processes' turns to where they are."""
         self._is_draining = True
-        for copy in self._copies.values():
-            copy.dismiss()
+        self._copies.dismiss()
 
     def interrupt_all(self, seconds: float) -> None:
         """End every turn as interrupted and wait until they are settled, for at most that many seconds."""
@@ -274,27 +269,21 @@ class Workers:
     def close(self) -> None:
         """End the pulse, every worker and every listener without settling, as a process that is killed does."""
         self._log.close()
-        for copy in self._copies.values():
-            copy.dismiss()
+        self._copies.dismiss()
         self._lag.stop()
         readers = [run.reader for run in self._runs.values()]
-        greenlets = [self._pulse, self._sweeper, self._copying, *self._workers, *readers]
+        greenlets = [self._pulse, self._sweeper, self._copies.keeper, *self._workers, *readers]
         # Within a driver the kill may come out as an error of the store's and be caught as one: until all have ended.
         while left := [greenlet for greenlet in greenlets if greenlet]:
             gevent.killall(left, block=False)
             gevent.joinall(left, timeout=0.1)
-        self._pulse = self._sweeper = self._copying = None
+        self._pulse = self._sweeper = None
 
     # Listening
 
     def look(self, turn_id: UUID) -> TurnLog:
         """Return a turn's log as far as it is known without the database; of another process's turn it may be empty."""
-        known = self._log.get(turn_id) or self._copies.get(turn_id)
-        if known is not None:
-            return known
-        copy = TurnLog(self._log.beats, is_copy=True)
-        self._log.fetch({turn_id: copy})
-        return copy
+        return self._log.get(turn_id) or self._copies.look(turn_id)
 
     def follow(
         self,
@@ -310,74 +299,10 @@ class Workers:
         Holds no database connection while it waits. The caller has checked whose turn it is.
         """
         own = self._log.get(turn_id)
-        with nullcontext(own) if own else self._copy(turn_id) as turn_log:
+        with nullcontext(own) if own else self._copies.of(turn_id) as turn_log:
             yield from turn_log.follow(
                 offset, tick_seconds=tick_seconds, heartbeat_seconds=heartbeat_seconds, with_thoughts=with_thoughts
             )
-
-    @contextmanager
-    def _copy(self, turn_id: UUID) -> Iterator[TurnLog]:
-        """Keep a copy of a turn that another process works on, or that ended. All who listen here share it."""
-        is_new = turn_id not in self._copies
-        copy = self._copies.setdefault(turn_id, TurnLog(self._log.beats, is_copy=True))
-        copy.listeners += 1
-        try:
-            if is_new:
-                self._look_up({turn_id: copy})
-                self._log.fetch({turn_id: copy})
-            if self._is_draining:
-                copy.dismiss()
-            if self._copying is None:
-                self._copying = gevent.spawn(self._keep_copies)
-            yield copy
-        finally:
-            copy.listeners -= 1
-
-    def _keep_copies(self) -> None:
-        """Follow other processes' turns while somebody listens: the log for their text, the database for the rest."""
-        looked_up_at = time.monotonic()
-        while self._copies:
-            gevent.sleep(FETCH_SECONDS)
-            self._copies = {turn_id: copy for turn_id, copy in self._copies.items() if copy.listeners}
-            try:
-                self._log.fetch(self._copies)
-                if time.monotonic() - looked_up_at >= POLL_SECONDS:
-                    looked_up_at = time.monotonic()
-                    self._look_up({key: copy for key, copy in self._copies.items() if copy.ending is None})
-            except Exception:
-                log.exception("Turns of other processes could not be followed")
-        self._copying = None
-
-    def _look_up(self, copies: dict[UUID, TurnLog]) -> None:
-        """Take what the database has: the whole of an ended turn, the checkpoint of an open one if it is further."""
-        if not copies:
-            return
-        try:
-            with self._app.app_context():
-                stored = settle.stored_states(list(copies))
-                for turn_id, copy in copies.items():
-                    self._take(turn_id, copy, *stored.get(turn_id, (None, 0, 0)))
-        except SQLAlchemyError as error:
-            log.warning("The database did not tell of other processes' turns: %s", type(error).__name__)
-
-    def _take(self, turn_id: UUID, copy: TurnLog, status: str | None, chars: int, thought_chars: int) -> None:
-        if status is None:
-            copy.end(settle.gone())
-        elif status != "in_progress":
-            try:
-                ending = settle.stored_ending(turn_id) or settle.gone()
-            except NotFound:  # Deleted since it was looked up.
-                ending = settle.gone()
-            else:
-                answer = settle.stored_answer(turn_id)
-                copy.think(answer.thoughts[len(copy.thoughts) :])
-                copy.replace(answer.text)
-            copy.end(ending)
-        elif chars > len(copy.text) or thought_chars > len(copy.thoughts):
-            answer = settle.stored_answer(turn_id)
-            copy.think(answer.thoughts[len(copy.thoughts) :])
-            if len(answer.text) > len(copy.text):
-                copy.replace(answer.text)
 
     # The pulse
 

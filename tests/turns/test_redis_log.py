@@ -44,32 +44,24 @@ def flush(writer):
     writer._write(writer._texts(writer._written))
 
 
-def test_a_reader_has_what_was_written_whatever_the_size_of_the_pieces(writer, reader, copy):
+@pytest.mark.parametrize("part", ["text", "thoughts"])
+def test_a_reader_has_what_was_written_whatever_the_size_of_the_pieces(writer, reader, copy, part):
     log = writer.open(TURN)
     for word in WORDS:
-        log.append(word)
+        (log.append if part == "text" else log.think)(word)
         flush(writer)
         reader.fetch({TURN: copy})
-        assert copy.text == log.text
-
-    writer.end(TURN, DONE)
-    reader.fetch({TURN: copy})
-    assert (copy.text, copy.ending) == ("".join(WORDS), DONE)
+        assert getattr(copy, part) == getattr(log, part) == reader.stored_text(TURN, part)
 
 
-def test_thoughts_go_the_way_of_the_text(writer, reader, copy):
+def test_with_the_end_a_reader_has_all_of_the_text_and_of_the_thoughts(writer, reader, copy):
     log = writer.open(TURN)
-    for word in WORDS:
-        log.think(word)
-        flush(writer)
-        reader.fetch({TURN: copy})
-        assert copy.thoughts == log.thoughts == reader.stored_text(TURN, "thoughts")
-
+    log.think("".join(WORDS))
     log.append("Yes.")
-    log.think("Done.")
     writer.end(TURN, DONE)
     reader.fetch({TURN: copy})
-    assert (copy.text, copy.thoughts, copy.ending) == ("Yes.", "".join(WORDS) + "Done.", DONE)
+
+    assert (copy.text, copy.thoughts, copy.ending) == ("Yes.", "".join(WORDS), DONE)
 
 
 def test_of_an_answer_that_began_without_thoughts_none_are_asked_for(writer, reader, raw, copy):
