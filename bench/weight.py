@@ -4,7 +4,10 @@
 
   first page      bytes as they came over the wire, headers included, with an empty cache; requests; by kind
   main thread     Chromium's TaskDuration as a share of the time in which an answer of 8 KB streams in below 20 earlier
-                  messages, at 1280 × 800, beside a reference in the same run that swaps the whole message every 50 ms
+                  messages, at 1280 × 800, beside a reference in the same run that swaps the whole message every 50 ms;
+                  and ours below 1,000 messages, all of them loaded
+  long chat       a chat of 20 and one of 1,000 messages: what the main thread does to open it, and for a reader who
+                  goes up to its first message
 
 Server, browser and driver share this machine: compare the two shares, not their size.
 """
@@ -16,18 +19,23 @@ from gevent import monkey
 monkey.patch_all()
 
 import argparse
+import contextlib
 import logging
 import os
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import gevent
+from gevent.event import Event
 from gevent.pywsgi import WSGIServer
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
+from sqlalchemy.orm import Session
 
 from chatapp import create_app
 from chatapp.auth import accounts, passwords
@@ -60,6 +68,7 @@ class Steady:
 
     name = "steady"
     seconds = 20.0
+    has_ended = Event()
     text = (PARAGRAPH * 30)[:8192]
 
     def models(self) -> tuple[ModelInfo, ...]:
@@ -77,6 +86,7 @@ class Steady:
         for number, piece in enumerate(pieces):
             gevent.sleep(max(0.0, begun + self.seconds * number / len(pieces) - time.monotonic()))
             yield Chunk(delta=piece)
+        self.has_ended.set()
         yield Chunk(finish_reason="stop")
 
 
@@ -102,9 +112,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
             flags = ["--no-sandbox"] if os.geteuid() == 0 else []
             browser = playwright.chromium.launch(executable_path=servers.find("chromium"), args=flags)
-            url, chat_id, close = product(Path(place))
+            url, chats, close = product(Path(place))
             try:
-                measure(browser, url, chat_id, chosen.rounds)
+                measure(browser, url, chats, chosen.rounds)
             finally:
                 browser.close()
                 close()
@@ -112,9 +122,10 @@ def main() -> None:
         servers.end_run()
 
 
-def measure(browser: Browser, url: str, chat_id: str, rounds: int) -> None:
+def measure(browser: Browser, url: str, chats: dict[int, str], rounds: int) -> None:
+    """chats: how many messages each has → its address."""
     page = sign_in(browser, url)
-    for name, path in (("a new chat", "/"), ("a chat with 20 messages", f"/chats/{chat_id}")):
+    for name, path in (("a new chat", "/"), ("a chat with 20 messages", chats[20])):
         requests, kinds = weigh(page, url + path)
         parts = ", ".join(f"{kind} {size / 1000:.1f}" for kind, size in kinds.most_common())
         print(f"first page, {name}: {sum(kinds.values()) / 1000:.1f} kB in {requests} requests ({parts})", flush=True)
@@ -122,13 +133,22 @@ def measure(browser: Browser, url: str, chat_id: str, rounds: int) -> None:
     for _ in range(rounds):
         for name, frames in (("ours", ours), ("whole message each time", WholeMessage)):
             pages.AnswerFrames = frames  # type: ignore[misc]
-            share, seconds = stream(page, f"{url}/chats/{chat_id}")
-            print(f"main thread, {name}: {share:.0%} of {seconds:.0f} s", flush=True)
+            page.goto(url + chats[20])
+            print(f"main thread, {name}: {stream(page)}", flush=True)
     pages.AnswerFrames = ours  # type: ignore[misc]
+    for messages, path in chats.items():
+        page.goto("about:blank")
+        with working(page) as opening:
+            page.goto(url + path)
+            page.wait_for_load_state("networkidle")
+        with working(page) as going_up:
+            go_up(page)
+        print(f"long chat, {messages:,} messages, opened: {opening}; read up to its first: {going_up}", flush=True)
+    print(f"main thread, ours below {messages:,} messages: {stream(page)}", flush=True)
 
 
-def product(place: Path) -> tuple[str, str, Any]:
-    """Start the product in this process, with a chat of 20 messages. Returns its address, the chat's id, its end."""
+def product(place: Path) -> tuple[str, dict[int, str], Any]:
+    """Start the product in this process, with a short and a long chat. Returns its address, theirs, and its end."""
     database = servers.migrated_sqlite().rename(place / "chat.db")
     settings = {"database_url": f"sqlite:///{database}", "instance_dir": place, "rate_limits": False}
     app = create_app(Providers([Steady()]), secret_key="x" * 32, **settings)
@@ -137,19 +157,7 @@ def product(place: Path) -> tuple[str, str, Any]:
     with app.app_context(), write() as session:
         user = accounts.create(EMAIL, password_hash, limit=10_000_000)
         session.flush()
-        chat = Chat(user_id=user.id, title="Rain", model="steady")
-        session.add(chat)
-        session.flush()
-        parent = None
-        for number in range(20):
-            role = "assistant" if number % 2 else "user"
-            text = PARAGRAPH * 3 if number % 2 else f"How does rain fall, part {number}?"
-            message = Message(chat_id=chat.id, parent_id=parent, role=role, content=text, status="completed")
-            message.model, message.tokens_consumed = "steady", 0
-            session.add(message)
-            session.flush()
-            parent = chat.head_id = message.id
-        chat_id = str(chat.id)
+        chats = {messages: f"/chats/{add_chat(session, user.id, messages)}" for messages in (20, 1000)}
     server = WSGIServer(("127.0.0.1", 0), app, log=None, error_log=None)
     server.start()
 
@@ -157,7 +165,23 @@ def product(place: Path) -> tuple[str, str, Any]:
         server.stop(timeout=1)
         app.extensions["services"].turns.close()
 
-    return f"http://127.0.0.1:{server.server_port}", chat_id, close
+    return f"http://127.0.0.1:{server.server_port}", chats, close
+
+
+def add_chat(session: Session, user_id: UUID, messages: int) -> UUID:
+    chat = Chat(user_id=user_id, title="Rain", model="steady")
+    session.add(chat)
+    session.flush()
+    parent = None
+    for number in range(messages):
+        role = "assistant" if number % 2 else "user"
+        text = PARAGRAPH * 3 if number % 2 else f"How does rain fall, part {number}?"
+        message = Message(chat_id=chat.id, parent_id=parent, role=role, content=text, status="completed")
+        message.model, message.tokens_consumed = "steady", 0
+        session.add(message)
+        session.flush()
+        parent = chat.head_id = message.id
+    return chat.id
 
 
 def sign_in(browser: Browser, url: str) -> Page:
@@ -188,27 +212,59 @@ def weigh(page: Page, address: str) -> tuple[int, Counter[str]]:
     return len(sizes), by_kind
 
 
-def stream(page: Page, address: str) -> tuple[float, float]:
-    """Let one answer stream in. Returns the main thread's share of the time, and the time in seconds."""
-    page.goto(address)
+def go_up(page: Page) -> None:
+    """Read a chat up to its first message, as the wheel does."""
+    scroll = page.locator("#scroll")
+    while page.locator(".earlier").count():
+        turns = page.locator(".turn").count()
+        scroll.evaluate("s => { s.dispatchEvent(new WheelEvent('wheel', {deltaY: -1})); s.scrollTop = 0 }")
+        page.locator(".turn").nth(turns).wait_for(state="attached")
+    page.wait_for_load_state("networkidle")
+
+
+def stream(page: Page) -> Work:
+    """Let one answer stream into the chat that is open. Returns the work of the page's main thread."""
     turns = page.locator(".turn").count()
-    protocol = page.context.new_cdp_session(page)
-    protocol.send("Performance.enable")
     page.locator("#text").fill("Tell me all of it.")
     page.locator("#text").press("Enter")
-    page.locator(f".turn:nth-of-type({turns + 1}) .prose > div:not(:empty)").first.wait_for()
-    before, begun = busy(protocol), time.monotonic()
-    page.locator("#stop").wait_for(state="detached", timeout=600_000)
-    seconds = time.monotonic() - begun
-    share = (busy(protocol) - before) / seconds
+    page.locator(".turn").nth(turns).locator(".prose > div:not(:empty)").first.wait_for()
+    Steady.has_ended.clear()
+    with working(page) as work:
+        Steady.has_ended.wait()  # Asking the page whether it is at its end would give it work.
+    page.locator("#stop").wait_for(state="detached")
+    return work
+
+
+@dataclass
+class Work:
+    """What a page's main thread did meanwhile. Times in seconds; elements: of the page at its end."""
+
+    seconds: float = 0.0
+    busy: float = 0.0
+    script: float = 0.0
+    elements: int = 0
+
+    def __str__(self) -> str:
+        share = f"{self.busy / self.seconds:.0%} of {self.seconds:.1f} s"
+        return f"{share}, {self.script * 1000:.0f} ms of it scripts, {self.elements:,} elements"
+
+
+@contextlib.contextmanager
+def working(page: Page) -> Iterator[Work]:
+    """Measure by Chromium's own counters."""
+    protocol = page.context.new_cdp_session(page)
+    protocol.send("Performance.enable")
+    work, before, begun = Work(), counters(protocol), time.monotonic()
+    yield work
+    after, work.seconds = counters(protocol), time.monotonic() - begun
+    work.busy = after["TaskDuration"] - before["TaskDuration"]
+    work.script = after["ScriptDuration"] - before["ScriptDuration"]
+    work.elements = page.locator("*").count()
     protocol.detach()
-    return share, seconds
 
 
-def busy(protocol: Any) -> float:
-    """Return how long the page's main thread has worked so far, in seconds."""
-    metrics = protocol.send("Performance.getMetrics")["metrics"]
-    return float(next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration"))
+def counters(protocol: CDPSession) -> dict[str, float]:
+    return {metric["name"]: metric["value"] for metric in protocol.send("Performance.getMetrics")["metrics"]}
 
 
 if __name__ == "__main__":
