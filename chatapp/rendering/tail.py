@@ -10,9 +10,10 @@ import re
 LONGEST_HELD_FORMULA_CHARS = 4_000
 LONGEST_HELD_INLINE_CHARS = 80
 LONGEST_HELD_LINK_CHARS = 1_000
+LONGEST_CLOSED_CHARS = 400
 
 FENCE = re.compile(r"^[ \t>]*(?:(?:[-+*]|\d{1,9}[.)])[ \t]+)*(`{3,}|~{3,})", re.MULTILINE)
-DELIMITER = re.compile(r"\\[\\$]|\\[\[\]()]|\$\$?|`+")
+DELIMITER = re.compile(r"\\[\\$*~]|\\[\[\]()]|\$\$?|`+|\*{1,3}|~~?")
 # $ opens a formula before anything but a blank or a digit (a price), and closes one after anything but a blank.
 AFTER_OPENING = re.compile(r"[^\s\d]")
 CLOSING = {"$$": "$$", "\\[": "\\]", "\\(": "\\)", "$": "$"}
@@ -30,33 +31,69 @@ TABLE_HEAD = re.compile(r"^[ \t]*\|[^\n]*(?:\n[|: \t-]*)?\Z", re.MULTILINE)
 
 
 def visible_part(source: str) -> str:
-    """Return the source without an end that is still becoming something: a formula, a link, a marker, a table head."""
+    """Return the source without an end that is still becoming something: a formula, a link, a marker, a table head.
+
+    Emphasis and code whose end has not come are closed, so that their signs are not read as text.
+    """
     line = source.rfind("\n") + 1
     if len(FENCE.findall(source)) % 2:
         # The name of the language would be read letter by letter.
         return source[:line] if FENCE.match(source, line) else _without_markers(source)
-    source = source[: _open_formula(source)]
+    end, opened = _open_inline(source)
+    source = source[:end]
     line = max(source.rfind("\n") + 1, len(source) - LONGEST_HELD_LINK_CHARS)
     if construct := IN_PROGRESS.search(source, line):
         source = source[: construct.start()]
-    return _without_table_head(_without_markers(source))
+    return _closed(_without_table_head(_without_markers(source)), opened)
 
 
-def _open_formula(source: str) -> int:
-    """Return where the source's open formula begins, or its length.
+def _open_inline(source: str) -> tuple[int, list[re.Match[str]]]:
+    """Return where the source's open formula or sign begins, or its length, and what is open there in its last line.
 
     Neither formulas nor code spans cross a blank line, so the last paragraph tells.
     """
     paragraph = max(source.rfind("\n\n") + 1, len(source) - LONGEST_HELD_FORMULA_CHARS)
-    opened, start = "", len(source)
+    line, length = source.rfind("\n") + 1, len(source)
+    opened, start = "", length
+    emphasis: list[re.Match[str]] = []
     for found in DELIMITER.finditer(source, paragraph):
-        if _closes(opened, found):
+        if found[0][0] in "*~":
+            if not opened and found.start() >= line and not _took(emphasis, found) and found.end() == length:
+                return found.start(), emphasis
+        elif _closes(opened, found):
             opened = ""
         elif opened in ("", "$") and _opens(found):
             opened, start = found[0], found.start()
-    if opened == "$" and "\n" not in source[start:] and len(source) - start <= LONGEST_HELD_INLINE_CHARS:
-        return start
-    return start if opened in ("$$", "\\[", "\\(") else len(source)
+            code = found
+    if opened == "$" and "\n" not in source[start:] and length - start <= LONGEST_HELD_INLINE_CHARS:
+        return start, emphasis
+    if opened[:1] == "`" and start >= line:
+        return length, [*emphasis, code]
+    return start if opened in ("$$", "\\[", "\\(") else length, emphasis
+
+
+def _took(emphasis: list[re.Match[str]], found: re.Match[str]) -> bool:
+    """Close or open what a sign closes or opens. False where it does neither, or may be a part of another."""
+    before, after = found.string[found.start() - 1 : found.start()], found.string[found.end() : found.end() + 1]
+    if emphasis and emphasis[-1][0] == found[0] and not before.isspace():
+        emphasis.pop()
+        return True
+    # One ~ says "about".
+    if after and not after.isspace() and not before.isalnum() and found[0] != "~":
+        emphasis.append(found)
+        return True
+    return False
+
+
+def _closed(source: str, opened: list[re.Match[str]]) -> str:
+    """Return the source with the ends of what is open in it; what has nothing in it yet is left out."""
+    for sign in reversed(opened):
+        shown = source.rstrip().rstrip("`") if sign[0][0] == "`" else source.rstrip()
+        if sign.end() >= len(shown):
+            source = source[: sign.start()]
+        elif len(source) - sign.start() <= LONGEST_CLOSED_CHARS:
+            source = shown + sign[0]
+    return source
 
 
 def _closes(opened: str, found: re.Match[str]) -> bool:

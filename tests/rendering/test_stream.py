@@ -118,6 +118,12 @@ def test_what_may_end_the_code_is_not_shown_as_code():
     ("| b |\n|--|\n| c", "| b |\n|--|\n| c"), ("- a\n  ```py", "- a\n"),
     ("- a\n  ```py\n  x = [1", "- a\n  ```py\n  x = [1"), ("plain words", "plain words"),
     ("$HOME " + "x" * 99, "$HOME " + "x" * 99),
+    ("a *", "a "), ("a **", "a "), ("a **b", "a **b**"), ("a **b ", "a **b**"), ("a **b*", "a **b**"),
+    ("a **b** c", "a **b** c"), ("a **b *c", "a **b *c***"), ("a ***b**", "a ***b***"), ("- **b", "- **b**"),
+    ("a ~~b", "a ~~b~~"), ("a `", "a "), ("a `b", "a `b`"), ("a ``b`", "a ``b``"), ("a **`b", "a **`b`**"),
+    ("a `*b", "a `*b`"), ("a **[b](c", "a "), ("a **b $x", "a **b**"), ("2 * 3", "2 * 3"), ("2*3", "2*3"), ("~5 min", "~5 min"),
+    ("a \\*b", "a \\*b"), ("- **a\n- b", "- **a\n- b"), ("a **" + "b" * 400, "a **" + "b" * 400),
+    ("| a | b |\n|--|--|\n| **c", "| a | b |\n|--|--|\n| **c**"),
 ])  # fmt: skip
 def test_what_is_still_becoming_something_is_held_back(source, shown):
     assert visible_part(source) == shown
@@ -132,6 +138,13 @@ def test_a_formula_is_never_half_rendered(text):
         html = page.feed(character).html
         assert "<em>" not in html
         assert html.count("<math") == html.count(formula)
+
+
+def test_the_signs_of_emphasis_and_code_are_never_read():
+    page = Page()
+    for character in "So **bold it is**, *leaning*, ***both***, `code` and ~~gone~~.\n\n- **One:** it\n- `two`\n":
+        assert not set("`~*") & set(visible_text(page.feed(character).html))
+    assert page.html.count("<strong>") == 3
 
 
 def test_a_link_never_leads_elsewhere_while_it_is_written():

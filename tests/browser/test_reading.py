@@ -1,0 +1,85 @@
+"""What a reader has before the eyes: while an answer grows, on paper, and on a phone with a notch."""
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.steps import FOLLOWED, LONG, last_answer, send
+
+# Marks that are Markdown's and not the reader's, seen in a text whose code is left out.
+RAW = r"""e => {
+  const copy = e.cloneNode(true);
+  copy.querySelectorAll('pre, code, annotation').forEach(each => each.remove());
+  return copy.textContent.match(/[$|`\\]|\*\*|\[[x ]?\]?/g) ?? [];
+}"""
+# Each is cut in its most delicate places.
+CUT = {
+    "a table": ["| a | b", " |\n", "|--", "|--|\n", "| 1 ", "| 2 |\n| 3", " | 4 |\n\nEnd."],
+    "a formula": ["It is $", "\\frac{1}", "{2", "}$, and\n\n$", "$\nx^", "2\n$", "$\n\nEnd."],
+    "tasks": ["- [", "x", "] done\n- [ ", "] open", "\n\nEnd."],
+    "emphasis": ["Some *", "*bold", "*", "* and `", "code", "`.\n\nEnd."],
+    "a fence": ["`", "``py", "thon\nx = 1\n", "``", "`\n\nEnd."],
+}
+KINDS = {"a table": "td", "a formula": "math", "tasks": "input", "emphasis": "strong", "a fence": "pre"}
+
+
+@pytest.mark.parametrize("kind", CUT)
+def test_nothing_is_half_rendered_while_it_comes(page, demo, kind):
+    holds = [demo.hold() for _ in CUT[kind]]
+    demo.will_say("Look.\n\n", *(part for pair in zip(holds, CUT[kind], strict=True) for part in pair))
+    send(page, "Show me")
+    expect(last_answer(page)).to_contain_text("Look.")
+    seen = []
+    for hold in holds:
+        hold.set()
+        page.wait_for_timeout(120)  # More than a frame: what is there is looked at, whatever it is.
+        seen += last_answer(page).locator("> .prose").evaluate(RAW)
+
+    expect(last_answer(page)).to_contain_text("End.")
+    expect(last_answer(page).locator(KINDS[kind]).first).to_be_attached()
+    assert seen == []
+
+
+def test_who_turns_the_wheel_up_stays_there_while_code_grows(page, demo):
+    more, end = demo.hold(), demo.hold()
+    demo.will_say(LONG + "\n\n```python\n", "x = 1\n" * 30, more, "y = 2\n" * 200, end, "```\n\nEnd.")
+    send(page, "A lot of code")
+    expect(last_answer(page)).to_contain_text("x = 1")
+    page.wait_for_function(FOLLOWED)
+    page.mouse.move(600, 300)
+    page.mouse.wheel(0, -150)
+    expect(page.locator("#latest")).to_be_visible()
+    top = page.locator("#scroll").evaluate("e => e.scrollTop")
+
+    more.set()
+    expect(last_answer(page)).to_contain_text("y = 2")
+    assert page.locator("#scroll").evaluate("e => e.scrollTop") == top
+    page.mouse.wheel(0, 100_000)
+    expect(page.locator("#latest")).to_be_hidden()
+    end.set()
+
+    expect(last_answer(page)).to_contain_text("End.")
+    page.wait_for_function(FOLLOWED)
+
+
+def test_on_paper_is_the_whole_conversation_and_nothing_to_press(page, demo):
+    demo.will_say(LONG)
+    send(page, "A long answer")
+    expect(page.locator(".bill")).to_be_visible()
+    page.emulate_media(media="print", color_scheme="dark")
+
+    assert page.evaluate("document.body.scrollHeight") > page.locator(".turn").bounding_box()["height"] > 2000
+    assert page.locator("#scroll").evaluate("e => e.scrollHeight - e.clientHeight") == 0
+    expect(page.locator("button:visible, textarea:visible, nav:visible")).to_have_count(0)
+    assert page.locator("body").evaluate("e => getComputedStyle(e).colorScheme") == "light"
+
+
+def test_nothing_to_press_is_under_the_notch_or_the_bar_of_a_phone(open_page):
+    page = open_page(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    before = [page.locator(each).bounding_box() for each in (".open-side", "#action button")]
+    page.context.new_cdp_session(page).send(
+        "Emulation.setSafeAreaInsetsOverride", {"insets": {"top": 47, "bottom": 34, "left": 0, "right": 0}}
+    )
+    side, send_button = (page.locator(each).bounding_box() for each in (".open-side", "#action button"))
+
+    assert before[0]["y"] < 47 <= side["y"]
+    assert send_button["y"] + send_button["height"] <= 844 - 34
