@@ -123,6 +123,33 @@ def test_everything_is_done_by_keyboard_alone(app, site, new_context, demo):
     expect(page).to_have_url(re.compile("/usage"))
 
 
+def test_what_a_chat_is_to_be_like_is_chosen_by_keyboard_alone(page, api):
+    keys = page.keyboard
+    tab_to(page, "No persona")
+    keys.type("Tutor")
+    tab_to(page, "Message", "Shift+Tab")
+    keys.type("Teach me")
+    keys.press("Enter")
+    expect(page.locator(".bill")).to_be_visible()
+    (listed,) = api.call("GET", "/chat").get_json()["chats"]
+    chat = api.call("GET", f"/chat/{listed['id']}").get_json()
+    assert chat["system_prompt"].startswith("You are a patient tutor.")
+
+    tab_to(page, "Settings of this chat", "Shift+Tab")
+    keys.press("Enter")
+    expect(page).to_have_url(re.compile("/settings"))
+    tab_to(page, "Instructions for the model")
+    keys.press("Control+a")
+    keys.type("Be brief.")
+    tab_to(page, "Temperature")
+    keys.press("Control+a")
+    keys.type("0.5")
+    keys.press("Enter")
+    expect(page.locator(".toast")).to_be_visible()
+    chat = api.call("GET", f"/chat/{listed['id']}").get_json()
+    assert (chat["system_prompt"], chat["temperature"]) == ("Be brief.", 0.5)
+
+
 def test_the_sheet_of_shortcuts_opens_with_a_question_mark_unless_one_is_typing(page):
     page.keyboard.type("?")
     expect(page.locator("#text")).to_have_value("?")

@@ -70,6 +70,26 @@ def test_one_renames_deletes_and_takes_back(plain, demo):
     expect(plain.locator("#title")).to_have_text("Another title")
 
 
+def test_one_chooses_a_persona_and_what_this_chat_and_new_ones_are_like(app, user, plain, demo):
+    plain.get_by_label("Persona").select_option("tutor")
+    ask(plain, "Teach me")
+    expect(plain.locator(".bill")).to_be_visible()
+    plain.get_by_role("link", name="Settings of this chat").click()
+    expect(plain.get_by_label("Instructions")).to_have_value(re.compile("patient tutor"))
+    plain.get_by_label("Temperature").fill("0.5")
+    plain.get_by_role("button", name="Save").click()
+    expect(plain.get_by_label("Temperature")).to_have_value("0.5")
+
+    plain.goto("/account")
+    plain.locator("#defaults").get_by_label("Instructions").fill("Be brief.")
+    plain.locator("#defaults").get_by_role("button", name="Save").click()
+    plain.goto("/")
+    ask(plain, "Hello")
+    plain.get_by_role("link", name="Settings of this chat").click()
+
+    expect(plain.get_by_label("Instructions")).to_have_value("Be brief.")
+
+
 def test_one_finds_chats_usage_and_the_way_out(plain, demo, width):
     ask(plain, "Hello")
     expect(plain.locator(".bill")).to_be_visible()
