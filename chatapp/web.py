@@ -33,7 +33,7 @@ from chatapp.errors import (
     Unauthenticated,
     Unavailable,
 )
-from chatapp.extensions import db
+from chatapp.extensions import csrf, db
 from chatapp.services import settings
 
 log = logging.getLogger(__name__)
@@ -203,7 +203,20 @@ def _response(error: ChatAppError) -> Response:
         # Where the chat is gone or the database down there is no form to show.
         with suppress(ChatAppError, SQLAlchemyError):
             return make_response(g.form_again(_in_words(error)))
-    return make_response(render_template("errors/show.html", error=error, text=_in_words(error)))
+    return make_response(
+        render_template("errors/show.html", error=error, text=_in_words(error), draft=_not_taken(error))
+    )
+
+
+def _not_taken(error: ChatAppError) -> str:
+    """Return the message of a form that was put off; never what another site sent: it would stand beside our token."""
+    if not isinstance(error, Unavailable) or "text" not in request.form:
+        return ""
+    try:
+        csrf.protect()
+    except CSRFError:
+        return ""
+    return request.form["text"]
 
 
 def _in_words(error: ChatAppError) -> str:

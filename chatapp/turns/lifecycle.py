@@ -133,7 +133,7 @@ def start(
         return same
     with services().turns.place():
         try:
-            started, facts, request = retry_write(lambda: _admit(send))
+            started, facts, request = _admit_once(send)
         except IntegrityError:
             # Somebody was faster: the same send, or another one in this chat.
             db.session.rollback()
@@ -258,6 +258,22 @@ def _same_send(send: _Send) -> Started | None:
 def held_for_texts(estimated: int) -> int:
     """Return what is reserved for texts of so many estimated tokens: the estimate may be a little too low."""
     return -(-estimated * 105 // 100) + settings().overhead_tokens
+
+
+def _admit_once(send: _Send) -> tuple[Started, Facts, ChatRequest]:
+    """Admit, again after a passing fault.
+
+    Where a commit was made and the connection broke before it was said, the next try finds the turn: it is begun, not
+    joined as if another process worked on it.
+    """
+    admitted: list[tuple[Started, Facts, ChatRequest]] = []
+
+    def admit() -> tuple[Started, Facts, ChatRequest]:
+        if not admitted or db.session.get(Turn, admitted[-1][0].turn_id) is None:
+            admitted.append(_admit(send))
+        return admitted[-1]
+
+    return retry_write(admit)
 
 
 def _admit(send: _Send) -> tuple[Started, Facts, ChatRequest]:

@@ -35,7 +35,7 @@ PHONE_TICK_SECONDS = 0.1
 def frames(
     answer_id: UUID,
     heard: Iterable[Heard],
-    ended: Callable[[Ending], str],
+    ended: Callable[[Ending], str | None],
     is_good: Callable[[], bool],
     *,
     opening: str = "",
@@ -45,9 +45,9 @@ def frames(
 ) -> Iterator[str]:
     """Yield the events of a turn.
 
-    opening: what the text is drawn behind (Exchange.opening). ended draws what changes around the answer; is_good says
-    whether the login still is, asked every 15 s. Where heard ends without an ending, so does the stream: without
-    `done` the page comes back.
+    opening: what the text is drawn behind (Exchange.opening). ended draws what changes around the answer, None where it
+    cannot now; is_good says whether the login still is, asked every 15 s. Where heard ends without an ending, or the
+    ending cannot be drawn, so does the stream: without `done` the page comes back.
     """
     answer = AnswerFrames(answer_id, _("Copy"), opening)
     checked_at = clock()
@@ -68,7 +68,9 @@ def frames(
             if frame := answer.think(item):
                 yield frame
         elif isinstance(item, Ending):
-            yield answer.finish(ended(item))
+            if (rest := ended(item)) is None:
+                return
+            yield answer.finish(rest)
             yield DONE
         else:
             yield KEEP_ALIVE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from uuid import UUID, uuid4
 
@@ -10,13 +11,14 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_login import current_user, login_required
 from markupsafe import Markup
+from sqlalchemy.exc import SQLAlchemyError
 
 from chatapp import rendering
 from chatapp.auth import sessions
 from chatapp.budget.queries import usage_of
 from chatapp.chats import queries
 from chatapp.chats.models import Chat, Message
-from chatapp.database import release, write
+from chatapp.database import is_store_trouble, release, write
 from chatapp.errors import KeyReused, NotFound, RateLimited
 from chatapp.extensions import db, limiter
 from chatapp.services import services, settings
@@ -27,6 +29,8 @@ from chatapp.turns.log import Ending
 from chatapp.turns.models import Turn
 from chatapp.turns.preview import preview
 from chatapp.web import form_again, is_htmx, redirect_to
+
+log = logging.getLogger(__name__)
 
 bp = Blueprint("turns", __name__)
 
@@ -249,9 +253,12 @@ def _own_message(message_id: UUID) -> tuple[Message, Chat]:
     return message, queries.own_chat(current_user, message.chat_id)
 
 
-def _ended(turn_id: UUID) -> Callable[[Ending], str]:
-    def draw(ending: Ending) -> str:
-        """Draw the end from the database, where all of it is by now; nothing of a chat that was deleted."""
+def _ended(turn_id: UUID) -> Callable[[Ending], str | None]:
+    def draw(ending: Ending) -> str | None:
+        """Draw the end from the database, where all of it is by now; nothing of a chat that was deleted.
+
+        None where the database does not answer.
+        """
         try:
             turn = db.session.get(Turn, turn_id)
             if turn is None:
@@ -267,6 +274,11 @@ def _ended(turn_id: UUID) -> Callable[[Ending], str]:
                 budget=usage_of(turn.user_id),
                 min_answer_tokens=settings().min_answer_tokens,
             )
+        except SQLAlchemyError as error:
+            if not is_store_trouble(error):
+                raise
+            log.warning("The end of an answer could not be drawn: %s", type(error).__name__)
+            return None
         finally:
             release()
 

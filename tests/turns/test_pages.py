@@ -9,6 +9,7 @@ from chatapp.providers.base import Chunk
 from chatapp.turns import pages
 from chatapp.turns.log import Ending, Piece, Thought
 from tests.auth.browser import signed_in
+from tests.auth.test_auth_sessions import fails
 from tests.streams import read, until
 
 ANSWER = UUID("11111111-1111-1111-1111-111111111111")
@@ -185,6 +186,18 @@ def test_a_turn_that_ended_is_told_whole_to_whoever_comes_late(browser, demo):
 
     assert "Good day." in browser.get(f"/turns/{turn_id}/stream").text
     assert "Good day." in first
+
+
+def test_an_end_that_the_database_does_not_tell_is_fetched_by_a_page_that_comes_back(browser, demo, monkeypatch):
+    demo.will_say("Good day.")
+    _, turn_id, _ = begin(browser)
+    with monkeypatch.context() as outage:
+        outage.setattr("chatapp.chats.queries.versions", fails)
+        first = browser.get(f"/turns/{turn_id}/stream").text
+
+    assert "Good day." in first
+    assert pages.DONE not in first
+    assert browser.get(f"/turns/{turn_id}/stream").text.endswith(pages.DONE)
 
 
 @pytest.mark.parametrize("who", ["nobody", "other"])

@@ -4,7 +4,9 @@ from html import escape
 
 import pytest
 
+from chatapp.auth.models import LoginSession
 from tests.auth.browser import error_of, signed_in
+from tests.auth.test_auth_sessions import fails
 from tests.conftest import make_user
 
 LONG = "<b>" + "x" * 5001
@@ -87,3 +89,17 @@ def test_a_script_gets_the_reason_alone(browser, api):
 
     assert (answer.status_code, "<textarea" in answer.text) == (400, False)
     assert "between 1 and 5000" in answer.text
+
+
+@pytest.mark.parametrize("settings", [{"rate_limits": True}], ids=["limited"])
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_a_message_that_the_database_does_not_take_stands_on_the_page_that_says_so(browser, monkeypatch, is_ours):
+    """Another site's does not: it would stand there beside our token."""
+    fields = {"text": "Not <lost>", "key": "k", "csrf_token": browser.token() if is_ours else "theirs"}
+    monkeypatch.setattr(LoginSession, "by_token", fails)
+
+    answer = browser.client.post("/chats", data=fields, headers={"Referer": "http://localhost/"})
+
+    assert answer.status_code == 503
+    assert ("Not &lt;lost&gt;</textarea>" in answer.text) == is_ours
+    assert ('name="key" value="k"' in answer.text) == is_ours
