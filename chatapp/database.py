@@ -165,6 +165,26 @@ def init_app(app: Flask) -> None:
         engine = db.engine
         if engine.dialect.name == "sqlite":
             _prepare_sqlite(app, engine)
+        else:
+            _let_broken_connections_go(engine)
+
+
+def _let_broken_connections_go(engine: Engine) -> None:
+    """Have nothing rolled back on a connection that broke.
+
+    A page that had read all it needs would else end in an error as it gives its connection back.
+    """
+    dialect: Any = engine.dialect
+    roll_back = dialect.do_rollback
+
+    def roll_back_if_it_lives(connection: Any) -> None:
+        try:
+            roll_back(connection)
+        except Exception:
+            if not connection.closed:
+                raise
+
+    dialect.do_rollback = roll_back_if_it_lives
 
 
 def _prepare_sqlite(app: Flask, engine: Engine) -> None:

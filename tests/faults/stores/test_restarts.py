@@ -1,6 +1,7 @@
 """PostgreSQL restarts in the midst of a send and of a page, before a real process that is not restarted with it."""
 
 import contextlib
+import importlib
 import re
 import signal
 
@@ -17,6 +18,7 @@ from tests.streams import until
 pytestmark = pytest.mark.postgresql
 
 HOW = pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
+TITLE = re.compile("<title>.*?</title>", re.DOTALL)
 QUESTION, ANSWER = "What is lost?", "Nothing: 漢 👩‍👧."
 
 
@@ -182,6 +184,27 @@ def test_a_page_in_a_restart_says_try_again_and_is_there_with_the_next_try(
         assert again.status_code == 200
     assert ANSWER in browser.get(f"/chats/{chat}").text
     invariants.server_is_well(program.server, secrets=[GEMINI_KEY, QUESTION, ANSWER, program.person.cookie])
+
+
+@HOW
+@pytest.mark.parametrize("path", ["/chats/{chat}", "/chats/00000000-0000-0000-0000-000000000000"])
+def test_a_page_that_had_read_everything_before_the_restart_is_shown(
+    on_postgresql, own_postgresql, how, path, monkeypatch
+):
+    api = on_postgresql()
+    address = path.format(chat=api.new_chat())
+    expected = api.client.get(address, headers=api.headers)
+    for drawn_by in ("chatapp.chats.views", "chatapp.web"):
+        draws_and_restarts(monkeypatch, drawn_by, lambda: own_postgresql.restart(how))
+
+    shown = api.client.get(address, headers=api.headers)
+
+    assert (shown.status_code, TITLE.findall(shown.text)) == (expected.status_code, TITLE.findall(expected.text))
+
+
+def draws_and_restarts(monkeypatch, module, restart):
+    draw = importlib.import_module(module).render_template
+    monkeypatch.setattr(f"{module}.render_template", lambda *names, **values: (draw(*names, **values), restart())[0])
 
 
 @HOW
