@@ -5,16 +5,19 @@
 People chat over HTTP/2 through the shipped nginx with two processes on PostgreSQL and Redis. Meanwhile, by the seed
 that is printed, workers and whole processes are killed, replaced and reloaded, Redis is stopped, hung and flushed,
 PostgreSQL is restarted, and the provider refuses, stalls, breaks off and talks nonsense. Clients do what docs/api.md
-tells them to: they repeat a send with its key, and come back with Last-Event-ID. Then it is healed and counted:
+tells them to: they repeat a send with its key, and come back with Last-Event-ID. They also lose their connections by
+themselves, listen in a second tab, and look at pages all the time. Then it is healed and counted:
 
   sends accepted          for which a position was heard
   turns settled           of them and of all
   ledger differences      balances, reservations and turns that do not add up (tests/faults/invariants.py)
   lost bytes              of what is saved and was not heard, and of a completed answer that is not saved
   duplicated bytes        of what was heard and is not saved, and of what is saved and was not said; repeated questions
+  taken back              how long before its stream broke a text was heard that is not saved: at most a checkpoint
+  stack traces            in the log
   5xx                     other than 503 with Retry-After
 
-The last four must be 0; the exit code says whether they are.
+All but the first two must be 0; the exit code says whether they are.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -54,9 +58,14 @@ from tests.streams import Heard
 
 SECRET = "a secret of the benchmark, 32 bytes"
 NUMBER = re.compile(r"number (\d+)")
+# A stack trace ends with the error, at the beginning of a line.
+TRACE = re.compile(r"^Traceback .*?^(\S+?:.*?)$", re.MULTILINE | re.DOTALL)
 WORDS = ["one ", "zwei ", "**trois** ", "quattro\n", "пять ", "六 ", "🙂 ", "`eight` ", "nine.\n\n", "{ten} "]
 EXCHANGE_SECONDS = 180
 QUIET_SECONDS = 90
+# Of a process that is killed, what is younger than a checkpoint (2 s, and a busy machine) may be lost.
+TAKEN_BACK_SECONDS = 3.5
+PAGES = ("/", "/usage", "/chats/{chat}", "/api/chat/{chat}")
 EVERY_WRONG = {
     "a turn that was not settled once": invariants.ONCE,
     "a balance that is not the sum of its entries": invariants.BALANCE,
@@ -64,6 +73,7 @@ EVERY_WRONG = {
     "a reservation without a turn": invariants.HELD,
     "an answer that is not as its turn": invariants.HALF,
     "a key that was used twice": invariants.PER_KEY,
+    "a charge that is another in the ledger": invariants.FIGURES,
 }
 
 
@@ -87,7 +97,7 @@ class Provider(ScriptedGemini):
         if asked is None:
             return super()._answer_for(request)
         pieces, source = pieces_of(int(asked[1])), self._source
-        well = says(*pieces, pace_seconds=source.uniform(0.01, 0.08))
+        well = says(*pieces, pace_seconds=source.uniform(0.01, 0.12))
         if source.random() >= self.misbehaves:
             return well
         cut = source.randrange(len(pieces))
@@ -106,18 +116,58 @@ class Provider(ScriptedGemini):
 
 
 @dataclass
+class Listener(Heard):
+    """What is heard by somebody who loses the connection once: behind cut_after pieces, before the first word if -1."""
+
+    cut_after: int | None = None
+    taken_back_seconds: float = 0.0
+    _heard_at: list[tuple[int, float]] = field(default_factory=list)
+    _before_reset: str | None = None
+
+    def take(self, event: Any) -> None:
+        if self.cut_after == -1:
+            self._lose_connection()
+        text, resets = self.text, self.resets
+        super().take(event)
+        if self.resets > resets:
+            self._before_reset = text
+        if self._before_reset is not None and (self.text or self.final):
+            self._take_back(self._before_reset)
+        if len(self.text) > len(text):
+            self._heard_at.append((len(self.text), time.monotonic()))
+        if self.cut_after is not None and len(self.pieces) >= self.cut_after:
+            self._lose_connection()
+
+    def _lose_connection(self) -> None:
+        self.cut_after = None
+        raise httpx.ReadError("the client lost its connection")
+
+    def _take_back(self, before: str) -> None:
+        """Note how old was what was heard before the reset and is not there after it."""
+        same = _same(before, self.text)
+        if lost := [instant for length, instant in self._heard_at if length > same]:
+            self.taken_back_seconds = max(self.taken_back_seconds, self._heard_at[-1][1] - lost[0])
+        self._heard_at, self._before_reset = [], None
+
+
+@dataclass
 class Exchange:
-    """One send and all that was heard of it."""
+    """One send and all that was heard of it, in the tab that sent it and in another."""
 
     number: int
     chat: str
-    heard: Heard
+    heard: Listener
+    second: Listener | None = None
     saved: str | None = None
     status: str = ""
 
     @property
     def is_accepted(self) -> bool:
         return bool(self.heard.ids)
+
+    @property
+    def tabs(self) -> list[Listener]:
+        return [self.heard, *([self.second] if self.second else [])]
 
 
 @dataclass
@@ -130,18 +180,32 @@ class Crowd:
     cut: int = 0
     problems: list[str] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
+    source: random.Random = field(default_factory=lambda: random.Random(0))
     _is_over: bool = False
     _numbers: int = 0
 
     def start(self) -> None:
-        self._chatting = [gevent.spawn(self._chat, Visitor(self.site, person)) for person in self.people]
+        self._chatting = [gevent.spawn(each, person) for person in self.people for each in (self._chat, self._look)]
 
     def stop(self) -> None:
         """Let everybody hear his last answer to its end."""
         self._is_over = True
         gevent.joinall(self._chatting, timeout=EXCHANGE_SECONDS, raise_error=True)
 
-    def _chat(self, visitor: Visitor) -> None:
+    def _look(self, person: Any) -> None:
+        """Look at pages, until everybody has chatted."""
+        with self.site.client(headers=person.headers) as client:
+            while not self._is_over:
+                self._ask(partial(client.get, self._any_page()), (403, 404))
+                gevent.sleep(0.3)
+
+    def _any_page(self) -> str:
+        """Return the address of a page, of a stranger's chat too."""
+        chat = self.source.choice(self.exchanges).chat if self.exchanges else uuid4()
+        return self.source.choice(PAGES).format(chat=chat)
+
+    def _chat(self, person: Any) -> None:
+        visitor = Visitor(self.site, person)
         while not self._is_over:
             chat = self._insist(lambda: visitor.call("POST", "/chat", json={}))["id"]
             for _ in range(3):
@@ -152,22 +216,45 @@ class Crowd:
 
     def _exchange(self, visitor: Visitor, chat: str) -> None:
         self._numbers += 1
-        exchange = Exchange(self._numbers, chat, Heard(0))
+        cut_after = self.source.choice([None, None, -1, 0, self.source.randint(1, 30)])
+        exchange = Exchange(self._numbers, chat, Listener(0, cut_after=cut_after))
         self.exchanges.append(exchange)
-        heard, key, end = exchange.heard, str(uuid4()), time.monotonic() + EXCHANGE_SECONDS
-        body = json.dumps({"message": f"Please write number {exchange.number}."})
+        body, key = json.dumps({"message": f"Please write number {exchange.number}."}), str(uuid4())
+        headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+
+        def listen() -> None:
+            if exchange.heard.ids:
+                visitor.resume(chat, exchange.heard)
+            else:
+                visitor._listen(exchange.heard, "POST", f"/chat/{chat}/message", headers, content=body)
+
+        second = gevent.spawn(self._listen_too, visitor.person, exchange)
+        self._hear_out(exchange.heard, listen, f"number {exchange.number}")
+        second.get(timeout=EXCHANGE_SECONDS)
+
+    def _listen_too(self, person: Any, exchange: Exchange) -> None:
+        """Hear the same answer in a second tab: from its beginning, with a connection of its own."""
+        end = time.monotonic() + EXCHANGE_SECONDS
+        while not exchange.heard.ids and time.monotonic() < end:
+            gevent.sleep(0.05)
+        if not exchange.heard.ids:
+            return
+        gevent.sleep(self.source.uniform(0, 4))
+        second = exchange.second = Listener(0, ids=exchange.heard.ids[:1])
+        tab = Visitor(self.site, person)
+        self._hear_out(second, lambda: tab.resume(exchange.chat, second), f"number {exchange.number}, second tab,")
+        tab.close()
+
+    def _hear_out(self, heard: Listener, listen: Callable[[], object], what: str) -> None:
+        end = time.monotonic() + EXCHANGE_SECONDS
         while not heard.final and time.monotonic() < end:
             heard.status, heard.error = 0, {}
-            if heard.ids:
-                visitor.resume(chat, heard)
-            else:
-                headers = {"Content-Type": "application/json", "Idempotency-Key": key}
-                visitor._listen(heard, "POST", f"/chat/{chat}/message", headers, content=body)
+            listen()
             self._note(heard)
             if heard.status != 200 or not heard.final:
                 gevent.sleep(0.3)
         if not heard.final:
-            self.problems.append(f"number {exchange.number} never ended: {heard.status} {heard.error}")
+            self.problems.append(f"{what} never ended: {heard.status} {heard.error}")
 
     def _note(self, heard: Heard) -> None:
         self.statuses[heard.status] += 1
@@ -179,18 +266,24 @@ class Crowd:
     def _insist(self, ask: Callable[[], httpx.Response]) -> Any:
         end = time.monotonic() + EXCHANGE_SECONDS
         while time.monotonic() < end:
-            try:
-                answer = ask()
-            except httpx.HTTPError:
-                self.statuses[0] += 1
-            else:
-                self.statuses[answer.status_code] += 1
-                if answer.is_success:
-                    return answer.json()
-                if answer.status_code != 503 or "Retry-After" not in answer.headers:
-                    self.problems.append(f"{answer.status_code} {answer.text[:200]}")
+            answer = self._ask(ask)
+            if answer is not None and answer.is_success:
+                return answer.json()
             gevent.sleep(0.3)
         raise TimeoutError("the site did not answer")
+
+    def _ask(self, ask: Callable[[], httpx.Response], expected: tuple[int, ...] = ()) -> httpx.Response | None:
+        """Return the answer, None where none came; note one that is none of the documented."""
+        try:
+            answer = ask()
+        except httpx.HTTPError:
+            self.statuses[0] += 1
+            return None
+        self.statuses[answer.status_code] += 1
+        is_put_off = answer.status_code == 503 and "Retry-After" in answer.headers
+        if not (answer.is_success or is_put_off or answer.status_code in expected):
+            self.problems.append(f"{answer.status_code} {answer.text[:200]}")
+        return answer
 
     def _compare(self, visitor: Visitor, chat: str) -> None:
         """Take note of what is saved of a chat."""
@@ -213,17 +306,32 @@ class Crowd:
         lost = duplicated = 0
         for exchange in self.accepted:
             said, saved = "".join(pieces_of(exchange.number)), exchange.saved or ""
-            missing, surplus = _difference(saved, exchange.heard.text)
             unsaved, unsaid = _difference(said, saved)
             if exchange.status != "completed":
                 unsaved = 0
-            if missing or surplus or unsaved or unsaid:
-                self.problems.append(
-                    f"number {exchange.number} ({exchange.status}): of {len(said)} characters said, "
-                    f"{len(saved)} saved, {len(exchange.heard.text)} heard with {exchange.heard.resets} resets"
-                )
-            lost, duplicated = lost + missing + unsaved, duplicated + surplus + unsaid
+            lost, duplicated = lost + unsaved, duplicated + unsaid
+            for heard in exchange.tabs:
+                missing, surplus = _difference(saved, heard.text)
+                lost, duplicated = lost + missing, duplicated + surplus
+                if missing or surplus or unsaved or unsaid:
+                    self.problems.append(
+                        f"number {exchange.number} ({exchange.status}): of {len(said)} characters said, "
+                        f"{len(saved)} saved, {len(heard.text)} heard with {heard.resets} resets"
+                    )
         return lost, duplicated
+
+    def taken_back(self) -> int:
+        """Return how many lost what was heard long enough before to be saved."""
+        ages = [heard.taken_back_seconds for exchange in self.accepted for heard in exchange.tabs]
+        old = [age for age in ages if age > TAKEN_BACK_SECONDS]
+        self.problems += [f"what was heard {age:.1f} s before its stream broke was taken back" for age in old]
+        return len(old)
+
+    def stack_traces(self) -> int:
+        """Return how many errors the processes wrote that nobody had foreseen."""
+        found = TRACE.findall(self.site.logs())
+        self.problems += [f"in the log: {error}" for error in found]
+        return len(found)
 
     def undocumented(self) -> int:
         return sum(count for status, count in self.statuses.items() if status >= 500 and status != 503)
@@ -236,9 +344,14 @@ def _number(question: str) -> int:
 
 def _difference(whole: str, other: str) -> tuple[int, int]:
     """Return how many bytes of whole are not in other, and of other not in whole: behind what both begin with."""
-    pairs = enumerate(zip(whole, other, strict=False))
-    same = next((at for at, (one, another) in pairs if one != another), min(len(whole), len(other)))
+    same = _same(whole, other)
     return len(whole[same:].encode()), len(other[same:].encode())
+
+
+def _same(one: str, other: str) -> int:
+    """Return how many characters both begin with."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (left, right) in pairs if left != right), min(len(one), len(other)))
 
 
 def differences_in(url: str) -> dict[str, int]:
@@ -306,6 +419,7 @@ class Chaos:
             "a process is killed": self._kill_process,
             "a process is replaced": lambda: self._site.replace(self._source.randrange(2)),
             "a process is reloaded": lambda: self._site.processes[self._source.randrange(2)].send(signal.SIGHUP),
+            "a process is killed and Redis is flushed": self._kill_process_and_flush_redis,
             "Redis is stopped": self._stop_redis,
             "Redis hangs": self._hang_redis,
             "Redis is flushed": self._flush_redis,
@@ -333,6 +447,14 @@ class Chaos:
         index = self._source.randrange(2)
         self._site.processes[index].kill()
         self._pause(0, 2)
+        self._site.start_again(index)
+
+    def _kill_process_and_flush_redis(self) -> None:
+        # All is well for long enough: what was said by then is in a checkpoint.
+        gevent.sleep(TAKEN_BACK_SECONDS)
+        index = self._source.randrange(2)
+        self._site.processes[index].kill()
+        self._flush_redis()
         self._site.start_again(index)
 
     def _stop_redis(self) -> None:
@@ -410,6 +532,8 @@ def report(crowd: Crowd, url: str) -> Mapping[str, int]:
         "ledger differences": sum(differences.values()),
         "lost bytes": lost,
         "duplicated bytes": duplicated,
+        "taken back": crowd.taken_back(),
+        "stack traces": crowd.stack_traces(),
         "5xx": crowd.undocumented(),
         "other problems": len(crowd.problems),
     }
@@ -428,7 +552,7 @@ def run(directory: Path, seconds: float, seed: int, users: int) -> bool:
     provider.start()
     site = Site(directory, settings(url, stores.url("redis"), provider) | {"DRAIN_SECONDS": "5"})
     try:
-        crowd = Crowd(site, make_people(directory, url, users))
+        crowd = Crowd(site, make_people(directory, url, users), source=random.Random(seed + 2))
         chaos = Chaos(site, stores, source)
         crowd.start()
         chaos.go_on(seconds)

@@ -27,6 +27,11 @@ BALANCE = """
     SELECT u.user_id FROM user_usage u WHERE u.token_limit - u.total_tokens_used - u.reserved_tokens <>
         (SELECT coalesce(sum(l.delta), 0) FROM ledger_entries l WHERE l.user_id = u.user_id)
 """
+FIGURES = """
+    SELECT t.id FROM turns t JOIN messages m ON m.id = t.answer_id JOIN ledger_entries l ON l.turn_id = t.id
+    WHERE (l.operation = 'charge' AND (l.delta <> -t.charged_tokens OR m.tokens_consumed <> t.charged_tokens))
+        OR (l.operation = 'release' AND l.delta <> t.reserved_tokens)
+"""
 OVER = "SELECT user_id FROM user_usage WHERE total_tokens_used + reserved_tokens > token_limit"
 HELD = "SELECT user_id FROM user_usage WHERE reserved_tokens <> 0"
 OPEN = "SELECT id FROM turns WHERE status = 'in_progress'"
@@ -44,7 +49,7 @@ def hold(url: str, *, limits_stood: bool = True, lease_seconds: float = 10) -> N
     """
     with _connected(url) as connection:
         until(lambda: not _rows(connection, OPEN), lease_seconds)
-        asked = {"I2 settled once": ONCE, "I2 balance": BALANCE, "I1 nothing held": HELD}
+        asked = {"I2 settled once": ONCE, "I2 balance": BALANCE, "I2 figures": FIGURES, "I1 nothing held": HELD}
         asked |= {"a half message": HALF, "I3 once per key": PER_KEY}
         if limits_stood:
             asked["I1 within the limit"] = OVER
