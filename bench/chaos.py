@@ -63,8 +63,9 @@ TRACE = re.compile(r"^Traceback .*?^(\S+?:.*?)$", re.MULTILINE | re.DOTALL)
 WORDS = ["one ", "zwei ", "**trois** ", "quattro\n", "пять ", "六 ", "🙂 ", "`eight` ", "nine.\n\n", "{ten} "]
 EXCHANGE_SECONDS = 180
 QUIET_SECONDS = 90
-# Of a process that is killed, what is younger than a checkpoint (2 s, and a busy machine) may be lost.
-TAKEN_BACK_SECONDS = 3.5
+# Of a process that is killed, what is younger than a checkpoint may be lost: 2 s, half a second for the pulse, and some
+# for a busy machine.
+TAKEN_BACK_SECONDS = 3.0
 PAGES = ("/", "/usage", "/chats/{chat}", "/api/chat/{chat}")
 EVERY_WRONG = {
     "a turn that was not settled once": invariants.ONCE,
@@ -80,7 +81,7 @@ EVERY_WRONG = {
 def pieces_of(number: int) -> list[str]:
     """Return the answer to a question, as everybody can know it beforehand."""
     source = random.Random(number)
-    return [source.choice(WORDS) for _ in range(source.randint(10, 120))]
+    return [source.choice(WORDS) for _ in range(source.randint(10, 200))]
 
 
 class Provider(ScriptedGemini):
@@ -450,8 +451,8 @@ class Chaos:
         self._site.start_again(index)
 
     def _kill_process_and_flush_redis(self) -> None:
-        # All is well for long enough: what was said by then is in a checkpoint.
-        gevent.sleep(TAKEN_BACK_SECONDS)
+        # All is well for long enough that answers are older than a checkpoint, and nothing else can tell their text.
+        gevent.sleep(3 * TAKEN_BACK_SECONDS)
         index = self._source.randrange(2)
         self._site.processes[index].kill()
         self._flush_redis()
