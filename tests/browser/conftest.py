@@ -11,6 +11,7 @@ from playwright.sync_api import BrowserContext, Page
 
 from tests.browser.steps import cookie
 from tests.conftest import Person
+from tests.servers import Process
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,6 +27,12 @@ def site(app: Flask) -> Iterator[str]:
     server.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.stop(timeout=1)
+
+
+@pytest.fixture
+def gunicorn_site(server: Callable[..., Process]) -> str:
+    """The address of the product as shipped, on the application's database: a module makes it its `site`."""
+    return server(SECRET_KEY="x" * 32, RATE_LIMITS="false").url
 
 
 @pytest.fixture
