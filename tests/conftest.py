@@ -196,16 +196,16 @@ def settings() -> dict[str, object]:
 @pytest.fixture
 def app(sqlite_url, tmp_path, demo, settings):
     """The application on SQLite, with the scripted provider and without request limits."""
-    yield from _application(sqlite_url, tmp_path, demo, settings)
+    yield from application(sqlite_url, tmp_path, demo, settings)
 
 
 @pytest.fixture
 def both_app(database, tmp_path, demo, settings):
     """The application on SQLite and on PostgreSQL: a test that uses it runs on both."""
-    yield from _application(database, tmp_path, demo, settings)
+    yield from application(database, tmp_path, demo, settings)
 
 
-def _application(url, tmp_path, demo, settings):
+def application(url, tmp_path, demo, settings):
     from chatapp import create_app
     from chatapp.extensions import db
     from chatapp.providers.registry import Providers

@@ -37,7 +37,7 @@ class Answer:
     """One scripted reply.
 
     steps, in order: a string is a piece of text; {"thought": str} a piece of thought; {"chunk": {...}} any JSON as one
-    event; {"raw": str} or {"raw_hex": str} bytes as they are; {"wait": seconds}; {"hold": true} until released;
+    event; {"raw": str} or {"raw_hex": str} bytes as they are; {"wait": seconds}; {"hold": true} until released, or until its own Event is set;
     {"error": {...}} an error object in mid-stream; {"reset": true} and {"close": true} end the connection there.
     usage: "running" totals with every piece, "last" only at the end, "zeros_first", "none", or the object itself.
     Offsets in bytes count the body before compression; 0 is right after the headers.
@@ -319,7 +319,7 @@ class ScriptedGemini:
             elif "wait" in step:
                 self._sleep(step["wait"])
             elif "hold" in step:
-                self._released.wait()
+                (step["hold"] if isinstance(step["hold"], Event) else self._released).wait()
             elif "reset" in step or "close" in step:
                 raise _Cut("reset" if "reset" in step else "close")
             elif "raw" in step or "raw_hex" in step:

@@ -23,6 +23,8 @@ from tests.scripted_gemini import ScriptedGemini
 GEMINI_KEY = "AIza-the-secret-key"
 SECRET_KEY = "a secret of thirty-two characters"
 HEAD = re.compile(rb"([A-Z]+) (\S+) HTTP/1\.1\r\n")
+# The stream of an answer, a program's or a page's.
+ANSWER = re.compile(rb"/message(\?|$)|/stream$")
 STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 RESET = struct.pack("ii", 1, 0)
 
@@ -142,7 +144,7 @@ class Wire:
             while data := client.recv(65_536):
                 if head := HEAD.match(data):
                     asked.clear()
-                    if b"/message" in head[2]:
+                    if ANSWER.search(head[2]):
                         asked.append(Exchange(data.decode("latin-1")))
                         asked[0].cut_after_bytes = self.cuts.pop(0) if self.cuts else None
                         self.exchanges += asked

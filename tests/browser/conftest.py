@@ -1,17 +1,22 @@
-"""The product's pages in Chromium (tests/chromium.py), served by this process, so that a test can steer what is behind."""
+"""The product's pages in Chromium (tests/chromium.py), by gunicorn as shipped, before a scripted Gemini in this process."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from flask import Flask
-from gevent.pywsgi import WSGIServer
 from playwright.sync_api import BrowserContext, Page
 
+from tests.browser.model import Model
 from tests.browser.steps import cookie
-from tests.conftest import Person
+from tests.conftest import Person, application
+from tests.faults.program import Program
+from tests.providers.scripted import ScriptedProvider
 from tests.servers import Process
+
+SECRET = "x" * 32
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -21,18 +26,46 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def site(app: Flask) -> Iterator[str]:
-    """The application's address."""
-    server = WSGIServer(("127.0.0.1", 0), app, log=None, error_log=None)
-    server.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.stop(timeout=1)
+def demo() -> Iterator[Model]:
+    """The model behind the product: it says what the test tells it to."""
+    model = Model()
+    model.start()
+    yield model
+    model.release()
+    model.stop()
 
 
 @pytest.fixture
-def gunicorn_site(server: Callable[..., Process]) -> str:
-    """The address of the product as shipped, on the application's database: a module makes it its `site`."""
-    return server(SECRET_KEY="x" * 32, RATE_LIMITS="false").url
+def app(sqlite_url: str, tmp_path: Any, settings: dict[str, object]) -> Iterator[Flask]:
+    """An application on the product's database, to look and to prepare; what it serves is the product's to serve."""
+    yield from application(sqlite_url, tmp_path, ScriptedProvider(), settings)
+
+
+@pytest.fixture
+def product(app: Flask, server: Callable[..., Process], demo: Model, settings: dict[str, object]) -> Process:
+    env = {name.upper(): str(value) for name, value in settings.items()}
+    return server(
+        SECRET_KEY=SECRET,
+        RATE_LIMITS="false",
+        GEMINI_API_KEY="none",
+        GEMINI_BASE_URL=demo.url,
+        COUNT_SECONDS="30",
+        **env,
+    )
+
+
+@pytest.fixture
+def site(product: Process) -> str:
+    """The product's address."""
+    return product.url
+
+
+@pytest.fixture
+def api(product: Process, user: Person) -> Iterator[Program]:
+    """A program of the user's, with a personal key."""
+    program = Program(product, user)
+    yield program
+    program.close()
 
 
 @pytest.fixture

@@ -131,8 +131,8 @@ def test_what_a_chat_is_to_be_like_is_chosen_by_keyboard_alone(page, api):
     keys.type("Teach me")
     keys.press("Enter")
     expect(page.locator(".bill")).to_be_visible()
-    (listed,) = api.call("GET", "/chat").get_json()["chats"]
-    chat = api.call("GET", f"/chat/{listed['id']}").get_json()
+    (listed,) = api.call("GET", "/chat").json()["chats"]
+    chat = api.call("GET", f"/chat/{listed['id']}").json()
     assert chat["system_prompt"].startswith("You are a patient tutor.")
 
     tab_to(page, "Settings of this chat", "Shift+Tab")
@@ -146,7 +146,7 @@ def test_what_a_chat_is_to_be_like_is_chosen_by_keyboard_alone(page, api):
     keys.type("0.5")
     keys.press("Enter")
     expect(page.locator(".toast")).to_be_visible()
-    chat = api.call("GET", f"/chat/{listed['id']}").get_json()
+    chat = api.call("GET", f"/chat/{listed['id']}").json()
     assert (chat["system_prompt"], chat["temperature"]) == ("Be brief.", 0.5)
 
 

@@ -13,11 +13,6 @@ TOP = "id => document.getElementById(id).getBoundingClientRect().top"
 
 
 @pytest.fixture
-def site(gunicorn_site):
-    return gunicorn_site
-
-
-@pytest.fixture
 def long_chat(app, api):
     """Return the id of a chat with a thousand messages."""
     chat_id = UUID(api.new_chat())

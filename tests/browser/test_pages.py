@@ -1,6 +1,8 @@
 """Every page and state, wide and on a phone, light and dark, with and without scripts: axe finds nothing, nothing is too
 wide, nothing moves that should not, the console is silent."""
 
+# ruff: noqa: F811
+
 import pytest
 from playwright.sync_api import expect
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
@@ -8,6 +10,7 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 from chatapp.auth import invitations
 from chatapp.errors import Forbidden, ProviderInterrupted, ProviderMisconfigured, RateLimited, Unavailable
 from tests.browser.flaws import WIDER, flaws
+from tests.browser.inside import app, demo, site  # noqa: F401
 from tests.browser.scenes import MORE_SCENES, NEED_SCRIPTS, PEOPLE, REFUSING, SCENES, SIZES, product, sign_in
 
 ALL_SCENES = SCENES | MORE_SCENES
@@ -127,9 +130,9 @@ def test_setting_up_is_without_flaws(app, site, new_context, complaints, look):
 
 def test_a_flaw_would_be_found(page):
     page.evaluate("""() => {
-      document.querySelector('main').innerHTML = '<button>a</button><button>b</button><img src="/static/icons/icon.svg"><p>Pale</p>';
+      document.querySelector('main').innerHTML = '<button>a</button><button>b</button><img src="/static/icons/icon.svg"><p>Pale</p><hr>';
       const style = new CSSStyleSheet();
-      style.replaceSync(`button { all: unset; font-size: 8px } p { inline-size: 200vw; color: light-dark(black, #555); animation: spin 9s }
+      style.replaceSync(`button { all: unset; font-size: 8px } p { inline-size: 200vw; color: light-dark(black, #555) } hr { animation: spin 9s }
         @keyframes spin { to { rotate: 1turn } } body { overflow: visible !important }`);
       document.adoptedStyleSheets = [style];
     }""")

@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 
 from chatapp.turns import pages
 from tests.api.product import Wire
+from tests.browser.inside import api, app, demo, site  # noqa: F401
 from tests.browser.steps import cookie, last_answer, send, turns
 from tests.faults import invariants
 from tests.faults.conftest import gemini, make_person, products  # noqa: F401

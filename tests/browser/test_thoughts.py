@@ -5,6 +5,7 @@ from playwright.sync_api import expect
 
 from chatapp.providers.base import Chunk
 from tests.browser.steps import FOLLOWED, LONG, last_answer, send
+from tests.streams import until
 
 
 def thinking(*pieces):
@@ -116,7 +117,8 @@ def test_without_scripts_the_thoughts_so_far_can_be_read(open_page, api, demo, w
     hold = demo.hold()
     demo.will_say(*thinking("Let me see."), hold, "Yes.")
     chat_id = api.new_chat()
-    api.send(chat_id, "Is it so?", pieces=0)
+    heard, _listening = api.start(chat_id, "Is it so?")
+    until(lambda: heard.ids)
     page = open_page(f"/chats/{chat_id}", java_script_enabled=False, viewport={"width": width, "height": 800})
 
     expect(fold(page).locator(".prose")).to_be_visible()

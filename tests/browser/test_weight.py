@@ -6,11 +6,6 @@ import pytest
 
 
 @pytest.fixture
-def site(gunicorn_site):
-    return gunicorn_site
-
-
-@pytest.fixture
 def loads(open_page):
     """Open a page with an empty cache and return what it loaded, in the order of its end."""
 

@@ -31,8 +31,8 @@ class Program:
     def call(self, method: str, path: str, **options: Any) -> httpx.Response:
         return self._client.request(method, path, **options)
 
-    def new_chat(self) -> str:
-        chat_id: str = self.call("POST", "/chat", json={}).json()["id"]
+    def new_chat(self, **fields: Any) -> str:
+        chat_id: str = self.call("POST", "/chat", json=fields).json()["id"]
         return chat_id
 
     def messages(self, chat_id: str) -> list[dict[str, Any]]:

@@ -243,7 +243,11 @@ def test_a_send_that_timed_out_and_is_repeated_at_another_process_is_one_turn(pr
     headers = first.person.headers | {"Idempotency-Key": "k1"}
     with pytest.raises(httpx.ReadTimeout):
         with httpx.stream(
-            "POST", address.format(first.server.url, chat), json={"message": "Hi"}, headers=headers, timeout=httpx.Timeout(20, read=0.5)
+            "POST",
+            address.format(first.server.url, chat),
+            json={"message": "Hi"},
+            headers=headers,
+            timeout=httpx.Timeout(20, read=0.5),
         ) as answer:
             answer.read()
     again = [each.start(chat, "Hi", key="k1") for each in (second, first, second) for _ in range(3)]

@@ -1,0 +1,41 @@
+"""A scripted Gemini that is told what to say as the scripted provider is (tests/providers/scripted.py)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gevent.event import Event
+
+from chatapp.errors import ProviderInterrupted, ProviderMisconfigured
+from chatapp.providers.base import Chunk, FinishReason
+from tests.scripted_gemini import Answer, Request, ScriptedGemini, refuses, says
+
+
+class Model(ScriptedGemini):
+    """Play the queued answers in order, one per request; without one, say "Hello."."""
+
+    def will_say(self, *pieces: Any, finish_reason: FinishReason = "stop") -> None:
+        """Queue an answer. A piece is a text, a Chunk with a thought, or a hold(), at which the answer waits."""
+        self.script(says(*map(_step, pieces), finish="MAX_TOKENS" if finish_reason == "length" else "STOP"))
+
+    def will_raise(self, error: Exception) -> None:
+        """Queue an answer that fails."""
+        answers = {
+            ProviderMisconfigured: refuses(400, reason="API_KEY_INVALID"),
+            ProviderInterrupted: says("Some", {"reset": True}),
+        }
+        self.script(answers[type(error)])
+
+    def hold(self) -> Event:
+        """Return a new event to put between pieces: the answer goes on once it is set, or at the test's end."""
+        return Event()
+
+    @staticmethod
+    def _echo(request: Request) -> Answer:
+        return says("Hello.")
+
+
+def _step(piece: Any) -> Any:
+    if isinstance(piece, Event):
+        return {"hold": piece}
+    return {"thought": piece.thought} if isinstance(piece, Chunk) else piece
