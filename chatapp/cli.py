@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from chatapp.auth import accounts, passwords
 from chatapp.auth.invitations import Invitation
-from chatapp.auth.models import ApiKey, User
+from chatapp.auth.models import ApiKey, LoginSession, User
 from chatapp.budget import ledger
 from chatapp.budget.models import ResetPeriod, UserUsage
 from chatapp.database import write
@@ -66,20 +66,33 @@ def _trouble(error: OperationalError | ProgrammingError) -> str:
 def create_user(email: str, password_stdin: bool, admin: bool, limit: int | None) -> None:
     """Create an account."""
     email = accounts.clean_email(email)
-    password = (
-        _read_password() if password_stdin else click.prompt("Password", hide_input=True, confirmation_prompt=True)
-    )
-    if found := passwords.problem(password, email):
-        raise click.ClickException(found)
-    password_hash = passwords.make_hash(password)
+    password_hash = _new_password(email, password_stdin)
     with write():
         accounts.create(email, password_hash, is_admin=admin, limit=limit)
     click.echo(f"Created {email}", err=True)
 
 
-def _read_password() -> str:
-    """Take all of standard input but the line end that a shell adds."""
-    return sys.stdin.read().removesuffix("\n").removesuffix("\r")
+@users.command("set-password")
+@click.argument("email")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking.")
+@plainly
+def set_password(email: str, password_stdin: bool) -> None:
+    """Give somebody who forgot it a new password, and sign out all browsers. Personal keys stay."""
+    user = _user(email)
+    user_id, password_hash = user.id, _new_password(user.email, password_stdin)
+    with write() as session:
+        session.get_one(User, user_id).password_hash = password_hash
+        LoginSession.end_all(user_id)
+    click.echo(f"The password of {user.email} is changed", err=True)
+
+
+def _new_password(email: str, is_at_stdin: bool) -> str:
+    """Return the hash of a password that was read or asked for."""
+    # Of standard input all is taken but the line end that a shell adds.
+    password = sys.stdin.read().removesuffix("\n").removesuffix("\r") if is_at_stdin else _ask_password()
+    if found := passwords.problem(password, email):
+        raise click.ClickException(found)
+    return passwords.make_hash(password)
 
 
 def _ask_password() -> str:

@@ -138,7 +138,7 @@ def _person_page(user: User, grant_form: GrantForm | None = None, period_form: P
     return render_template(
         "admin/show.html",
         user=user,
-        budget=budget,
+        theirs=budget,
         entries=found[:PAGE_SIZE],
         before=found[PAGE_SIZE - 1].id if len(found) > PAGE_SIZE else None,
         grant_form=grant_form or GrantForm(),

@@ -130,7 +130,9 @@ def _let_in(email: str, password_hash: str | None) -> bool:
 
 def _sign_in_page(form: SignInForm) -> str:
     is_new = not accounts.exist()
-    return render_template("auth/sign_in.html", form=form, is_new=is_new, is_open=settings().signup == "open")
+    return render_template(
+        "auth/sign_in.html", form=form, is_new=is_new, is_open=settings().signup == "open" and not is_new
+    )
 
 
 @bp.post("/logout")
@@ -166,6 +168,9 @@ def register() -> ResponseReturnValue:
 def _require_open() -> None:
     if settings().signup != "open":
         raise NotFound(_("This site takes new people by invitation only"))
+    # The first account is the administrator's, and its link is good as long as there is none.
+    if not accounts.exist():
+        raise NotFound(_("This site is not set up yet"))
 
 
 @bp.get("/invitations/<token>")

@@ -19,6 +19,10 @@ DEEPEST_FORMULA = 60
 MACRO = re.compile(
     r"\\(?:(?:re)?newcommand|providecommand|def|[egx]def|let|(?:re)?newenvironment|Declare[A-Za-z]*)(?![A-Za-z])"
 )
+# The converter knows one of the environments that set equations in rows.
+ROWS = re.compile(r"(?<=\\begin)\{(?:aligned|gather\*?|gathered)\}|(?<=\\end)\{(?:aligned|gather\*?|gathered)\}")
+# Signs that it takes for names, which get no room and do not grow.
+OPERATORS = frozenset("±∓⟨⟩⌊⌋⌈⌉⟂∥")
 UNKNOWN_COMMAND = re.compile(r"\\[A-Za-z]")
 
 _NAMES = (
@@ -54,7 +58,8 @@ def to_mathml(latex: str, *, is_block: bool) -> str | None:
     if len(latex) > LONGEST_FORMULA_CHARS or not latex.strip() or MACRO.search(latex):
         return None
     try:
-        root = convert_to_element(latex.strip(), display="block" if is_block else "inline")
+        latex = ROWS.sub(r"{align*}", latex.strip())
+        root = convert_to_element(latex, display="block" if is_block else "inline")
         display = ' display="block"' if is_block else ""
         return f'<math dir="ltr"{display}>{"".join(_write(child, 1) for child in root)}</math>'
     except Exception:
@@ -73,4 +78,5 @@ def _write(element: Element, depth: int) -> str:
     if UNKNOWN_COMMAND.match(text):
         raise ValueError(text)
     children = "".join(_write(child, depth + 1) for child in element)
-    return f"<{element.tag}{attributes}>{escape(text)}{children}</{element.tag}>"
+    tag = "mo" if element.tag == "mi" and text in OPERATORS else element.tag
+    return f"<{tag}{attributes}>{escape(text)}{children}</{tag}>"

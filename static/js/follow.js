@@ -37,8 +37,8 @@ if (scroll) {
   // Scroll events come a frame late, when a table has already grown below: only a smaller scrollTop is the reader's doing.
   scroll.addEventListener("scroll", () => {
     if (!held) {
-      if (gap() < NEAR_PX) follows = true;
-      else if (scroll.scrollTop < top - 2 && scroll.scrollHeight >= height) follows = false;
+      if (scroll.scrollTop < top - 2 && scroll.scrollHeight >= height) follows = false;
+      else if (gap() < NEAR_PX && scroll.scrollTop > top) follows = true;
     }
     // Only the reader gets to the top: while the page loads it is there for a moment, and so it is nobody's wish.
     const earlier = !follows && !held && scroll.scrollTop < NEAR_PX && log.querySelector(".earlier a:not([data-asked])");
@@ -59,13 +59,18 @@ if (scroll) {
   new ResizeObserver(go).observe(log);
   new ResizeObserver(go).observe(scroll);
   latest.addEventListener("click", begin);
-  begin();
 
   const topOf = element => element.getBoundingClientRect().top;
+  // Who was led to one message reads that.
+  const asked = location.hash && document.getElementById(location.hash.slice(1));
+  if (asked && log.contains(asked)) {
+    asked.scrollIntoView();
+    hold(() => asked, topOf(asked));
+  } else begin();
 
-  // Who unfolds thoughts begins to read at their beginning.
+  // Who unfolds something begins to read at its beginning.
   log.addEventListener("click", ({ target }) => {
-    const summary = target.closest(".thoughts > summary");
+    const summary = target.closest("summary");
     if (summary) hold(() => summary, topOf(summary));
   });
 

@@ -10,8 +10,17 @@ const say = text => {
 };
 const dismissLater = toast => setTimeout(() => (toast.matches(":hover, :focus-within") ? dismissLater(toast) : toast.remove()), SHOWN_MS);
 
+// Above what is open above the page, a drawer for example.
+const lift = () => {
+  box.popover = "manual";
+  if (box.matches(":popover-open")) box.hidePopover();
+  box.showPopover();
+};
+
+if (box.childElementCount) lift();
 for (const toast of box.children) dismissLater(toast);
 new MutationObserver(changes => {
+  if (changes.some(change => change.addedNodes.length)) lift();
   for (const change of changes) change.addedNodes.forEach(node => node.nodeType === 1 && dismissLater(node));
 }).observe(box, { childList: true });
 

@@ -59,6 +59,18 @@ def test_a_password_keeps_its_blanks(app, flask, browser):
     assert browser.sign_in("ada@example.org", "  a horse called battery  ").status_code == 303
 
 
+def test_who_forgot_a_password_is_given_another_and_signed_out_everywhere(app, flask, browser, user):
+    flask("users", "set-password", user.email, "--password-stdin", stdin=PASSWORD)
+    browser.sign_in(user.email, PASSWORD.strip())
+    assert browser.get("/account").status_code == 200
+
+    result = flask("users", "set-password", user.email, "--password-stdin", stdin="another horse altogether")
+
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert browser.get("/account").status_code == 303
+    assert browser.sign_in(user.email, "another horse altogether").status_code == 303
+
+
 def test_a_key_is_all_that_is_printed_and_it_works(client, flask, user):
     result = flask("keys", "create", user.email, "--name", "script")
 

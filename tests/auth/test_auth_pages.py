@@ -165,8 +165,17 @@ class TestRegistering:
         return {"signup": "open"}
 
     @pytest.fixture(autouse=True)
-    def _cheap(self, cheap_hashes):
-        pass
+    def _cheap(self, cheap_hashes, request):
+        if "setup" not in request.node.name:
+            request.getfixturevalue("user")
+
+    def test_is_closed_until_the_setup_has_made_an_administrator(self, app, browser):
+        assert browser.get("/register").status_code == 404
+        assert browser.post("/register", email="bob@example.org", password=ANOTHER).status_code == 404
+        assert b"/register" not in browser.get("/login").data
+
+        with app.app_context():
+            assert User.by_email("bob@example.org") is None
 
     def test_makes_an_account_with_its_budget(self, app, browser):
         browser.post("/register", email="Bob@example.org", password=ANOTHER)

@@ -1,5 +1,7 @@
 """What people do on the pages, and what tests ask about it."""
 
+from playwright.sync_api import expect
+
 from chatapp.extensions import db
 from chatapp.turns.models import Turn
 from tests.auth.browser import signed_in
@@ -15,6 +17,13 @@ def cookie(app, site, person):
 def send(page, text):
     page.locator("#text").fill(text)
     page.locator("#text").press("Enter")
+
+
+def show_chats(page):
+    """Open the list of chats, where it is a drawer."""
+    if page.locator(".open-side").is_visible():
+        page.locator(".open-side").click()
+    expect(page.locator("#side")).to_be_visible()
 
 
 def last_answer(page):

@@ -1,12 +1,15 @@
 """A conversation as a person has it, in Chromium. The scripted provider says what it is told, when it is told."""
 
+# ruff: noqa: F811
+
 import re
 
 import pytest
 from playwright.sync_api import expect
 
 from tests.api.product import Wire
-from tests.browser.steps import FOLLOWED, LONG, last_answer, send, turns
+from tests.browser.looks import page  # noqa: F401
+from tests.browser.steps import FOLLOWED, LONG, last_answer, send, show_chats, turns
 from tests.conftest import make_user
 
 
@@ -223,6 +226,7 @@ def test_a_chat_is_renamed_pinned_deleted_and_taken_back(page, demo):
     expect(page.locator(".bill")).to_be_visible()
     options = page.get_by_role("link", name="Options for")
 
+    show_chats(page)
     page.locator(".chat-row").hover()
     options.click()
     page.get_by_role("button", name="Rename").click()
@@ -283,7 +287,7 @@ def test_hostile_text_stays_text(page, demo, complaints):
     assert page.evaluate("window.pwn") is None
     assert page.locator(":is(.bubble, .prose) :is(img, script, [hx-get])").count() == 0
     expect(page.locator(".bubble")).to_have_text(nasty)
-    expect(page.locator("#side")).to_be_visible()
+    expect(page.locator("#side")).to_be_attached()
 
 
 def test_the_address_of_an_answer_is_in_the_history(page, demo):

@@ -6,7 +6,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.steps import send
+from tests.browser.steps import LONG, send, show_chats
 
 WIDTHS = pytest.mark.parametrize("width", [390, 1280])
 FILE = {"format": "chat-export", "version": 1}
@@ -19,17 +19,12 @@ def at_width(open_page, width):
     return lambda path="/": open_page(path, viewport={"width": width, "height": 800})
 
 
-def open_drawer(page):
-    if page.locator(".open-side").is_visible():
-        page.locator(".open-side").click()
-
-
 @WIDTHS
 def test_what_was_said_is_found_while_one_types_and_a_hit_leads_to_it(at_width, api):
     api.send(api.new_chat(title="Bread"), "How long do I <b>knead</b> it?")
     api.send(api.new_chat(title="Other"), "Something else")
     page = at_width()
-    open_drawer(page)
+    show_chats(page)
 
     page.locator("#search").press_sequentially("KNEA")
 
@@ -44,6 +39,21 @@ def test_what_was_said_is_found_while_one_types_and_a_hit_leads_to_it(at_width, 
     expect(page.locator(".bubble")).to_be_in_viewport()
 
 
+def test_a_hit_far_up_is_where_one_looks_and_stays_there(open_page, api, demo):
+    chat_id = api.new_chat(title="Bread")
+    demo.will_say(LONG)
+    demo.will_say(LONG)
+    api.send(chat_id, "How long do I knead it?")
+    api.send(chat_id, "And then?")
+    page = open_page("/chats?q=knead")
+    page.locator("main .hit-place").click()
+
+    expect(page.locator(".bubble").first).to_be_in_viewport()
+    page.wait_for_timeout(600)  # Until what is held while a page is drawn is let go.
+    expect(page.locator(".bubble").first).to_be_in_viewport()
+    expect(page.locator(".bar")).to_be_in_viewport()
+
+
 @WIDTHS
 @pytest.mark.parametrize("scripts", [True, False])
 def test_a_hit_in_another_version_leads_to_it(open_page, api, demo, width, scripts):
@@ -54,7 +64,7 @@ def test_a_hit_in_another_version_leads_to_it(open_page, api, demo, width, scrip
     page.get_by_role("button", name="Answer again").click()
     expect(page.locator(".answer")).to_contain_text("Hello.")
     expect(page.locator(".bill")).to_have_count(1)
-    open_drawer(page)
+    show_chats(page)
 
     page.locator("#search").fill("ten min")
     page.locator("#search").press("Enter")
@@ -69,13 +79,13 @@ def test_a_hit_in_another_version_leads_to_it(open_page, api, demo, width, scrip
 def test_an_archived_chat_is_taken_back_from_the_toast(at_width, api):
     api.new_chat(title="Bread")
     page = at_width()
-    open_drawer(page)
+    show_chats(page)
     page.locator(".chat-row").hover()
     page.locator(".chat-row .more").click()
     page.locator("#chat-menu").get_by_role("button", name="Archive").click()
     expect(page.locator(".chat-row")).to_have_count(0)
 
-    page.get_by_role("button", name="Undo").press("Enter")
+    page.get_by_role("button", name="Undo").click()
 
     expect(page.locator("#chats .chat-row")).to_have_text("Bread")
 

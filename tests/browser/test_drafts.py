@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from chatapp.auth.models import LoginSession
 from chatapp.database import write
 from tests.auth.browser import PASSWORD, make_account
-from tests.browser.steps import cookie, send, turns
+from tests.browser.steps import cookie, send, show_chats, turns
 from tests.conftest import Person
 
 
@@ -106,6 +106,7 @@ def test_signing_out_forgets_every_draft(page, complaints):
     # What the draft would come to may be asked for in the very moment in which the login ends.
     complaints.expect("401 (UNAUTHORIZED)")
     page.locator("#text").fill("My secret")
+    show_chats(page)
     page.locator(".account").click()
     page.get_by_role("button", name="Sign out").click()
     expect(page).to_have_url(re.compile("/login"))

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.auth.browser import PASSWORD, make_account
-from tests.browser.steps import send
+from tests.browser.steps import send, show_chats
 from tests.conftest import make_user
 
 
@@ -167,6 +167,7 @@ def test_chromium_would_install_it(page):
 
 
 def test_a_chosen_appearance_also_colours_the_browser_s_frame(page):
+    show_chats(page)
     page.locator(".account").click()
     page.get_by_role("button", name="Dark").click()
     media = "[...document.querySelectorAll('[data-scheme]')].map(meta => meta.media)"

@@ -1,8 +1,11 @@
 """What a reader has before the eyes: while an answer grows, on paper, and on a phone with a notch."""
 
+# ruff: noqa: F811
+
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.looks import page  # noqa: F401
 from tests.browser.steps import FOLLOWED, LONG, last_answer, send
 
 # Marks that are Markdown's and not the reader's, seen in a text whose code is left out.
@@ -45,7 +48,7 @@ def test_who_turns_the_wheel_up_stays_there_while_code_grows(page, demo):
     send(page, "A lot of code")
     expect(last_answer(page)).to_contain_text("x = 1")
     page.wait_for_function(FOLLOWED)
-    page.mouse.move(600, 300)
+    page.mouse.move(340, 300)
     page.mouse.wheel(0, -150)
     expect(page.locator("#latest")).to_be_visible()
     top = page.locator("#scroll").evaluate("e => e.scrollTop")
@@ -59,6 +62,49 @@ def test_who_turns_the_wheel_up_stays_there_while_code_grows(page, demo):
 
     expect(last_answer(page)).to_contain_text("End.")
     page.wait_for_function(FOLLOWED)
+
+
+def test_the_smallest_turn_of_the_wheel_is_the_readers(page, demo):
+    more = demo.hold()
+    demo.will_say(LONG, more, "\n\n" + LONG)
+    send(page, "A long answer")
+    expect(last_answer(page)).to_contain_text("Paragraph 59")
+    page.wait_for_function(FOLLOWED)
+    page.mouse.move(340, 300)
+    page.mouse.wheel(0, -40)
+    page.wait_for_function(f"() => !{FOLLOWED}")
+    page.wait_for_timeout(300)  # A wheel may roll out.
+    top = page.locator("#scroll").evaluate("e => e.scrollTop")
+    more.set()
+    expect(page.locator(".bill")).to_be_attached()
+
+    assert page.locator("#scroll").evaluate("e => e.scrollTop") == top
+
+
+def test_what_an_answer_cost_is_unfolded_where_it_is(page, demo):
+    demo.will_say(LONG)
+    send(page, "A long answer")
+    summary = page.locator(".bill > summary")
+    expect(summary).to_be_visible()
+    page.wait_for_function(FOLLOWED)
+    before = summary.bounding_box()["y"]
+    summary.click()
+    expect(page.locator(".bill-card")).to_be_visible()
+    page.wait_for_timeout(600)
+
+    assert abs(summary.bounding_box()["y"] - before) < 2
+
+
+def test_the_skip_link_leaves_the_conversation_where_it_is(page, demo):
+    demo.will_say(LONG)
+    send(page, "A long answer")
+    expect(page.locator(".bill")).to_be_visible()
+    page.locator(".skip").focus()
+    page.keyboard.press("Enter")
+
+    expect(page.locator("#text")).to_be_focused()
+    assert page.evaluate("document.documentElement.scrollHeight - innerHeight") == 0
+    expect(page.locator(".bar")).to_be_in_viewport()
 
 
 def test_on_paper_is_the_whole_conversation_and_nothing_to_press(page, demo):

@@ -1,9 +1,12 @@
 """What a model thinks, in Chromium: while it thinks, after a reload, and when it has ended."""
 
+# ruff: noqa: F811
+
 import pytest
 from playwright.sync_api import expect
 
 from chatapp.providers.base import Chunk
+from tests.browser.looks import page  # noqa: F401
 from tests.browser.steps import FOLLOWED, LONG, last_answer, send
 from tests.streams import until
 

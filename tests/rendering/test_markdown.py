@@ -178,3 +178,16 @@ def test_a_long_render_lets_other_greenlets_run():
     other = gevent.spawn(lambda: "ran")
     render(text)
     assert other.value == "ran"
+
+
+@pytest.mark.parametrize("name", ["aligned", "align*", "gather", "gathered"])
+def test_equations_in_rows_stand_in_rows(name):
+    html = str(render(f"$$\\begin{{{name}}} a &= b \\\\ c &= d \\end{{{name}}}$$"))
+
+    assert (html.count("<mtr"), html.count("&amp;")) == (2, 0)
+
+
+def test_signs_that_work_on_what_is_beside_them_are_no_names():
+    html = str(render(r"$a \pm \lfloor b \rfloor$"))
+
+    assert [sign in html for sign in ("<mo>±</mo>", "<mo>⌊</mo>", "<mi>b</mi>")] == [True] * 3
