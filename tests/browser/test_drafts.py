@@ -105,6 +105,7 @@ def test_what_is_typed_while_a_first_message_is_sent_stays(page, demo):
 def test_signing_out_forgets_every_draft(page, complaints):
     # What the draft would come to may be asked for in the very moment in which the login ends.
     complaints.expect("401 (UNAUTHORIZED)")
+    complaints.expect("403 (FORBIDDEN)")  # With the token of the login that is over.
     page.locator("#text").fill("My secret")
     show_chats(page)
     page.locator(".account").click()
