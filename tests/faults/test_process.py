@@ -399,7 +399,7 @@ def test_an_answer_that_ends_while_it_is_looked_up_is_shown_as_far_as_it_was_hea
 # What is left behind
 
 
-@pytest.mark.parametrize("turns", [60, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("turns", [20, pytest.param(1000, marks=pytest.mark.slow)])
 def test_turns_cut_at_random_leave_nothing_behind(app, api, demo, monkeypatch, sqlite_url, turns):
     seed = random.randrange(10**6)
     monkeypatch.setattr("chatapp.turns.log.KEPT_SECONDS", 0.0)

@@ -8,6 +8,8 @@ from tests.faults import invariants
 from tests.streams import Api, until
 
 
+# Too much for the quick suite.
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_of_eight_equal_racing_sends_one_is_a_turn_and_all_answer_the_same(make_app, database, demo, processes):
     apps = [make_app(database) for _ in range(processes)]
