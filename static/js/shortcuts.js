@@ -8,7 +8,9 @@ document.addEventListener("keydown", event => {
     event.preventDefault();
     const side = byId("side");
     if (side && getComputedStyle(side).display === "none") side.showPopover();
-    byId("search")?.select();
+    const search = byId("search");
+    search?.focus();
+    search?.select();
   } else if (mod && event.shiftKey && key === "o") {
     event.preventDefault();
     location.assign("/");

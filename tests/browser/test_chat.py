@@ -259,6 +259,34 @@ def test_chats_are_found_while_one_types(page, api, demo):
     expect(page.locator("#chats li")).to_contain_text("Pears")
 
 
+def test_what_is_typed_before_the_first_timer_is_searched_for(page, api, demo):
+    for title in ("Apples", "Pears"):
+        api.new_chat(title=title)
+    page.add_init_script("{ const late = setTimeout; setTimeout = (f, ms) => late(f, ms ?? 3000) }")
+    page.reload()
+
+    page.keyboard.press("Control+k")
+    page.keyboard.type("pea")
+
+    expect(page.locator("#chats li")).to_have_text(["Pears"])
+
+
+def test_what_is_found_is_shown_although_another_list_came_meanwhile(page, api, demo):
+    for title in ("Apples", "Pears"):
+        api.new_chat(title=title)
+    page.reload()
+    held = []
+    page.route("**/chats?q=*", lambda route: held.append(route))
+    page.keyboard.press("Control+k")
+    with page.expect_request("**/chats?q=*"):
+        page.keyboard.type("pea")
+
+    page.evaluate("htmx.ajax('GET', '/chats', { target: '#chats', swap: 'outerHTML' })")
+    held[0].continue_()
+
+    expect(page.locator("#chats li")).to_have_text(["Pears"])
+
+
 def test_what_is_copied_is_the_source(page, demo):
     demo.will_say("Some *text*.\n\n```python\nx = 1\n```\n")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])

@@ -55,7 +55,7 @@ def test_an_answer_that_does_not_end_in_time_is_saved_as_interrupted(ada, gemini
 
     assert (heard.text, heard.final.get("code")) == ("one", "TURN_INTERRUPTED")
     assert program.server.wait() == 0
-    assert 1 <= time.monotonic() - began < 1 + 5, "the master's patience"
+    assert time.monotonic() - began >= 1
     again = ada()
     answer = again.messages(chat)[1]
     assert (answer["content"], answer["status"]) == ("one", "interrupted")

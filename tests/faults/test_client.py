@@ -11,6 +11,7 @@ import gevent
 import httpx
 import pytest
 
+from chatapp.turns import workers
 from tests.auth.browser import signed_in
 from tests.conftest import make_user
 from tests.faults import invariants
@@ -174,17 +175,21 @@ def test_a_full_process_refuses_at_once(program, gemini, sqlite_url):
     gemini.post("/__script", json={"steps": ["So far", {"hold": True}]})
     heard, listening = program.start(program.new_chat(), "Hi")
     until(lambda: heard.text)
-    refused = []
+    refusing, reading = [], []
     for chat in [program.new_chat() for _ in range(9)]:
         began = time.monotonic()
         answer = program.call("POST", f"/chat/{chat}/message", json={"message": "Hi"})
-        refused.append(time.monotonic() - began)
+        refusing.append(time.monotonic() - began)
         assert (answer.status_code, answer.json()["code"]) == (503, "SERVICE_UNAVAILABLE")
         assert int(answer.headers["Retry-After"]) > 0
+        began = time.monotonic()
+        assert program.call("GET", f"/chat/{chat}").status_code == 200
+        reading.append(time.monotonic() - began)
 
-    assert median(refused) < 0.1
-    assert httpx.get(f"{program.server.url}/healthz", timeout=1).json()["open_turns"] == 1
-    assert httpx.get(f"{program.server.url}/readyz", timeout=1).status_code == 503
+    # A refusal costs about what the smallest request does; bench/prompt.py says how long one takes.
+    assert median(refusing) < 3 * median(reading)
+    assert httpx.get(f"{program.server.url}/healthz").json()["open_turns"] == 1
+    assert httpx.get(f"{program.server.url}/readyz").status_code == 503
     gemini.post("/__release")
     listening.join()
     invariants.hold(sqlite_url)
@@ -292,11 +297,33 @@ def test_a_stranger_with_the_same_key_joins_nothing(app, api, other_user, demo):
 # A stop from anywhere
 
 
+class Beats:
+    """The pulse of a process, counted from now on, and how far the count had come when a turn was first stopped."""
+
+    def __init__(self, monkeypatch, app):
+        turns = app.extensions["services"].turns
+        self.count, self.at_stop = 0, None
+        hear_stops, stop = turns._hear_stops, turns.stop
+
+        def counted():
+            self.count += 1
+            hear_stops()
+
+        def noted(*args):
+            self.at_stop = self.count if self.at_stop is None else self.at_stop
+            return stop(*args)
+
+        monkeypatch.setattr(turns, "_hear_stops", counted)
+        monkeypatch.setattr(turns, "stop", noted)
+
+
 @pytest.mark.postgresql
 @pytest.mark.redis
 @pytest.mark.parametrize("moment", ["before the first piece", "between pieces"])
 @pytest.mark.parametrize("who", ["its own process", "another process", "another tab", "everybody, twice"])
-def test_an_answer_is_stopped_from_anywhere_within_a_second(make_app, postgresql_url, redis_url, scripted, who, moment):
+def test_an_answer_is_stopped_from_anywhere_with_the_next_beat(
+    make_app, postgresql_url, redis_url, scripted, monkeypatch, who, moment
+):
     values = {"redis_url": redis_url, "gemini_api_key": "k", "gemini_base_url": scripted.url}
     apps = [make_app(postgresql_url, has_demo=False, **values) for _ in range(2)]
     person = make_user(apps[0], "ada@example.org")
@@ -311,7 +338,7 @@ def test_an_answer_is_stopped_from_anywhere_within_a_second(make_app, postgresql
     gevent.sleep(0.2)
     tab, address = signed_in(apps[1], person.id), f"/turns/{turn}/cancellation"
     token = tab.token()
-    asked_at = time.monotonic()
+    beats = Beats(monkeypatch, apps[0])
     if who == "another tab":
         sent = {"data": {"csrf_token": token}, "headers": {"Referer": "http://localhost/"}}
         assert tab.client.post(address, **sent).status_code == 303
@@ -319,8 +346,10 @@ def test_an_answer_is_stopped_from_anywhere_within_a_second(make_app, postgresql
         assert api.call("POST", f"/chat/{chat}/stop").status_code == 204
     until(lambda: scripted.requests[0].state == "closed")
 
-    assert time.monotonic() - asked_at < 1
-    heard, elsewhere = sending.get(timeout=5), listening.get(timeout=5)
+    # A beat that reads while the request commits may miss it; two beats are the promised second.
+    assert beats.at_stop <= (0 if who == "its own process" else 2)
+    assert 2 * workers.PULSE_SECONDS <= 1
+    heard, elsewhere = sending.get(timeout=30), listening.get(timeout=30)
     assert heard.text == elsewhere.text == "".join(said)
     assert heard.final == elsewhere.final
     assert (heard.final["code"], second.messages(chat)[1]["status"]) == ("TURN_STOPPED", "stopped")

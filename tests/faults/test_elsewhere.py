@@ -71,7 +71,7 @@ def test_a_process_that_leaves_sends_the_listeners_of_others_turns_on_and_they_l
     until(lambda: turns_of(pair[1])._copies and turns_of(pair[1]).look(turn).text)
     turns_of(pair[1]).drain()
 
-    before = moved.get(timeout=5)
+    before = moved.get(timeout=30)
     assert (before.text, before.final) == ("one ", {})
     after = gevent.spawn(pair[0].ask, chat, "", last_event_id=before.ids[-1])
     gevent.sleep(0)
@@ -88,7 +88,7 @@ def test_a_page_at_a_process_that_leaves_is_not_told_that_its_answer_is_over(pai
     until(lambda: turns_of(pair[1])._copies and turns_of(pair[1]).look(turn).text)
     turns_of(pair[1]).drain()
 
-    left = frames.get(timeout=5)
+    left = frames.get(timeout=30)
     assert ("one" in left, "event: done" in left) == (True, False)
     again = gevent.spawn(lambda: browsers[0].get(f"/turns/{turn}/stream").text)
     demo.release()

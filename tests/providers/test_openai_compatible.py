@@ -1,7 +1,5 @@
 """An OpenAI-compatible server: what is sent, what is made of its answer, and of every way in which it can fail."""
 
-import time
-
 import gevent
 import pytest
 
@@ -202,11 +200,10 @@ def test_a_server_that_falls_silent_is_given_up(make, openai, ask, answer):
 
 def test_an_answer_that_never_ends_is_ended(make, openai, ask):
     openai.script(says(*["word "] * 200, pace_seconds=0.01))
-    began = time.monotonic()
 
     with pytest.raises(ProviderTimeout):
         list(make(total_seconds=0.2).stream(ask()))
-    assert time.monotonic() - began < 1.5
+    assert openai.wait_until(lambda: openai.requests[-1].state == "closed")
 
 
 def test_what_comes_before_the_first_piece_is_tried_again_and_nothing_after_it(provider, openai, ask, text_of):
@@ -259,13 +256,11 @@ def test_models_are_listed_with_what_is_known_of_them(provider):
     assert provider.models() == (small, large)
 
 
-def test_a_server_that_is_down_at_the_start_holds_nothing_up(make):
-    began = time.monotonic()
+def test_a_server_that_is_down_at_the_start_is_no_reason_not_to_start(make):
     provider = make(url="http://127.0.0.1:9/v1")
 
     provider.warm_up()
 
-    assert time.monotonic() - began < 0.2
     assert [info.id for info in provider.models()] == ["openai-compatible"]
 
 

@@ -22,7 +22,7 @@ def test_all_who_wait_are_woken_by_one_beat():
     pace.streams = 60
     waiting = [gevent.spawn(pace.wait) for _ in range(60)]
 
-    gevent.joinall(waiting, raise_error=True, timeout=5)
+    gevent.joinall(waiting, raise_error=True, timeout=30)
     assert all(greenlet.ready() for greenlet in waiting)
     assert slept == [0.075]
 

@@ -148,7 +148,7 @@ def test_a_connection_that_lived_long_enough_ends_after_a_whole_event_and_is_res
     until(lambda: demo.requests)
     gevent.sleep(0.01)
     demo.release()
-    heard: Heard = first.get(timeout=5)
+    heard: Heard = first.get(timeout=30)
     text, connections = heard.text, 1
     while not heard.final:
         heard = api.ask(chat, "", last_event_id=heard.ids[-1])

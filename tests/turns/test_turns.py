@@ -113,7 +113,7 @@ def test_a_stopped_answer_is_kept_and_metered(both_app, both_api, demo):
 
     assert both_api.call("POST", f"/chat/{chat}/stop").status_code == 204
 
-    heard = reading.get(timeout=5)
+    heard = reading.get(timeout=30)
     answer = both_api.messages(chat)[1]
     assert heard.final["code"] == "TURN_STOPPED"
     assert (answer["content"], answer["status"]) == ("Once upon", "stopped")
@@ -139,7 +139,7 @@ def test_a_stop_before_the_first_piece_is_heard(api, demo):
     until(lambda: demo.requests)
     api.call("POST", f"/chat/{chat}/stop")
 
-    assert reading.get(timeout=5).final["code"] == "TURN_STOPPED"
+    assert reading.get(timeout=30).final["code"] == "TURN_STOPPED"
     assert api.messages(chat)[1]["content"] == ""
 
 
@@ -258,7 +258,7 @@ def test_one_chat_answers_one_question_at_a_time(both_api, demo):
 
     assert (second.status, second.error["code"]) == (409, "TURN_IN_PROGRESS")
     demo.release()
-    assert reading.get(timeout=5).final["done"]
+    assert reading.get(timeout=30).final["done"]
 
 
 def test_the_same_send_twenty_times_is_one_turn_and_one_charge(both_app, both_api, demo):
@@ -339,6 +339,6 @@ def test_a_deleted_chat_ends_its_answer_and_its_cost_stays_in_the_ledger(app, ap
 
     assert api.call("DELETE", f"/chat/{chat}").status_code == 204
 
-    assert reading.get(timeout=5).final["error"]
+    assert reading.get(timeout=30).final["error"]
     assert api.call("GET", f"/chat/{chat}").status_code == 404
     settled_once(app)

@@ -153,7 +153,7 @@ def test_an_answer_that_ended_early_goes_on(app, browser, api, demo, chat, endin
         reading = gevent.spawn(api.send, chat, "Tell me")
         until(lambda: api.messages(chat) and api.messages(chat)[-1]["content"])
         api.call("POST", f"/chat/{chat}/stop")
-        reading.get(timeout=5)
+        reading.get(timeout=30)
     cut = api.messages(chat)[1]
     assert "Continue" in browser.get(f"/chats/{chat}").text
     demo.will_say(" a time.")
@@ -205,7 +205,7 @@ def test_nothing_begins_while_the_chat_is_answering(app, browser, api, demo, cha
 
     assert response.status_code == 409
     demo.release()
-    assert reading.get(timeout=5).final["done"]
+    assert reading.get(timeout=30).final["done"]
     assert turn_count(app) == 2
 
 

@@ -69,7 +69,7 @@ def test_signing_out_in_another_tab_ends_the_logins_streams_and_its_cookie(app, 
 
     browser.post("/logout")
 
-    watcher.get(timeout=5)
+    watcher.get(timeout=30)
     assert b"".join(sent).endswith(b"event: done\ndata: -\n\n")
     assert copied.client.get("/api/chat").status_code == 401
     demo.release()
@@ -84,7 +84,7 @@ def test_who_is_shut_out_hears_no_more(app, api, user, demo, watching, sqlite_ur
     with app.app_context():
         db.session.get_one(User, user.id).disable()
 
-    watcher.get(timeout=5)
+    watcher.get(timeout=30)
     demo.release()
     assert b"and the rest" not in b"".join(sent)
     assert api.call("GET", "/chat").status_code == 401

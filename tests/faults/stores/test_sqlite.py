@@ -77,7 +77,7 @@ def test_a_lock_of_another_process_is_waited_for_and_nobody_else_waits(app, api,
 
     assert (heard.status, heard.text, heard.final["done"]) == (200, "Hello.", True)
     assert waited > LOCKED_SECONDS / 2
-    assert stalls.longest < 0.05
+    assert stalls.longest < LOCKED_SECONDS / 10
     assert "database is locked" not in caplog.text
     hold(sqlite_url)
 
