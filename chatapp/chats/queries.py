@@ -62,6 +62,8 @@ class Exchange:
     live_thoughts: str | None = None
     opening: str = ""
     """The line that opens the code block in which the answer above was cut off, where this one goes on in it."""
+    is_continued: bool = False
+    """The answer ended early, and the exchange below goes on with it."""
 
     @property
     def id(self) -> UUID | None:
@@ -129,8 +131,11 @@ def exchanges(messages: Iterable[Message]) -> list[Exchange]:
     for message in messages:
         last = found[-1] if found else None
         if message.role == "user":
-            goes_on_in = open_fence(last.opening + last.answer.content) if last and last.answer else ""
-            found.append(Exchange(message, None, opening=goes_on_in if message.continues else ""))
+            opening = ""
+            if message.continues and last and last.answer:
+                opening = open_fence(last.opening + last.answer.content)
+                found[-1] = replace(last, is_continued=True)
+            found.append(Exchange(message, None, opening=opening))
         elif last and last.question and last.answer is None:
             found[-1] = replace(last, answer=message)
         else:
@@ -145,6 +150,18 @@ def opening_of(question: Message) -> str:
     answer = db.session.get_one(Message, question.parent_id)
     asked = db.session.get(Message, answer.parent_id) if answer.parent_id else None
     return open_fence((opening_of(asked) if asked else "") + answer.content)
+
+
+def whole_text(message: Message) -> str:
+    """Return a message's text; of an answer that goes on with those above it all of them, as one text."""
+    parts = [message.content]
+    while message.role == "assistant" and message.parent_id:
+        question = db.session.get_one(Message, message.parent_id)
+        if not question.continues or question.parent_id is None:
+            break
+        message = db.session.get_one(Message, question.parent_id)
+        parts.append(message.content)
+    return "".join(reversed(parts))
 
 
 def versions(messages: Sequence[Message]) -> dict[UUID, Versions]:

@@ -79,7 +79,6 @@ def composer(model: str, problem: str = "") -> dict[str, Any]:
         "key": str(uuid4()),
         "budget": usage_of(current_user.id),
         "message_chars": settings().message_chars,
-        "min_answer_tokens": settings().min_answer_tokens,
         "problem": problem,
         "draft": posted_text() if problem else "",
     }

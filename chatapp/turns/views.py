@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chatapp import rendering
 from chatapp.auth import sessions
-from chatapp.budget.queries import usage_of
+from chatapp.budget.queries import Budget, usage_of
 from chatapp.chats import queries
 from chatapp.chats.models import Chat, Message
 from chatapp.database import is_store_trouble, release, write
@@ -44,6 +44,12 @@ bp.add_app_template_global(pages.method_text)
 def new_key() -> str:
     """Return the key of a form that starts a turn: sent twice it starts one."""
     return str(uuid4())
+
+
+@bp.app_template_global()
+def has_budget(budget: Budget | None = None) -> bool:
+    """Say whether the user's budget allows an answer. budget: as it is known already."""
+    return (budget or usage_of(current_user.id)).remaining_tokens >= settings().min_answer_tokens
 
 
 @bp.app_template_filter()
@@ -161,6 +167,17 @@ def show_message(message_id: UUID) -> ResponseReturnValue:
     return render_template("turns/_question.html", message=message, versions=queries.versions([message]))
 
 
+@bp.get("/chats/<uuid:chat_id>/news")
+@login_required
+def news(chat_id: UUID) -> ResponseReturnValue:
+    """Draw the conversation anew where it ends otherwise than with the message seen; at: one that must be in it."""
+    chat = queries.own_chat(current_user, chat_id)
+    if str(chat.head_id) == request.args.get("seen"):
+        return "", 204
+    says = _("The conversation was brought up to date.")
+    return _conversation(chat_id, with_id=request.args.get("at", type=UUID), says=says)
+
+
 @bp.get("/turns/<uuid:turn_id>/stream")
 def stream(turn_id: UUID) -> ResponseReturnValue:
     """Follow a turn. Whatever is refused is a stream that ends at once: on any other answer htmx would ask for ever."""
@@ -197,9 +214,9 @@ def stop(turn_id: UUID) -> ResponseReturnValue:
 @bp.get("/messages/<uuid:message_id>.md")
 @login_required
 def source(message_id: UUID) -> ResponseReturnValue:
-    """Hand out a message as it was written."""
+    """Hand out a message as it was written, an answer that was gone on with in one piece."""
     message, _chat = _own_message(message_id)
-    return Response(message.content, content_type="text/plain; charset=utf-8")
+    return Response(queries.whole_text(message), content_type="text/plain; charset=utf-8")
 
 
 def started_fragment(started: Started, is_new: bool = False) -> str:
@@ -218,7 +235,6 @@ def started_fragment(started: Started, is_new: bool = False) -> str:
         is_new=is_new,
         key=str(uuid4()),
         budget=usage_of(current_user.id),
-        min_answer_tokens=settings().min_answer_tokens,
         message_chars=settings().message_chars,
         models=services().providers.models(),
         model=chat.model,
@@ -240,7 +256,6 @@ def _conversation(chat_id: UUID, *, with_id: UUID | None = None, says: str = "")
         list=queries.sidebar(current_user),
         key=str(uuid4()),
         budget=usage_of(current_user.id),
-        min_answer_tokens=settings().min_answer_tokens,
         says=says,
     )
 
@@ -272,7 +287,6 @@ def _ended(turn_id: UUID) -> Callable[[Ending], str | None]:
                 names_chat=settings().titles == "model" and question.parent_id is None and turn.status == "completed",
                 turn_id=(open_turn := Turn.open_in(turn.chat_id)) and open_turn.id,
                 budget=usage_of(turn.user_id),
-                min_answer_tokens=settings().min_answer_tokens,
             )
         except SQLAlchemyError as error:
             if not is_store_trouble(error):

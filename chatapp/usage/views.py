@@ -17,7 +17,6 @@ from chatapp.chats.models import Chat
 from chatapp.database import write
 from chatapp.errors import InvalidRequest, NotFound
 from chatapp.extensions import db
-from chatapp.services import settings
 from chatapp.turns.models import Turn
 from chatapp.usage import export
 from chatapp.usage.charts import chart
@@ -79,7 +78,6 @@ def index() -> ResponseReturnValue:
         "usage/index.html",
         refusal=refusal,
         budget=budget,
-        min_answer_tokens=settings().min_answer_tokens,
         days_left=estimated_days_until_limit(current_user.id, budget),
         report=shown,
         presets=PRESETS,
@@ -121,9 +119,7 @@ def put_notices_away() -> ResponseReturnValue:
         notices.put_away(user_id)
     if not is_htmx():
         return redirect_to("usage.index")
-    return render_template(
-        "chats/_notice.html", budget=usage_of(user_id), min_answer_tokens=settings().min_answer_tokens
-    )
+    return render_template("chats/_notice.html", budget=usage_of(user_id))
 
 
 def _grouping() -> Grouping:

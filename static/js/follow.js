@@ -78,7 +78,10 @@ if (scroll) {
   let anchor = null;
   document.addEventListener("htmx:before:request", ({ detail: { ctx } }) => { if (ctx.target === log && !stays(ctx)) begin(); });
   document.addEventListener("htmx:before:swap", ({ detail: { ctx } }) => {
-    if (ctx.target === log && stays(ctx)) {
+    if (ctx.reader) {
+      const { id } = ctx.reader;
+      anchor = { find: () => document.getElementById(id), at: topOf(ctx.reader) };
+    } else if (ctx.target === log && stays(ctx)) {
       // Another version of a message: the button that was pressed.
       const { id } = ctx.sourceElement;
       anchor = { find: () => document.getElementById(id), at: topOf(ctx.sourceElement), button: true };
@@ -95,4 +98,28 @@ if (scroll) {
     hold(find, at);
     if (button && element) (element.disabled ? element.form.querySelector("button:enabled") : element)?.focus({ preventScroll: true });
   });
+
+  // Who comes back to a tab sees what was said in another one. Who sends or changes a message meanwhile goes on with that.
+  const lastId = () => [...log.querySelectorAll(".turn > [id]")].pop()?.id.slice(1) ?? "";
+  const isBusy = () => log.querySelector("[data-open], textarea") || document.querySelector("#composer.htmx-request");
+  let asks = false;
+  const comeBack = async () => {
+    if (asks || document.hidden || isBusy() || !/^\/chats\/[0-9a-f-]{36}$/.test(location.pathname)) return;
+    const edge = topOf(scroll), seen = lastId();
+    const reader = follows ? null : [...log.querySelectorAll(".turn > [id]")].find(each => each.getBoundingClientRect().bottom > edge);
+    asks = true;
+    try {
+      const headers = { "HX-Request": "true", "HX-Current-URL": location.href };
+      const answer = await fetch(`${location.pathname}/news?seen=${seen}&at=${reader?.id.slice(1) ?? ""}`, { headers });
+      const text = answer.status === 200 && await answer.text();
+      if (text && !isBusy() && lastId() === seen) await htmx.swap({ text, target: log, swap: "innerHTML", sourceElement: log, reader });
+    } catch {
+      // Without a network the page stays as it is; the line below says so.
+    } finally {
+      asks = false;
+    }
+  };
+  document.addEventListener("visibilitychange", comeBack);
+  addEventListener("focus", comeBack);
+  addEventListener("pageshow", event => { if (event.persisted) comeBack(); });
 }

@@ -326,3 +326,55 @@ def test_the_address_of_an_answer_is_in_the_history(page, demo):
     page.go_forward()
     expect(page.locator(".bubble")).to_have_text("Hello")
     assert re.search(r"/chats/[-0-9a-f]{36}$", page.url)
+
+
+def come_back(page):
+    page.evaluate("() => dispatchEvent(new Event('focus'))")
+
+
+def test_who_comes_back_to_a_tab_sees_what_was_said_in_another(page, api, demo):
+    send(page, "One")
+    expect(page.locator(".bill")).to_be_visible()
+    page.locator("#text").fill("A draft")
+    demo.will_say("From elsewhere.")
+    api.send(page.url.rsplit("/")[-1], "Two")
+
+    come_back(page)
+
+    expect(page.locator(".bubble")).to_have_text(["One", "Two"])
+    expect(last_answer(page)).to_contain_text("From elsewhere.")
+    expect(page.locator("#status")).to_have_text("The conversation was brought up to date.")
+    expect(page.locator("#text")).to_have_value("A draft")
+    assert page.evaluate(FOLLOWED)
+
+
+def test_who_reads_further_up_stays_there_when_the_tab_is_brought_up_to_date(page, api, demo):
+    demo.will_say(LONG)
+    send(page, "One")
+    expect(page.locator(".bill")).to_be_visible()
+    page.locator("#scroll").hover()
+    page.mouse.wheel(0, -700)
+    page.wait_for_function("document.getElementById('latest').hidden === false")
+    place = page.get_by_text("Paragraph 50 of")
+    before = place.bounding_box()["y"]
+    demo.will_say(LONG)
+    api.send(page.url.rsplit("/")[-1], "Two")
+
+    come_back(page)
+
+    expect(page.locator(".bubble")).to_have_text(["One", "Two"])
+    assert abs(place.first.bounding_box()["y"] - before) < 2
+
+
+def test_what_is_being_changed_is_not_swept_away_by_news(page, api, demo):
+    send(page, "One")
+    expect(page.locator(".bill")).to_be_visible()
+    api.send(page.url.rsplit("/")[-1], "Two")
+    page.locator(".turn").hover()
+    page.get_by_role("link", name="Edit your message").click()
+    page.get_by_role("textbox", name="Your message, in other words").fill("Otherwise")
+
+    come_back(page)
+
+    page.get_by_role("button", name="Send", exact=True).first.click()
+    expect(page.locator(".bubble")).to_have_text(["Otherwise"])

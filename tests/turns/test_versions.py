@@ -5,7 +5,9 @@ import re
 import gevent
 import pytest
 
+from chatapp.budget import ledger
 from chatapp.chats.models import Chat, Message
+from chatapp.database import write
 from chatapp.errors import ProviderInterrupted
 from chatapp.extensions import db
 from chatapp.turns.models import Turn
@@ -169,6 +171,32 @@ def test_an_answer_that_ended_early_goes_on(app, browser, api, demo, chat, endin
     assert "Continued" in page
     assert asked[2].content not in page
     settled_once(app)
+
+
+def test_an_answer_in_two_pieces_is_shown_and_copied_as_one(browser, app, api, demo, chat):
+    demo.will_say("Once upon", finish_reason="length")
+    api.send(chat, "Tell me")
+    demo.will_say(" a time.")
+
+    press(app, browser, api.messages(chat)[1], "continuation")
+
+    page = browser.get(f"/chats/{chat}").text
+    assert "The answer has reached its longest length." not in page
+    assert page.count("Copy the answer") == page.count("Answer again") // 2 == 1
+    assert browser.get(f"/messages/{api.messages(chat)[3]['id']}.md").text == "Once upon a time."
+
+
+def test_an_answer_that_the_budget_cut_short_goes_on_only_with_a_budget(app, browser, api, user, demo, chat):
+    demo.will_say("Once upon", finish_reason="length")
+    api.send(chat, "Tell me")
+    left = api.usage()["total_tokens_used"] + 10
+
+    with app.app_context(), write():
+        ledger.set_limit(user.id, left, "test")
+
+    page = browser.get(f"/chats/{chat}").text
+    assert "The answer has reached its longest length." in page
+    assert "Continue</button>" not in page
 
 
 def test_a_whole_answer_has_no_rest(app, browser, api, demo, chat):
