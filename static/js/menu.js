@@ -2,10 +2,13 @@
 const menu = document.getElementById("chat-menu");
 
 if (menu) {
-  let opener = null;
+  let opener = null, row = "", place = 0;
+  const rows = () => [...document.querySelectorAll("#chats .chat-row")];
   document.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => {
-    if (ctx.target !== menu) return;
+    if (ctx.target !== menu) return goBack();
     opener = ctx.sourceElement;
+    row = opener.closest("li").id;
+    place = rows().findIndex(each => each.id === row);
     menu.showPopover();
     const at = opener.getBoundingClientRect();
     menu.style.left = `${Math.min(at.left, innerWidth - menu.offsetWidth - 8)}px`;
@@ -17,6 +20,15 @@ if (menu) {
     opener?.setAttribute("aria-expanded", String(isOpen));
     if (!isOpen && document.activeElement === document.body) opener?.focus();
   });
+  // What had the focus is gone with the list that was swapped: it goes to the same chat, or to what took its place.
+  const goBack = () => {
+    const now = document.activeElement;
+    // A menu that has just closed keeps the focus until the next frame.
+    if (!row || (now !== document.body && !menu.contains(now))) return;
+    const next = document.getElementById(row) ?? rows()[Math.min(place, rows().length - 1)];
+    (next?.querySelector(".more") ?? document.getElementById("search")).focus();
+  };
+  document.addEventListener("focusin", ({ target }) => { if (!target.closest("#chat-menu, #chats")) row = ""; });
   menu.addEventListener("click", () => setTimeout(() => menu.hidePopover()));
   menu.addEventListener("keydown", event => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
@@ -28,6 +40,7 @@ if (menu) {
 }
 
 // A title that is being changed: Escape, or leaving it as it was, puts the row back.
+document.addEventListener("focusin", ({ target }) => { if (target.dataset?.cancel) target.select(); });
 const putBack = input => htmx.ajax("GET", input.dataset.cancel, { target: "#chats", swap: "outerHTML" });
 document.addEventListener("focusout", event => {
   if (event.target.dataset?.cancel && event.target.value === event.target.defaultValue) putBack(event.target);

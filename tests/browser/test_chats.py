@@ -91,6 +91,36 @@ def test_an_archived_chat_is_taken_back_from_the_toast(at_width, api):
 
 
 @WIDTHS
+def test_the_keyboard_stays_with_the_chat_that_it_changes(at_width, api):
+    for title in ("Third", "Second", "First"):
+        api.new_chat(title=title)
+    page = at_width()
+    show_chats(page)
+
+    def choose(title, entry):
+        page.get_by_role("link", name=f"Options for {title}").focus()
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name=entry, exact=True).focus()
+        page.keyboard.press("Enter")
+
+    choose("Second", "Rename")
+    expect(page.get_by_role("textbox", name="Title")).to_be_focused()
+    page.keyboard.type("Renamed")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="Options for Renamed")).to_be_focused()
+    choose("Renamed", "Rename")
+    expect(page.get_by_role("textbox", name="Title")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("link", name="Options for Renamed")).to_be_focused()
+    choose("Renamed", "Pin")
+    expect(page.locator("#chats h2").first).to_have_text("Pinned")
+    expect(page.get_by_role("link", name="Options for Renamed")).to_be_focused()
+    choose("First", "Delete")
+    expect(page.locator(".chat-row")).to_have_count(2)
+    expect(page.get_by_role("link", name="Options for Third")).to_be_focused()
+
+
+@WIDTHS
 def test_a_file_comes_in_and_leaves_again(at_width, complaints):
     complaints.expect("400")
     page = at_width("/account/data")
