@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from flask import Flask, Response, abort, current_app, request
+from flask import Flask, Response, abort, current_app, redirect, request
 
 # The order matters to the first: it names the layers.
 STYLES = [
@@ -53,6 +53,8 @@ def init_app(app: Flask) -> None:
     app.extensions["assets"] = load(Path(app.static_folder or ""))
     app.view_functions["static"] = serve
     app.jinja_env.globals["static_url"] = static_url
+    # What has no page of its own to name its icon, a downloaded text for example, asks for this one.
+    app.add_url_rule("/favicon.ico", "favicon", lambda: redirect(static_url("icons/icon.svg")))
 
 
 def load(root: Path) -> dict[str, Asset]:

@@ -75,7 +75,7 @@ def preformatted(text: str) -> str:
 # --- text to blocks --------------------------------------------------------------------------------------------------
 
 EXTENSIONS = comrak.ExtensionOptions()
-for _name in ("table", "strikethrough", "tasklist", "autolink", "math_dollars", "math_latex"):
+for _name in ("table", "strikethrough", "subscript", "tasklist", "autolink", "math_dollars", "math_latex"):
     setattr(EXTENSIONS, _name, True)
 OPTIONS = comrak.RenderOptions()
 OPTIONS.escape = True
@@ -84,6 +84,10 @@ OPTIONS.sourcepos = True
 # comrak escapes < and > wherever they come from the text, so what looks like a tag is one.
 TAG = re.compile(r"<(/?)[a-z][a-z0-9]*[^<>]*?(/?)>")
 POSITION = re.compile(r' data-sourcepos="(\d+):\d+-(\d+):\d+"')
+# H~2~O is a subscript; one ~ means "about" or "to" in everything longer, and strikes nothing through.
+SUBSCRIPT = re.compile(r"<sub[^>]*>(?P<short>[0-9A-Za-z+-]{1,6}</sub>)?|</sub>")
+FENCE = re.compile(r"[ \t>]*(?:(?:[-+*]|\d{1,9}[.)])[ \t]+)*(`{3,}|~{3,})")
+NOTE = re.compile(r"[ >]{0,3}\[\^[^\s\[\]]+\]:")
 
 
 def parse(text: str) -> list[Block]:
@@ -93,12 +97,27 @@ def parse(text: str) -> list[Block]:
         raise TooStrange
     if TOO_WIDE_TABLE.search(text):
         raise TooStrange
-    return _split(_comrak(text))
+    return _split(_comrak(_with_notes(text) if "\n[^" in f"\n{text}" else text))
+
+
+def _with_notes(text: str) -> str:
+    """Return the text with its footnotes as paragraphs: the parser would take them for the addresses of links.
+
+    Its own footnotes make what a block looks like depend on others, which may come later.
+    """
+    lines, fence = text.split("\n"), ""
+    for number, line in enumerate(lines):
+        if found := FENCE.match(line):
+            fence = "" if fence and found[1].startswith(fence) else fence or found[1]
+        elif not fence and NOTE.match(line):
+            lines[number] = line.replace("[", "&#91;", 1)
+    return "\n".join(lines)
 
 
 def _comrak(text: str) -> str:
     try:
-        return comrak.render_markdown(text, extension_options=EXTENSIONS, render_options=OPTIONS)
+        html = comrak.render_markdown(text, extension_options=EXTENSIONS, render_options=OPTIONS)
+        return SUBSCRIPT.sub(lambda found: found[0] if found["short"] else "~", html)
     except Exception:
         raise
     except BaseException as error:
@@ -144,7 +163,7 @@ IMAGE = re.compile(r'<img src="([^"]*)" alt="([^"]*)"(?: title="[^"]*")? />')
 LINK = re.compile(r"<a [^>]*>.*?</a>", re.DOTALL)
 CHECKBOX = re.compile(r'<input type="checkbox"( checked="")? disabled="" />')
 
-TAGS = "p br hr h1 h2 h3 h4 h5 h6 ul ol li blockquote pre code em strong del a table thead tbody tr th td span"
+TAGS = "p br hr h1 h2 h3 h4 h5 h6 ul ol li blockquote pre code em strong del a table thead tbody tr th td span sub"
 SAFE_HREF = re.compile(r"(?:https?://[^\s/?#@\\]+(?:[/?#]\S*)?|mailto:[^\s@?]+@[^\s@?]+)\Z", re.IGNORECASE)
 SAFE_CODE_CLASS = re.compile(r"language-\S{1,40}\Z")
 LINK_ATTRIBUTES = 'target="_blank" rel="noopener noreferrer nofollow"'
@@ -180,12 +199,13 @@ OUTERMOST = re.compile(r"<(?:p|h[1-6]|ul|ol|blockquote)\b")
 # What our own elements replace. One pass, so that nothing put in is looked at again.
 PIECE = re.compile(
     r'<pre><code(?: class="language-(?P<language>[^"]*)")?>(?P<code>[^<]*)</code></pre>'
-    r'|<span data-math-style="(?P<style>inline|display)">(?P<latex>[^<]*)</span>'
+    r'|<span data-math-style="(?P<style>inline|display)">(?P<latex>[^<]*)</span>(?P<closing>[.,:;!?)\]]*)'
     r"|(?P<inline_code><code>[^<]*</code>)"
     r"|(?P<line_break>&lt;br ?/?&gt;)"
     r"|<(?P<heading>/?h)(?P<level>[1-6])"
     r"|(?P<table></?table)>"
-    r"|(?P<link><a )"
+    r'|<a (?P<link>(?:[^">]|"[^"]*")*>)'
+    r'|(?P<place><p(?: dir="auto")?>|\n)?\[\^(?P<note>[^\s\[\]<>]{1,40})\](?P<says>: ?)?'
 )
 
 
@@ -228,7 +248,7 @@ class _Pieces:
         if piece["code"] is not None:
             return self._code(unescape(piece["code"]), unescape(piece["language"] or ""))
         if piece["latex"] is not None:
-            return self._formula(unescape(piece["latex"]), is_block=piece["style"] == "display")
+            return self._formula(unescape(piece["latex"]), piece["style"] == "display", piece["closing"])
         if piece["heading"]:
             # h1 is the page's and h2 its sections'.
             return f"<{piece['heading']}{min(int(piece['level']) + 2, 6)}"
@@ -239,21 +259,33 @@ class _Pieces:
             is_start = piece["table"] == "<table"
             return '<div class="table" tabindex="0"><table dir="auto">' if is_start else "</table></div>"
         if piece["link"]:
-            return f"<a {LINK_ATTRIBUTES} "
+            return f"<a {LINK_ATTRIBUTES} {piece['link']}"
+        if piece["note"]:
+            return self._note(piece["place"] or "", piece["note"], piece["says"] or "")
         return piece[0]
+
+    def _note(self, place: str, name: str, says: str) -> str:
+        """Return a mark in the text or, where it begins a line and a colon follows, the mark before the note itself."""
+        if not place or not says:
+            return f"{place}<sup>{name}</sup>{says}"
+        break_line = "<br>" if place == "\n" else ""
+        return f"{break_line}{place}<sup>{name}</sup> "
 
     def _code(self, source: str, language: str) -> str:
         language = re.split("[,{]", language)[0]
         if language == "math" and self.has_colours and self.maths_left_chars:
-            return self._formula(source, is_block=True)
+            return self._formula(source, True)
         body = colour(source, language) if self.has_colours else escape(source, quote=False)
         return code_figure(body, language, self.copy_label)
 
-    def _formula(self, latex: str, *, is_block: bool) -> str:
+    def _formula(self, latex: str, is_block: bool, closing: str = "") -> str:
         self.maths_left_chars -= len(latex)
         mathml = FORMULAS.get((latex, is_block), lambda: _mathml(latex, is_block)) if self.maths_left_chars > 0 else ""
         delimiter = "$$" if is_block else "$"
-        return mathml or escape(f"{delimiter}{latex}{delimiter}", quote=False)
+        if mathml and closing and not is_block:
+            # A line may break after a formula, also before the comma that belongs to it.
+            return f'<span class="held">{mathml}{closing}</span>'
+        return (mathml or escape(f"{delimiter}{latex}{delimiter}", quote=False)) + closing
 
 
 def _mathml(latex: str, is_block: bool) -> str:

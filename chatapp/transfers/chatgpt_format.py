@@ -3,6 +3,7 @@ over. Nobody promised its form, so what is missing or odd is no error where the 
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,11 @@ from flask_babel import gettext as _
 from chatapp.database import now
 from chatapp.text import clean_model_text
 from chatapp.transfers.content import ROLES, InvalidFile, ReadChat, ReadMessage, parents_first
+
+# "【3†source】" of old, and between characters for private use "cite turn0search1".
+SOURCE = re.compile(
+    "\u3010[^\u3010\u3011\n]{0,80}\u2020[^\u3010\u3011\n]{0,200}\u3011|\ue200[^\ue200\ue201\n]{0,2000}\ue201"
+)
 
 
 def read_chat(value: Any, place: str) -> ReadChat:
@@ -75,8 +81,8 @@ def _message(key: str, value: Any, otherwise: datetime) -> ReadMessage | None:
     # An answer to "all" is for people; others are calls of tools.
     if value.get("recipient") not in (None, "all"):
         return None
-    parts = (clean_model_text(part) for part in content["parts"] if isinstance(part, str))
-    text = "\n\n".join(part for part in parts if part.strip())
+    parts = (clean_model_text(_part(part)) for part in content["parts"])
+    text = _with_sources("\n\n".join(part for part in parts if part.strip()), metadata.get("content_references"))
     if not text:
         return None
     return ReadMessage(
@@ -87,6 +93,26 @@ def _message(key: str, value: Any, otherwise: datetime) -> ReadMessage | None:
         created_at=_instant(value.get("create_time"), otherwise),
         model=_text(metadata.get("model_slug")),
     )
+
+
+def _part(value: Any) -> str:
+    """Return a part of a message as text: of speech what was said, in the place of a picture that there was one."""
+    if isinstance(value, str):
+        return value
+    kind, text = _object(value).get("content_type"), _object(value).get("text")
+    if kind == "image_asset_pointer":
+        return f"[{_('A picture that was not imported')}]"
+    return text if kind == "audio_transcription" and isinstance(text, str) else ""
+
+
+def _with_sources(text: str, references: Any) -> str:
+    """Return a text with links for its marks of sources, which mean nothing outside ChatGPT, or without them."""
+    links = {}
+    for reference in references if isinstance(references, list) else []:
+        mark, link = _object(reference).get("matched_text"), _object(reference).get("alt")
+        if isinstance(mark, str) and isinstance(link, str):
+            links[mark] = clean_model_text(link)
+    return SOURCE.sub(lambda found: links.get(found[0], ""), text)
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -87,14 +87,23 @@ def chats(text: str) -> Iterator[ReadChat]:
     place = _skip(text, 0)
     if text[place : place + 1] == "[":
         for number, value in _elements(text, place):
-            chat = chatgpt_format.read_chat(value, f"[{number}]")
+            try:
+                chat = chatgpt_format.read_chat(value, f"[{number}]")
+            except InvalidFile as error:
+                if number:
+                    raise
+                raise _is_neither(f": {error.message}") from None
             if chat.messages:
                 yield chat
         return
     if text[place : place + 1] != "{":
-        raise InvalidFile(_("The file is neither an export of this site nor ChatGPT's conversations.json"))
+        raise _is_neither()
     for number, value in _own_chats(text, place):
         yield own_format.read_chat(value, f"chats[{number}]")
+
+
+def _is_neither(what: str = "") -> InvalidFile:
+    return InvalidFile(_("The file is neither an export of this site nor ChatGPT's conversations.json") + what)
 
 
 def _own_chats(text: str, place: int) -> Iterator[tuple[int, Any]]:

@@ -32,7 +32,12 @@ def tags(text):
     ("![](https://c.example)", f'<p dir="auto"><a {LINK} href="https://c.example">https://c.example</a></p>'),
     ("[![a](https://b.example)](https://c.example)", f'<p dir="auto"><a {LINK} href="https://c.example">a</a></p>'),
     ("`&lt;br&gt; <br>`", '<p dir="auto"><code>&amp;lt;br&amp;gt; &lt;br&gt;</code></p>'), ("---", "<hr>"), ("", ""),
-    (" \n", ""),
+    (" \n", ""), ("H~2~O and ~~no~~", '<p dir="auto">H<sub>2</sub>O and <del>no</del></p>'),
+    ("3~5 days, 10~15 in all, ~a *b*~", '<p dir="auto">3~5 days, 10~15 in all, ~a <em>b</em>~</p>'),
+    ("So[^1]: `[^1]`", '<p dir="auto">So<sup>1</sup>: <code>[^1]</code></p>'),
+    ("[a](https://b.example/[^1])", f'<p dir="auto"><a {LINK} href="https://b.example/%5B%5E1%5D">a</a></p>'),
+    ("a[^x]\n\n[^x]: One *b*\n[^2]: https://c.example", '<p dir="auto">a<sup>x</sup></p>\n<p dir="auto"><sup>x</sup> One <em>b</em><br>\n'
+     f'<sup>2</sup> <a {LINK} href="https://c.example">https://c.example</a></p>'),
 ])  # fmt: skip
 def test_markdown_becomes_this_html(text, html):
     assert str(render(text)).strip() == html

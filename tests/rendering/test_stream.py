@@ -31,7 +31,7 @@ TRICKY = [
     "a\n1. b\n2. c\n", "a\n2. b\n", "> a\n>\n> b\n\n> c\n", "a\u00a0\n\n\u2028b\n", "&copy;\n\n&amp\n",
     "x\n\n[y]: <\n\nz\n", "***\n\n\n***", "| a |\n|---|\n\n| b |\n", "| a |\n| b |\n|---|\n", "a\n\n| b |\n|:-:|",
     "+ a\n\n\n\n  b\n", "> > > a\n> b\n\nc\n", "```\n> a\n```\n> ```\n> b\n> ```\n", "~~~ a `b` ~c\nd\n~~~~\ne\n",
-    "``\n\n``\n",
+    "``\n\n``\n", "a[^1]\n\n[^1]: b\n[^2]: c\n\nd\n", "```\n[^1]: a\n```\n\n[^1]: b\n", "> [^1]: a\n\n3~5, 6~7\nH~2~O\n",
 ]  # fmt: skip
 
 LINES = [

@@ -264,6 +264,27 @@ def test_chatgpts_export_is_read_with_its_branches_and_without_what_is_unknown(a
         assert db.session.get(Message, other.parent_id).content == "Why?"
 
 
+def test_chatgpts_marks_of_sources_become_links_and_its_pictures_are_mentioned():
+    picture = {"content_type": "image_asset_pointer", "asset_pointer": "file-service://file-1"}
+    mark, link = "\ue200cite\ue202turn0search1\ue201", "([A page](https://a.example))"
+    references = [{"matched_text": mark, "alt": link}, {"matched_text": " ", "alt": ""}, "odd"]
+    mapping = {
+        "q": node(None, "user", picture),
+        "a": node(
+            "q",
+            "assistant",
+            f"So it is{mark}. \ue200x\ue201And so【3†source】.",
+            metadata={"content_references": references},
+        ),
+        "b": node("a", "user", {"content_type": "audio_transcription", "text": "Thanks"}),
+    }
+
+    (chat,) = reading.chats(json.dumps([gpt(mapping, "b")]))
+
+    texts = ["[A picture that was not imported]", "So it is([A page](https://a.example)). And so.", "Thanks"]
+    assert [message.content for message in chat.messages] == texts
+
+
 def test_a_chatgpt_tree_in_a_circle_ends():
     mapping = {"a": node("b"), "b": node("a"), "q": node("b", "user", "Why?")}
 
@@ -296,7 +317,7 @@ BAD = [
     (b"{", "neither"),
     (b"[", "not valid JSON"),
     (b'[{"mapping": {}},', "not valid JSON"),
-    (b"[1]", "[0].mapping"),
+    (b"[1]", "conversations.json: [0].mapping"),
     (b"\xff\xfe", "not UTF-8"),
     (b'{"format": "chat-export", "version": 1}', "chats is missing"),
     (b'{"format": "chat-export", "version": 1, "chats": [{}]', "chats[0].created_at"),
