@@ -39,12 +39,14 @@ def clean_email(text: str) -> str:
     return email
 
 
-def create(email: str, password_hash: str, *, is_admin: bool = False, limit: int | None = None) -> User:
+def create(
+    email: str, password_hash: str, *, is_admin: bool = False, limit: int | None = None, timezone: str = "UTC"
+) -> User:
     """Make an account and what belongs to one. Call inside write(). Raises InvalidRequest, EmailTaken.
 
-    limit: tokens; None means the default.
+    limit: tokens; None means the default. timezone: a name that the system knows.
     """
-    user = User(email=clean_email(email), password_hash=password_hash, is_admin=is_admin)
+    user = User(email=clean_email(email), password_hash=password_hash, is_admin=is_admin, timezone=timezone)
     if User.by_email(user.email):
         raise EmailTaken(_("There is already an account with this email"))
     db.session.add(user)
@@ -58,14 +60,14 @@ def create(email: str, password_hash: str, *, is_admin: bool = False, limit: int
     return user
 
 
-def create_first(email: str, password_hash: str) -> User:
+def create_first(email: str, password_hash: str, timezone: str = "UTC") -> User:
     """Make the administrator while there is no account at all. Raises NotFound afterwards, however many race for it."""
     with write() as session:
         if not is_sqlite():
             session.execute(text("LOCK TABLE users IN EXCLUSIVE MODE"))
         if exist():
             raise NotFound(_("This site has been set up already. Sign in"))
-        return create(email, password_hash, is_admin=True)
+        return create(email, password_hash, is_admin=True, timezone=timezone)
 
 
 def exist() -> bool:

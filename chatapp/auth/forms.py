@@ -67,7 +67,17 @@ class NewPasswordForm(PageForm):
             raise ValidationError(found)
 
 
-class RegisterForm(NewPasswordForm):
+class NewAccountForm(NewPasswordForm):
+    """A password and, where a script could tell, the browser's time zone."""
+
+    timezone = HiddenField(render_kw={"data-zone": True})
+
+    @property
+    def zone(self) -> str:
+        return self.timezone.data if self.timezone.data in time_zones() else "UTC"
+
+
+class RegisterForm(NewAccountForm):
     email = email_field()
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from flask_babel import gettext as _
 from flask_login import current_user
 
 from chatapp.auth import accounts, invitations, passwords, sessions
-from chatapp.auth.forms import ChangePasswordForm, KeyForm, NewPasswordForm, PreferencesForm, RegisterForm, SignInForm
+from chatapp.auth.forms import ChangePasswordForm, KeyForm, NewAccountForm, PreferencesForm, RegisterForm, SignInForm
 from chatapp.auth.models import ApiKey, LoginSession, User, digest
 from chatapp.auth.sessions import browser_required, lifetimes
 from chatapp.database import write
@@ -160,7 +160,7 @@ def register() -> ResponseReturnValue:
         return render_template("auth/register.html", form=form), 422
     password_hash = passwords.make_hash(form.password.data)
     with suppress(accounts.EmailTaken), write():
-        accounts.create(form.email.data, password_hash)
+        accounts.create(form.email.data, password_hash, timezone=form.zone)
     flash(_("If this email had no account yet, it has one now. Sign in with it."), "message")
     return redirect_to("auth.show_sign_in")
 
@@ -176,19 +176,25 @@ def _require_open() -> None:
 @bp.get("/invitations/<token>")
 def show_invitation(token: str) -> ResponseReturnValue:
     invitation = invitations.read(token)
-    return render_template("auth/invitation.html", form=NewPasswordForm(invitation.email), invitation=invitation)
+    return render_template("auth/invitation.html", form=NewAccountForm(invitation.email), invitation=invitation)
 
 
 @bp.post("/invitations/<token>")
 @limit_newcomers
 def accept_invitation(token: str) -> ResponseReturnValue:
     invitation = invitations.read(token)
-    form = NewPasswordForm(invitation.email)
+    form = NewAccountForm(invitation.email)
     if not form.validate():
         return render_template("auth/invitation.html", form=form, invitation=invitation), 422
     password_hash = passwords.make_hash(form.password.data)
     with write():
-        user = accounts.create(invitation.email, password_hash, is_admin=invitation.is_admin, limit=invitation.limit)
+        user = accounts.create(
+            invitation.email,
+            password_hash,
+            is_admin=invitation.is_admin,
+            limit=invitation.limit,
+            timezone=form.zone,
+        )
     sessions.sign_in(user)
     return redirect_to("chats.index")
 
@@ -206,7 +212,7 @@ def set_up(token: str) -> ResponseReturnValue:
     form = RegisterForm()
     if not form.validate():
         return render_template("auth/setup.html", form=form), 422
-    user = accounts.create_first(form.email.data, passwords.make_hash(form.password.data))
+    user = accounts.create_first(form.email.data, passwords.make_hash(form.password.data), form.zone)
     sessions.sign_in(user)
     return redirect_to("chats.index")
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 SNIPPETS = {
-    "python": '''def fibonacci(count: int) -> list[int]:
-    """Return the first numbers of the sequence."""
-    numbers = [0, 1]
-    while len(numbers) < count:
-        numbers.append(numbers[-1] + numbers[-2])
-    return numbers[:count]
+    "python": '''def group_anagrams(words: list[str]) -> list[list[str]]:
+    """Return the words in groups that are made of the same letters."""
+    groups: dict[str, list[str]] = {}
+    for word in words:
+        groups.setdefault("".join(sorted(word.lower())), []).append(word)
+    return list(groups.values())
 
 
-print(fibonacci(10))  # [0, 1, 1, 2, 3, 5, 8, 13, 21, 34]''',
+def test_words_with_the_same_letters_come_together():
+    assert group_anagrams(["tea", "tan", "Eat"]) == [["tea", "Eat"], ["tan"]]''',
     "javascript": """function* fibonacci() {
   let [a, b] = [0, 1];
   for (;;) {

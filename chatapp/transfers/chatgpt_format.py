@@ -101,7 +101,7 @@ def _part(value: Any) -> str:
         return value
     kind, text = _object(value).get("content_type"), _object(value).get("text")
     if kind == "image_asset_pointer":
-        return f"[{_('A picture that was not imported')}]"
+        return "[" + _("A picture that was not imported") + "]"
     return text if kind == "audio_transcription" and isinstance(text, str) else ""
 
 

@@ -230,6 +230,13 @@ class TestInvitations:
             assert usage_of(bob.id).token_limit == 500
             assert User.by_email("eve@example.org") is None
 
+    @pytest.mark.parametrize(("sent", "kept"), [("Europe/Berlin", "Europe/Berlin"), ("Mars/Base", "UTC"), ("", "UTC")])
+    def test_a_new_account_lives_in_the_browsers_time_zone(self, app, browser, link, sent, kept):
+        browser.post(link, password=ANOTHER, timezone=sent)
+
+        with app.app_context():
+            assert db.session.scalar(db.select(User.timezone).where(User.email == "bob@example.org")) == kept
+
     def test_an_invitation_serves_once(self, app, browser, link):
         browser.post(link, password=ANOTHER)
 

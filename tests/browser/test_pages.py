@@ -128,6 +128,19 @@ def test_setting_up_is_without_flaws(app, site, new_context, complaints, look):
     assert found + flaws(page) == []
 
 
+def test_who_sets_the_site_up_has_the_time_of_the_browser(app, site, new_context):
+    page = new_context(base_url=site, timezone_id="Asia/Tokyo").new_page()
+    page.goto(site + invitations.setup_link(app).removeprefix("http://127.0.0.1:8000"))
+    page.get_by_label("Email").fill("ada@example.org")
+    page.get_by_label("Password").fill("tall grass in the wind")
+    page.get_by_role("button", name="Create the account").click()
+    expect(page.locator("#welcome")).to_be_visible()
+
+    page.goto("/account")
+
+    expect(page.get_by_label("Time zone")).to_have_value("Asia/Tokyo")
+
+
 def test_a_flaw_would_be_found(page):
     page.evaluate("""() => {
       document.querySelector('main').innerHTML = '<button>a</button><button>b</button><img src="/static/icons/icon.svg"><p>Pale</p><hr>';
