@@ -170,7 +170,7 @@ def _plain(value: Any) -> Any:
 def _markdown(chat: Row[Any]) -> Iterator[str]:
     yield f"# {' '.join((chat.title or _('New chat')).split())}\n"
     if chat.system_prompt:
-        yield f"\n## {_('Instructions for the model')}\n\n{chat.system_prompt}\n"
+        yield "\n## " + _("Instructions for the model") + f"\n\n{chat.system_prompt}\n"
     for ids in _branch_in_batches(chat.head_id):
         rows = list(
             db.session.execute(

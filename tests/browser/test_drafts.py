@@ -1,5 +1,7 @@
 """What was typed is not lost, not sent twice, and nobody else's to read."""
 
+# ruff: noqa: F811
+
 import re
 
 import pytest
@@ -8,6 +10,7 @@ from playwright.sync_api import expect
 from chatapp.auth.models import LoginSession
 from chatapp.database import write
 from tests.auth.browser import PASSWORD, make_account
+from tests.browser.looks import page  # noqa: F401
 from tests.browser.steps import cookie, send, show_chats, turns
 from tests.conftest import Person
 

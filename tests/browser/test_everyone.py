@@ -1,11 +1,14 @@
 """Nobody is left out: everything fits on a small phone, is heard by a screen reader and done by keyboard alone."""
 
+# ruff: noqa: F811
+
 import re
 
 import pytest
 from playwright.sync_api import expect
 
 from tests.auth.browser import PASSWORD, make_account
+from tests.browser.looks import page  # noqa: F401
 from tests.browser.steps import send, show_chats
 from tests.conftest import make_user
 

@@ -7,8 +7,10 @@ from playwright.sync_api import expect
 
 from chatapp.chats.models import Chat, Message
 from chatapp.database import write
+from tests.browser.looks import LOOKS
 
 MESSAGES = 1000
+EACH_LOOK = pytest.mark.parametrize("look", LOOKS)
 TOP = "id => document.getElementById(id).getBoundingClientRect().top"
 
 
@@ -28,15 +30,17 @@ def long_chat(app, api):
     return chat_id
 
 
-def test_a_thousand_messages_are_not_all_sent_and_the_last_is_in_sight(open_page, long_chat):
-    page = open_page(f"/chats/{long_chat}")
+@EACH_LOOK
+def test_a_thousand_messages_are_not_all_sent_and_the_last_is_in_sight(open_page, long_chat, look):
+    page = open_page(f"/chats/{long_chat}", **LOOKS[look])
 
     expect(page.get_by_text(f"Number {MESSAGES - 1}.")).to_be_in_viewport()
     assert page.locator(".turn").count() < MESSAGES / 10
 
 
-def test_earlier_messages_come_when_the_reader_gets_there_and_nothing_moves(open_page, long_chat):
-    page = open_page(f"/chats/{long_chat}")
+@EACH_LOOK
+def test_earlier_messages_come_when_the_reader_gets_there_and_nothing_moves(open_page, long_chat, look):
+    page = open_page(f"/chats/{long_chat}", **LOOKS[look])
     expect(page.get_by_text(f"Number {MESSAGES - 1}.")).to_be_in_viewport()
     shown, first = page.locator(".turn").count(), page.locator(".turn").first.get_attribute("id")
 

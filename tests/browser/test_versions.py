@@ -3,16 +3,15 @@
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.looks import LOOKS
 from tests.browser.steps import LONG, last_answer, send, turns
 
-SIZES = {"wide": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
 
-
-@pytest.fixture(params=list(SIZES))
+@pytest.fixture(params=LOOKS)
 def chat_page(request, open_page, demo):
     """A page with one question that is answered."""
     demo.will_say("The first answer.")
-    page = open_page(viewport=SIZES[request.param])
+    page = open_page(**LOOKS[request.param])
     send(page, "What is it?")
     expect(page.locator(".bill")).to_be_attached()
     expect(page.locator("#stop")).to_have_count(0)
