@@ -480,7 +480,7 @@ class Chaos:
         self._stores.start("postgresql")
 
 
-def settings(database_url: str, redis_url: str, provider: Provider) -> dict[str, str]:
+def settings(database_url: str, redis_url: str, provider: ScriptedGemini) -> dict[str, str]:
     return {
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,

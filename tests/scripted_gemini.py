@@ -164,7 +164,7 @@ class ScriptedGemini:
         self._script.clear()
         self.requests.clear()
 
-    def wait_until(self, is_true: Callable[[], object], seconds: float = 2.0) -> bool:
+    def wait_until(self, is_true: Callable[[], object], seconds: float = 20.0) -> bool:
         """Return whether it came true in time, letting the server work meanwhile."""
         deadline = time.monotonic() + seconds
         while not is_true() and time.monotonic() < deadline:
