@@ -81,6 +81,7 @@ class OpenAICompatibleProvider:
         default_model: str | None = None,
         pace: Pace | None = None,
     ) -> None:
+        self._host = urlsplit(base_url).netloc.rpartition("@")[2]
         self._server = JsonServer(base_url.rstrip("/"), connect_seconds, pace or Pace())
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._idle_seconds = idle_seconds
@@ -89,7 +90,7 @@ class OpenAICompatibleProvider:
         self._default_model = default_model
         self._stand_in = ModelInfo(
             "openai-compatible",
-            f"First model of {urlsplit(base_url).netloc.rpartition('@')[2]}",
+            f"First model of {self._host}",
             ASSUMED_INPUT_TOKENS,
             ASSUMED_INPUT_TOKENS,
             has_known_limits=False,
@@ -178,7 +179,7 @@ class OpenAICompatibleProvider:
         try:
             self.list_models()
         except ProviderError:
-            log.warning("The OpenAI-compatible server gives no list of its models; it is asked again")
+            log.warning("%s gives no list of its models and is asked again; is OPENAI_BASE_URL right?", self._host)
 
 
 class _ErrorObject(Exception):
