@@ -39,7 +39,7 @@ UNSPACED = re.compile(
 )
 
 # What a line of Markdown is shown without, as long as no hit is lost with it.
-MARKDOWN = re.compile(r"\*\*|__|`+|(?<!\S)(?:#{1,6}|[*>|-]+)(?!\S) ?")
+MARKDOWN = re.compile(r"\*\*|__|`+|(?<!\w)\*(?=\w)|(?<=\w)\*(?!\w)|(?<!\S)(?:#{1,6}|[*>|-]+)(?!\S) ?")
 
 SQLITE_INDEX = text(
     """SELECT entry.subject_id, entry.chat_id, messages.role,

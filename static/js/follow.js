@@ -73,6 +73,15 @@ if (scroll) {
     const summary = target.closest("summary");
     if (summary) hold(() => summary, topOf(summary));
   });
+  // What fits is shown whole.
+  log.addEventListener("toggle", ({ target }) => {
+    if (!target.open || held?.find() !== target.firstElementChild) return;
+    const over = target.lastElementChild.getBoundingClientRect().bottom - scroll.getBoundingClientRect().bottom;
+    if (over > 0 && over < held.at - topOf(scroll)) {
+      held.at -= over;
+      putRight();
+    }
+  }, true);
 
   const stays = ctx => ctx.sourceElement?.closest?.("[data-stay]");
   let anchor = null;

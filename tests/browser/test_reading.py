@@ -81,18 +81,19 @@ def test_the_smallest_turn_of_the_wheel_is_the_readers(page, demo):
     assert page.locator("#scroll").evaluate("e => e.scrollTop") == top
 
 
-def test_what_an_answer_cost_is_unfolded_where_it_is(page, demo):
+def test_what_an_answer_cost_is_unfolded_into_sight_and_stays_there(page, demo):
     demo.will_say(LONG)
     send(page, "A long answer")
     summary = page.locator(".bill > summary")
     expect(summary).to_be_visible()
     page.wait_for_function(FOLLOWED)
-    before = summary.bounding_box()["y"]
     summary.click()
-    expect(page.locator(".bill-card")).to_be_visible()
-    page.wait_for_timeout(600)
 
+    expect(page.locator(".why-link")).to_be_in_viewport(ratio=1)
+    before = summary.bounding_box()["y"]
+    page.wait_for_timeout(600)
     assert abs(summary.bounding_box()["y"] - before) < 2
+    expect(summary).to_be_in_viewport(ratio=1)
 
 
 def test_the_skip_link_leaves_the_conversation_where_it_is(page, demo):

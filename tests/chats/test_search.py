@@ -186,6 +186,7 @@ def test_hits_are_marked_and_everything_else_is_text():
     ("text", "query", "shown"),
     [
         ("## Bread\n\n- **knead** `it` - long", "knead", "Bread knead it long"),
+        ("It is *bent*, 2*3 and a*", "bent", "It is bent, 2*3 and a"),
         ("a ** b", "**", "a ** b"),
         ("x" * 300 + " knead", "knead", "…knead"),
     ],
