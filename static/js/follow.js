@@ -76,7 +76,7 @@ if (scroll) {
   // What fits is shown whole.
   log.addEventListener("toggle", ({ target }) => {
     if (!target.open || held?.find() !== target.firstElementChild) return;
-    const over = target.lastElementChild.getBoundingClientRect().bottom - scroll.getBoundingClientRect().bottom;
+    const over = target.lastElementChild.getBoundingClientRect().bottom - scroll.getBoundingClientRect().bottom + 16;
     if (over > 0 && over < held.at - topOf(scroll)) {
       held.at -= over;
       putRight();
