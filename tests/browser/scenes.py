@@ -74,6 +74,8 @@ TITLES = {
     70: ["Reading list on typography"],
 }
 
+BREAD = "How do I bake bread without kneading?"
+
 
 class Data:
     """What the pictures show, and where."""
@@ -85,6 +87,7 @@ class Data:
         from chatapp.auth import accounts, passwords
         from chatapp.chats.models import Chat
         from chatapp.database import now, write
+        from chatapp.providers.demo import Ask, compose
 
         for email, limit in (("ada@example.org", 250_000), ("eve@example.org", 40)):
             hashed = passwords.make_hash(PASSWORD)
@@ -114,14 +117,9 @@ class Data:
             96,
             "stopped",
         )
-        self._say(
-            "Bread without kneading",
-            "How do I bake bread without kneading?",
-            "Mix flour, water, salt and a little yeast, and let **time** do",
-            118,
-            "interrupted",
-            "TURN_INTERRUPTED",
-        )
+        whole = compose(Ask(BREAD, "", "en", random.Random(0)))
+        begun = whole[: whole.index(" ", 150)]
+        self._say("Bread without kneading", BREAD, begun, 118, "interrupted", "TURN_INTERRUPTED")
         self._say("Plan for three days in Porto", "Plan three days in Porto, on foot.", PORTO, 214)
         self._say("What a ledger is", "What is a ledger?", "", 0, "failed", "RATE_LIMIT_ERROR")
         self._say(
