@@ -171,18 +171,20 @@ def _markdown(chat: Row[Any]) -> Iterator[str]:
     yield f"# {' '.join((chat.title or _('New chat')).split())}\n"
     if chat.system_prompt:
         yield "\n## " + _("Instructions for the model") + f"\n\n{chat.system_prompt}\n"
+    line_end, goes_on = "", False
+    columns = Message.id, Message.role, Message.content, Message.continues, Message.model, Message.created_at
     for ids in _branch_in_batches(chat.head_id):
-        rows = list(
-            db.session.execute(
-                select(Message.id, Message.role, Message.content, Message.model, Message.created_at).where(
-                    Message.id.in_(ids)
-                )
-            )
-        )
+        rows = list(db.session.execute(select(*columns).where(Message.id.in_(ids))))
         release()
         for row in sorted(rows, key=lambda row: ids.index(row.id)):
-            speaker = _("You") if row.role == "user" else row.model or _("Answer")
-            yield f"\n## {speaker} · {row.created_at:%Y-%m-%d %H:%M} UTC\n\n{row.content}\n"
+            # What asks for the rest of an answer is nobody's words, and the rest belongs to the answer.
+            if not row.continues and not goes_on:
+                speaker = _("You") if row.role == "user" else row.model or _("Answer")
+                yield f"{line_end}\n## {speaker} · {row.created_at:%Y-%m-%d %H:%M} UTC\n\n"
+            if not row.continues:
+                yield row.content
+            line_end, goes_on = "\n", row.continues
+    yield line_end
 
 
 def _branch_in_batches(head_id: UUID | None) -> Iterator[list[UUID]]:

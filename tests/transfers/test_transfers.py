@@ -160,6 +160,21 @@ def test_one_chat_is_exported_as_markdown_and_as_json(browser, api):
     assert re.fullmatch(r"attachment; filename=\"[\w .:=-]+\"; filename\*=UTF-8''[\w.%~-]+", disposition)
 
 
+def test_an_answer_in_two_pieces_is_one_in_markdown(browser, api, demo):
+    chat_id = api.new_chat(title="A tale")
+    demo.will_say("Once upon", finish_reason="length")
+    api.send(chat_id, "Tell me")
+    demo.will_say(" a time.")
+    browser.post(f"/messages/{api.messages(chat_id)[1]['id']}/continuation")
+    until(lambda: api.messages(chat_id)[-1]["status"] == "completed" and len(api.messages(chat_id)) == 4)
+
+    text = browser.get(f"/chats/{chat_id}/export.md").text
+
+    assert [line for line in text.splitlines() if line and not line.startswith("#")] == ["Tell me", "Once upon a time."]
+    assert text.count("## ") == 2
+    assert text.endswith("time.\n")
+
+
 def test_all_chats_come_as_a_zip_file_of_markdown(browser, api):
     for title in ("Same", "Same", "../../etc/passwd"):
         api.send(api.new_chat(title=title), "Hello")
