@@ -6,7 +6,7 @@ date. They are compiled in memory, once a process: nothing has to be built, and 
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +16,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import NullTranslations, Translations
 from flask import Flask, has_request_context, request
-from flask_babel import Domain, get_locale, to_user_timezone
+from flask_babel import Domain, format_datetime, format_time, get_locale, to_user_timezone
 from flask_login import current_user
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -30,6 +30,7 @@ def init_app(app: Flask) -> None:
     babel.domain_instance = Catalogues()
     babel.init_app(app, locale_selector=locale, timezone_selector=timezone)
     app.jinja_env.filters["dayformat"] = format_day
+    app.jinja_env.filters["momentformat"] = format_moment
 
 
 class Catalogues(Domain):
@@ -70,10 +71,16 @@ def timezone() -> str | None:
     return _of_user("timezone") if has_request_context() else None
 
 
-def format_day(instant: date) -> str:
-    """Return a day of this or the next year as people write it: 1 December, 1. Dezember."""
+def format_day(instant: date, skeleton: str = "MMMMd") -> str:
+    """Return a day as people write it: December 1, 1. Dezember. skeleton: its parts, in the terms of Unicode CLDR."""
     local = to_user_timezone(instant) if isinstance(instant, datetime) else instant
-    return str(format_skeleton("MMMMd", local, locale=get_locale() or "en"))
+    return str(format_skeleton(skeleton, local, locale=get_locale() or "en"))
+
+
+def format_moment(instant: datetime) -> str:
+    """Return the time of day, for another day than today with its date."""
+    is_today = to_user_timezone(instant).date() == to_user_timezone(datetime.now(UTC)).date()
+    return str(format_time(instant, "short") if is_today else format_datetime(instant, "short"))
 
 
 def _of_browser() -> str:

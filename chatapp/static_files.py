@@ -20,7 +20,20 @@ STYLES = [
     *("tokens", "base", "controls", "shell", "sidebar", "conversation", "prose", "code"),
     *("composer", "notices", "forms", "usage", "print"),
 ]
-SCRIPTS = ["theme", "toasts", "composer", "drafts", "follow", "revise", "stream", "copy", "menu", "shortcuts", "start"]
+SCRIPTS = [
+    "theme",
+    "toasts",
+    "composer",
+    "drafts",
+    "follow",
+    "revise",
+    "stream",
+    "copy",
+    "menu",
+    "list",
+    "shortcuts",
+    "start",
+]
 MIMETYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",

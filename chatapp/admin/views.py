@@ -164,6 +164,12 @@ def enable(user_id: str) -> ResponseReturnValue:
     return redirect_to("admin.index")
 
 
+@bp.get("/invitations")
+def show_invitations() -> ResponseReturnValue:
+    """Lead back to the page, from the address at which a link was shown."""
+    return redirect_to("admin.index", _anchor="invite")
+
+
 @bp.post("/invitations")
 def invite() -> ResponseReturnValue:
     form = InvitationForm()

@@ -112,8 +112,8 @@ class PreferencesForm(PageForm):
     """Fields that are not sent keep their value: the theme also comes alone."""
 
     timezone = SelectField(_l("Time zone"), choices=time_zones)
-    locale = SelectField(_l("Language"), choices=lambda: {"": _("As the browser asks"), **LOCALES})
+    locale = SelectField(_l("Language"), choices=lambda: {"": _("The browser’s language"), **LOCALES})
     theme = SelectField(
         _l("Appearance"),
-        choices=lambda: {"system": _("Like the system"), "light": _("Light"), "dark": _("Dark")},
+        choices=lambda: {"system": _("System"), "light": _("Light"), "dark": _("Dark")},
     )

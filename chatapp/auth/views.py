@@ -287,6 +287,13 @@ def end_other_sessions() -> ResponseReturnValue:
     return redirect_to("auth.account")
 
 
+@bp.get("/account/keys")
+@browser_required
+def show_keys() -> ResponseReturnValue:
+    """Lead back to the page, from the address at which a new key was shown."""
+    return redirect_to("auth.account", _anchor="keys")
+
+
 @bp.post("/account/keys")
 @browser_required
 @limit_changes

@@ -41,6 +41,11 @@ class Budget:
     timezone: str
 
     @property
+    def unspent_tokens(self) -> int:
+        """What is left, with what is held for answers being written: most of that comes back."""
+        return max(0, self.token_limit - self.total_tokens_used)
+
+    @property
     def remaining_tokens(self) -> int:
         return max(0, self.token_limit - self.total_tokens_used - self.reserved_tokens)
 

@@ -95,20 +95,27 @@ def sidebar(
     *,
     limit: int = LISTED_CHATS,
     archived: bool = False,
+    open_id: UUID | None = None,
     instant: datetime | None = None,
 ) -> Sidebar:
-    """Return a user's chats under "Pinned", "Today" and so on; with text, where its words are said."""
+    """Return a user's chats under "Pinned", "Today" and so on; with text, where its words are said.
+
+    open_id: a chat that is listed however long ago it was used.
+    """
     limit = max(1, min(limit, MAX_LISTED_CHATS))
     if text:
         return Sidebar([], text, limit, has_more=False, hits=search(user, text))
     found = select(Chat).where(Chat.user_id == user.id, Chat.deleted_at.is_(None), Chat.archived == archived)
     newest = found.order_by(Chat.pinned.desc(), Chat.updated_at.desc(), Chat.id).limit(limit + 1)
     chats = list(db.session.scalars(newest))
+    has_more, chats = len(chats) > limit, chats[:limit]
+    if has_more and open_id and open_id not in [chat.id for chat in chats]:
+        chats += db.session.scalars(found.where(Chat.id == open_id))
     local = zone(user.timezone)
     today = (instant or now()).astimezone(local).date()
-    groups = groupby(chats[:limit], lambda chat: _heading(chat, chat.updated_at.astimezone(local).date(), today))
+    groups = groupby(chats, lambda chat: _heading(chat, chat.updated_at.astimezone(local).date(), today))
     grouped = [Group(label, list(members)) for label, members in groups]
-    return Sidebar(grouped, text, limit, len(chats) > limit, archived)
+    return Sidebar(grouped, text, limit, has_more, archived)
 
 
 def _heading(chat: Chat, day: date, today: date) -> str:

@@ -45,7 +45,7 @@ def shared() -> dict[str, Any]:
         "theme": theme if theme in THEMES else "system",
         "language": str(locale or "en").replace("_", "-"),
         "direction": getattr(locale, "text_direction", "ltr"),
-        "my_chats": lambda: queries.sidebar(current_user),
+        "my_chats": lambda open_id: queries.sidebar(current_user, open_id=open_id),
         "my_budget": lambda: usage_of(current_user.id),
     }
 
@@ -93,11 +93,11 @@ def list() -> ResponseReturnValue:
     found = queries.sidebar(
         current_user,
         request.args.get("q", "").strip(),
-        limit=request.args.get("limit", queries.LISTED_CHATS, type=int),
+        limit=request.args.get("limit", type=int) or conversation.listed(),
         archived=bool(request.args.get("archived")),
+        open_id=(chat_id := request.args.get("chat", type=UUID) or _shown_chat()),
     )
     if is_htmx():
-        chat_id = request.args.get("chat", type=UUID)
         return render_template("chats/_list.html", list=found, chat_id=chat_id)
     return render_template("chats/list.html", list=found)
 
@@ -222,6 +222,8 @@ def restore(chat_id: UUID) -> ResponseReturnValue:
         if chat is None or chat.user_id != current_user.id:
             raise ChatNotFound()
         chat.deleted_at = None
+    if "open" in request.args:
+        return redirect_to("chats.show", chat_id=chat_id)
     return _changed_list(_shown_chat()) if is_htmx() else redirect_to("chats.show", chat_id=chat_id)
 
 
@@ -263,7 +265,7 @@ def _shown_chat() -> UUID | None:
 
 
 def _go_after_deletion(chat_id: UUID) -> Response:
-    flash((_("The chat was deleted"), url_for("chats.restore", chat_id=chat_id)), "undo")  # type: ignore[arg-type]
+    flash((_("The chat was deleted"), url_for("chats.restore", chat_id=chat_id, open=1)), "undo")  # type: ignore[arg-type]
     return redirect_to("chats.index")
 
 
@@ -273,5 +275,5 @@ def _changed_list(chat_id: UUID | None, said: str = "", undo: str = "") -> str:
     if shown is not None and shown.user_id != current_user.id:
         shown = None
     return render_template(
-        "chats/_changed.html", list=queries.sidebar(current_user), chat_id=chat_id, chat=shown, said=said, undo=undo
+        "chats/_changed.html", list=conversation.sidebar(chat_id), chat_id=chat_id, chat=shown, said=said, undo=undo
     )

@@ -84,6 +84,15 @@ def composer(model: str, problem: str = "") -> dict[str, Any]:
     }
 
 
+def listed() -> int:
+    """Return how many chats the page lists, as its script says; it may have been asked for more."""
+    return request.headers.get("X-Listed", queries.LISTED_CHATS, type=int)
+
+
+def sidebar(open_id: UUID | None) -> queries.Sidebar:
+    return queries.sidebar(current_user, limit=listed(), open_id=open_id)
+
+
 def posted_text() -> str:
     """Return the message of a form: the suggestion whose button was pressed, else what was typed."""
     return request.form.get("suggestion") or request.form.get("text", "")

@@ -46,6 +46,7 @@ INSTRUCTIONS = (
     "Write a title for this conversation: at most six words, in its language, without quotation marks. "
     "Answer with the title only."
 )
+FENCE = re.compile(r"`{3}|~{3}")
 LABEL = re.compile(r"^(?:title|titel|titre|título)\s*[:–-]\s*", re.IGNORECASE)
 
 
@@ -88,8 +89,9 @@ def settle_left() -> None:
 
 
 def first_line(text: str) -> str:
-    """Return the title that a chat has by itself: the first line of its first message."""
-    return _shortened(next(line.strip() for line in text.splitlines() if line.strip()))
+    """Return the title that a chat has by itself: the first line of its first message that says something."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return _shortened(next((line for line in lines if not FENCE.match(line)), lines[0]))
 
 
 def clean(text: str) -> str:

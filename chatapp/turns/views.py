@@ -223,7 +223,7 @@ def started_fragment(started: Started, is_new: bool = False) -> str:
     """Draw a turn that has just begun, and what changes around it."""
     chat = db.session.get_one(Chat, started.chat_id)
     question, answer = (db.session.get_one(Message, key) for key in (started.question_id, started.answer_id))
-    listed = queries.sidebar(current_user)
+    listed = conversation.sidebar(chat.id)
     is_first = listed.first_id == chat.id and bool(question.parent_id)
     return render_template(
         "turns/_started.html",
@@ -253,7 +253,7 @@ def _conversation(chat_id: UUID, *, with_id: UUID | None = None, says: str = "")
     return render_template(
         "turns/_conversation.html",
         **conversation.shown(chat, with_id=with_id),
-        list=queries.sidebar(current_user),
+        list=conversation.sidebar(chat_id),
         key=str(uuid4()),
         budget=usage_of(current_user.id),
         says=says,

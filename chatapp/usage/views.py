@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID
 
 from flask import Blueprint, Response, render_template, request, stream_with_context
@@ -14,7 +15,7 @@ from sqlalchemy import Row, select
 from chatapp.budget import notices
 from chatapp.budget.queries import estimated_days_until_limit, usage_of
 from chatapp.chats.models import Chat
-from chatapp.database import write
+from chatapp.database import now, write
 from chatapp.errors import InvalidRequest, NotFound
 from chatapp.extensions import db
 from chatapp.turns.models import Turn
@@ -78,7 +79,8 @@ def index() -> ResponseReturnValue:
         "usage/index.html",
         refusal=refusal,
         budget=budget,
-        days_left=estimated_days_until_limit(current_user.id, budget),
+        days_left=(days_left := estimated_days_until_limit(current_user.id, budget)),
+        is_enough=bool(days_left and budget.resets_at and now() + timedelta(days=days_left) > budget.resets_at),
         report=shown,
         presets=PRESETS,
         tokens_chart=chart(shown, lambda sums: sums.charged, lambda sums: sums.reported),

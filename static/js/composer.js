@@ -33,6 +33,9 @@ document.addEventListener("keydown", event => {
   if (event.target.value.trim() && !document.getElementById("stop")) form().requestSubmit();
 });
 
+// The button that stops goes with the answer's end, and the focus with it.
+document.addEventListener("click", event => { if (event.target.closest("#stop") && hasKeyboard()) box().focus(); });
+
 // A new chat gets a message box of its own.
 document.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => {
   if (ctx.target?.id === "log" && document.activeElement === document.body && hasKeyboard()) box().focus();

@@ -1,7 +1,8 @@
-// Copies a message as it was written, or the text of a code block.
+// Copies a message as it was written, the text of a code block, or what is shown once.
 const DONE_MS = 1600;
 
 const text = async button => {
+  if (button.dataset.copyText) return button.dataset.copyText;
   const address = button.dataset.copy;
   if (!address) return button.closest("figure").querySelector("code").textContent;
   const answer = await fetch(address);
@@ -21,7 +22,7 @@ const write = async promise => {
 };
 
 document.addEventListener("click", async event => {
-  const button = event.target.closest("[data-copy]");
+  const button = event.target.closest("[data-copy], [data-copy-text]");
   if (!button) return;
   event.preventDefault();
   const texts = document.getElementById("toast").dataset;
@@ -29,7 +30,12 @@ document.addEventListener("click", async event => {
     await write(text(button));
     document.getElementById("status").textContent = texts.copied;
     button.classList.add("copied");
-    setTimeout(() => button.classList.remove("copied"), DONE_MS);
+    const use = button.querySelector("use"), sign = use?.getAttribute("href").replace("check", "copy");
+    use?.setAttribute("href", sign.replace("copy", "check"));
+    setTimeout(() => {
+      button.classList.remove("copied");
+      use?.setAttribute("href", sign);
+    }, DONE_MS);
   } catch {
     document.dispatchEvent(new CustomEvent("say", { detail: texts.uncopied }));
   }

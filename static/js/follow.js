@@ -118,7 +118,7 @@ if (scroll) {
     const reader = follows ? null : [...log.querySelectorAll(".turn > [id]")].find(each => each.getBoundingClientRect().bottom > edge);
     asks = true;
     try {
-      const headers = { "HX-Request": "true", "HX-Current-URL": location.href };
+      const headers = { "HX-Request": "true", "HX-Current-URL": location.href, "X-Listed": document.getElementById("chats").dataset.listed ?? "" };
       const answer = await fetch(`${location.pathname}/news?seen=${seen}&at=${reader?.id.slice(1) ?? ""}`, { headers });
       const text = answer.status === 200 && await answer.text();
       if (text && !isBusy() && lastId() === seen) await htmx.swap({ text, target: log, swap: "innerHTML", sourceElement: log, reader });

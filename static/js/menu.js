@@ -39,6 +39,12 @@ if (menu) {
   });
 }
 
+// What the browser calls the page, when what the page calls itself has changed.
+document.addEventListener("htmx:after:swap", () => {
+  const title = document.querySelector("h1#title");
+  if (title) document.title = title.textContent.trim();
+});
+
 // A title that is being changed: Escape, or leaving it as it was, puts the row back.
 document.addEventListener("focusin", ({ target }) => { if (target.dataset?.cancel) target.select(); });
 const putBack = input => htmx.ajax("GET", input.dataset.cancel, { target: "#chats", swap: "outerHTML" });

@@ -13,7 +13,9 @@ document.addEventListener("htmx:before:swap", ({ detail: { ctx } }) => {
   if (ctx.sourceElement?.matches?.('.question [href$="/edit"], [data-escape]')) place = ctx.target.id;
 });
 document.addEventListener("htmx:after:swap", () => {
-  const message = place && document.getElementById(place);
-  if (message) (message.querySelector("textarea") ?? message.querySelector('[href$="/edit"]'))?.focus();
+  const message = place ? document.getElementById(place) : null;
+  const text = message?.querySelector("textarea");
+  (text ?? message?.querySelector('[href$="/edit"]'))?.focus();
+  text?.setSelectionRange(text.value.length, text.value.length);
   place = "";
 });

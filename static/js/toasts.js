@@ -33,9 +33,10 @@ const isQuiet = element => element?.hasAttribute?.("hx-sse:connect") || element?
 
 // An error page that is not ours, a proxy's for example, must not land in the conversation.
 document.addEventListener("htmx:response:error", ({ detail: { ctx } }) => {
-  if (ctx.hx.retarget || ctx.hx.redirect) return;
+  const quiet = isQuiet(ctx.sourceElement);
+  if (ctx.hx.redirect || (ctx.hx.retarget && !quiet)) return;
   ctx.status = "refused";
-  if (!isQuiet(ctx.sourceElement)) say(model.dataset.failed);
+  if (!quiet) say(model.dataset.failed);
 });
 document.addEventListener("htmx:error", ({ detail: { ctx } }) => {
   if (ctx && !isQuiet(ctx.sourceElement)) say(model.dataset.offline);

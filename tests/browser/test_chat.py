@@ -233,6 +233,7 @@ def test_a_chat_is_renamed_pinned_deleted_and_taken_back(page, demo):
     page.get_by_role("textbox", name="Title").fill("Another title")
     page.keyboard.press("Enter")
     expect(page.locator("#title")).to_have_text("Another title")
+    expect(page).to_have_title("Another title")
 
     options.click()
     page.get_by_role("button", name="Pin").click()
@@ -326,6 +327,34 @@ def test_the_address_of_an_answer_is_in_the_history(page, demo):
     page.go_forward()
     expect(page.locator(".bubble")).to_have_text("Hello")
     assert re.search(r"/chats/[-0-9a-f]{36}$", page.url)
+
+
+def test_who_stops_goes_on_writing(page, demo):
+    demo.will_say("As far as this", demo.hold())
+    send(page, "Tell me")
+    expect(last_answer(page)).to_contain_text("As far as this")
+
+    page.locator("#stop").focus()
+    page.keyboard.press("Enter")
+
+    expect(last_answer(page)).to_contain_text("You stopped this answer.")
+    expect(page.locator("#text")).to_be_focused()
+
+
+def test_a_draft_for_a_chat_that_is_gone_complains_once_when_it_is_sent(page, api, complaints):
+    complaints.expect("404")
+    complaints.expect("htmx:error")
+    send(page, "One")
+    expect(page.locator(".bill")).to_be_visible()
+    api.call("DELETE", f"/chat/{page.url.rsplit('/')[-1]}")
+    with page.expect_response("**/drafts*"):
+        page.locator("#text").press_sequentially("A draft")
+
+    expect(page.locator(".toast")).to_have_count(0)
+    page.locator("#text").press("Enter")
+
+    expect(page.locator(".toast")).to_have_count(1)
+    expect(page.locator("#text")).to_have_value("A draft")
 
 
 def come_back(page):

@@ -121,6 +121,31 @@ def test_the_keyboard_stays_with_the_chat_that_it_changes(at_width, api):
 
 
 @WIDTHS
+def test_the_list_stays_as_it_was_scrolled(at_width, api):
+    for number in range(38):
+        api.new_chat(title=f"Chat {number}")
+    page = at_width()
+    show_chats(page)
+    top = "() => document.getElementById('chats').scrollTop"
+    page.locator("#chats").evaluate("list => list.scrollTop = 600")
+    page.wait_for_function(f"() => ({top})() > 500 && Number(sessionStorage.getItem('list-top')) > 500")
+    page.get_by_role("link", name="Options for Chat 12", exact=True).click()
+    page.locator("#chat-menu").get_by_role("button", name="Rename").click()
+    page.keyboard.type("Renamed")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="Options for Renamed")).to_be_focused()
+    assert page.evaluate(top) > 500
+
+    page.get_by_role("link", name="Renamed", exact=True).click()
+
+    expect(page.locator("#title")).to_have_text("Renamed")
+    expect(page).to_have_title("Renamed")
+    show_chats(page)
+    expect(page.locator("#chats [aria-current]")).to_be_in_viewport()
+    assert page.evaluate(top) > 400
+
+
+@WIDTHS
 def test_a_file_comes_in_and_leaves_again(at_width, complaints):
     complaints.expect("400")
     page = at_width("/account/data")

@@ -157,6 +157,24 @@ def test_a_long_list_is_shown_in_part(app, browser, user):
     assert browser.get("/chats?limit=80", headers=HTMX).text.count('class="chat-row"') == queries.LISTED_CHATS + 1
 
 
+def test_the_open_chat_is_listed_however_old_it_is(app, browser, user):
+    oldest = make_chat(app, user, "The oldest", days_ago=9)
+    for number in range(queries.LISTED_CHATS):
+        make_chat(app, user, f"Chat {number}")
+
+    assert f'href="/chats/{oldest}"' not in browser.get("/").text
+    assert re.search(rf'href="/chats/{oldest}"[^>]* aria-current="page"', browser.get(f"/chats/{oldest}").text)
+
+
+def test_a_change_leaves_the_list_as_long_as_it_was_unfolded(app, browser, user):
+    for number in range(queries.LISTED_CHATS + 1):
+        chat_id = make_chat(app, user, f"Chat {number}")
+
+    changed = browser.post(f"/chats/{chat_id}", title="Other", headers=HTMX | {"X-Listed": "80"})
+
+    assert changed.text.count('class="chat-row"') == queries.LISTED_CHATS + 1
+
+
 def test_a_chat_is_renamed_and_pinned_from_the_list(app, browser, user):
     chat_id = make_chat(app, user)
 
@@ -194,7 +212,8 @@ def test_deleting_the_chat_that_is_shown_leads_to_a_new_one_that_offers_to_undo(
     answer = browser.post(f"/chats/{chat_id}/delete")
 
     assert answer.headers["Location"] == "/"
-    assert f'action="/chats/{chat_id}/restoration"' in browser.get("/").text
+    (undo,) = re.findall(rf'action="(/chats/{chat_id}/restoration[^"]*)"', browser.get("/").text)
+    assert browser.post(undo, headers=HTMX).headers["HX-Redirect"] == f"/chats/{chat_id}"
 
 
 def test_an_archived_chat_is_out_of_the_list_and_can_be_taken_out_again(app, browser, user):

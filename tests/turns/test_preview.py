@@ -68,7 +68,7 @@ def test_a_draft_that_does_not_fit_says_when_the_budget_is_filled_again(app, use
     said = browser.post("/drafts", text=DRAFT).text
 
     assert "Does not fit" in said
-    assert "60 are left" in said
+    assert "of the 60 tokens left" in said
     assert "Filled again on" in said
 
 

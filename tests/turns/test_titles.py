@@ -82,6 +82,11 @@ def test_it_is_reserved_released_and_charged_once_beside_the_turn(both_app, both
         assert ledger.verify() == []
 
 
+def test_a_first_message_that_begins_with_code_names_its_chat_by_the_code():
+    assert titles.first_line("```python\nx = 1\n```") == titles.first_line("x = 1") == "x = 1"
+    assert titles.first_line("```") == "```"
+
+
 def test_a_title_that_somebody_gave_stays(app, api, demo):
     hold = demo.hold()
     demo.will_say("Hello.")

@@ -387,10 +387,10 @@ def test_a_notice_stands_until_it_is_put_away(app, user, browser):
     with app.app_context(), write():
         held = ledger.reserve(user.id, turn := uuid4(), 85_000, 64, 0).tokens
         ledger.settle(user.id, turn, held, 85_000)
-    assert all("Four fifths of your token budget" in browser.get(path).text for path in ("/", "/usage", "/"))
+    assert all("Most of your token budget is used" in browser.get(path).text for path in ("/", "/usage", "/"))
 
     assert browser.post("/usage/notices/seen").status_code == 303
 
-    assert "Four fifths" not in browser.get("/").text
+    assert "Most of your token" not in browser.get("/").text
     with app.app_context():
         assert db.session.scalar(db.select(BudgetNotice.seen_at)) is not None

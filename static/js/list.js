@@ -1,0 +1,26 @@
+// The list of chats stays as it was scrolled and as long as it was unfolded, whatever is done with it.
+const NAME = "list-top";
+const list = () => document.getElementById("chats");
+let top = 0, listed = list()?.dataset.listed;
+
+const keep = () => { try { sessionStorage.setItem(NAME, top); } catch { /* Forbidden: it begins at its top. */ } };
+document.addEventListener("scroll", event => {
+  // The hits of a search have a top of their own.
+  if (event.target !== list() || !list().dataset.listed) return;
+  top = list().scrollTop;
+  keep();
+}, { capture: true, passive: true });
+const putBack = () => {
+  if (!list()?.dataset.listed) return;
+  listed = list().dataset.listed;
+  list().scrollTop = top;
+};
+
+if (list()) {
+  try { top = Number(sessionStorage.getItem(NAME)); } catch { /* As above. */ }
+  putBack();
+  list().querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
+}
+document.addEventListener("htmx:after:swap", putBack);
+document.getElementById("side")?.addEventListener("toggle", putBack);  // A drawer that is shut forgets it.
+document.addEventListener("htmx:config:request", ({ detail: { ctx } }) => { if (listed) ctx.request.headers["X-Listed"] = listed; });
