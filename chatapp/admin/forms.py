@@ -11,6 +11,7 @@ from wtforms.validators import InputRequired, Length, NumberRange, Optional, Val
 from chatapp.auth.forms import PageForm, check_email, email_field
 from chatapp.budget.ledger import MAX_LIMIT_TOKENS
 from chatapp.budget.models import ResetPeriod
+from chatapp.text import is_storable
 from chatapp.usage.views import period_text
 
 # With the name of who gave it, it fits into the ledger's column.
@@ -41,6 +42,8 @@ class GrantForm(PageForm):
     def validate_reason(self, field: StringField) -> None:
         if not (field.data or "").strip():
             raise ValidationError(_l("Say why"))
+        if not is_storable(field.data or ""):
+            raise ValidationError(_l("Why: use no characters that cannot be stored (NUL or lone surrogates)"))
 
     def validate_tokens(self, field: IntegerField) -> None:
         if field.data == 0:

@@ -274,6 +274,7 @@ def _usage_json(facts: Facts, answer: Answer, outcome: Outcome, bill: Bill) -> d
         "metering": facts.metering,
         "finish_reason": outcome.finish_reason,
         "error_code": outcome.code,
+        "error_message": outcome.message,
         "cost_microusd": bill.cost_microusd,
         "reported": None
         if reported is None
@@ -295,11 +296,6 @@ def stored_ending(turn_id: UUID) -> Ending | None:
         raise NotFound()
     if turn.is_open:
         return None
-    messages = {
-        "TURN_STOPPED": stopped().message,
-        "TURN_INTERRUPTED": interrupted().message,
-        BudgetExceeded.code: out_of_budget().message,
-    }
     return Ending(
         status=turn.status,
         message_id=turn.answer_id,
@@ -308,7 +304,7 @@ def stored_ending(turn_id: UUID) -> Ending | None:
         method=(turn.usage or {}).get("method"),
         finish_reason=turn.finish_reason,
         code=turn.error_code,
-        message=messages.get(turn.error_code or "", _("The model could not finish this answer")),
+        message=(turn.usage or {}).get("error_message") or _("The model could not finish this answer"),
     )
 
 

@@ -113,6 +113,10 @@ ENDS = [
     failed("safety without text", says(finish="SAFETY"), code="CONTENT_BLOCKED", finish_reason="content_filter"),
     failed("an empty answer", says(), finish_reason="stop"),
     completed("safety after text", says("So far", finish="SAFETY"), text="So far", finish_reason="content_filter"),
+    completed(
+        "recitation after text", says("So far", finish="RECITATION"), text="So far", finish_reason="content_filter"
+    ),
+    never_came("500 for ever", refuses(500, times=0), asked=3),
     completed("length", says("So far", finish="MAX_TOKENS"), text="So far", finish_reason="length"),
     completed("no usage", says("Hi.", usage="none"), text="Hi."),
     completed("negative usage", says("Hi.", usage={"promptTokenCount": -5, "candidatesTokenCount": -9}), text="Hi."),

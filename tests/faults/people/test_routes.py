@@ -22,16 +22,16 @@ SECRET = "only-adas-own-words"
 # open: for nobody in particular. own: of whoever asks. owned: its address names something of somebody's.
 ROUTES = {
     "open": "auth.show_sign_in auth.sign_in auth.show_register auth.register auth.show_invitation "
-    "auth.accept_invitation auth.show_setup auth.set_up auth.sign_out health.alive health.ready static",
-    "own": "chats.index chats.list chats.create chats.save_defaults usage.index auth.account auth.create_key auth.change_password "
+    "auth.accept_invitation auth.show_setup auth.set_up auth.sign_out health.alive health.ready static favicon",
+    "own": "chats.index chats.list chats.create chats.save_defaults usage.index auth.account auth.create_key auth.show_keys auth.change_password "
     "auth.save_preferences auth.end_other_sessions api.create api.index api.token_stats api.token_usage api.estimate "
     "usage.download usage.put_notices_away turns.estimate transfers.index transfers.all_json transfers.all_markdown transfers.delete_account transfers.create",
     "owned": "chats.show chats.update chats.destroy chats.delete chats.edit chats.menu chats.rename chats.restore "
     "chats.naming chats.unarchive "
-    "turns.create turns.stop turns.stream turns.source turns.show_message turns.go_on turns.edit turns.choose "
+    "turns.create turns.news turns.stop turns.stream turns.source turns.show_message turns.go_on turns.edit turns.choose "
     "turns.create_version usage.show auth.revoke_key auth.end_session transfers.one "
     "api.show api.update api.destroy api.send api.join_or_send api.stop",
-    "admin": "admin.index admin.invite admin.clear_counts admin.disable admin.enable admin.set_limit "
+    "admin": "admin.index admin.invite admin.show_invitations admin.clear_counts admin.disable admin.enable admin.set_limit "
     "admin.show admin.grant admin.set_period "
     "api.clear_token_cache",
 }
