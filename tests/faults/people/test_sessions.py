@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text as sql
 from sqlalchemy import update
 
-from chatapp.auth.models import LoginSession, User
+from chatapp.auth.models import ApiKey, LoginSession, User
 from chatapp.budget import ledger
 from chatapp.database import write
 from chatapp.extensions import db
@@ -27,19 +27,28 @@ def turns(app, monkeypatch):
 
 
 @pytest.fixture
-def watching(app, api, user, demo, turns):
-    """A browser that watches an answer of which half is said: (browser, chat, what it was sent so far)."""
+def by():
+    """How an answer is watched: on its page, or at the API by the cookie of a login or by a personal key."""
+    return "page"
+
+
+@pytest.fixture
+def watching(app, api, user, demo, turns, by):
+    """Somebody who watches an answer of which half is said: (browser, chat, what was sent so far, the watcher)."""
     chat, browser = api.new_chat(), signed_in(app, user.id)
     demo.will_say("Half of it, ", demo.hold(), "and the rest.")
     gevent.spawn(api.send, chat, "Hi")
     until(lambda: (found := api.messages(chat)) and found[1]["content"] == "Half of it, ")
     [turn_id] = turns._runs
     sent, cookie = [], browser.cookie()
+    address = f"/turns/{turn_id}/stream" if by == "page" else f"/api/chat/{chat}/message?msg=Hi"
+    headers = {"Accept": "text/event-stream"} | (user.headers if by == "key" else {})
 
     def watch():
         with app.test_client() as tab:
-            tab.set_cookie("session", cookie)
-            sent.extend(tab.get(f"/turns/{turn_id}/stream").iter_encoded())
+            if by != "key":
+                tab.set_cookie("session", cookie)
+            sent.extend(tab.get(address, headers=headers).iter_encoded())
 
     watcher = gevent.spawn(watch)
     until(lambda: turns._log.get(turn_id).listeners == 2)
@@ -62,7 +71,10 @@ def test_a_login_that_gets_too_old_in_mid_answer_still_hears_it(app, api, demo, 
     hold(sqlite_url)
 
 
-def test_signing_out_in_another_tab_ends_the_logins_streams_and_its_cookie(app, api, demo, watching, sqlite_url):
+@pytest.mark.parametrize(
+    ("by", "last"), [("page", b"event: done\ndata: -\n\n"), ("cookie", b"Half of it, \n\n")], ids=["page", "cookie"]
+)
+def test_signing_out_in_another_tab_ends_the_logins_streams_and_its_cookie(app, api, demo, watching, last, sqlite_url):
     browser, chat, sent, watcher = watching
     copied = Browser(app)
     copied.client.set_cookie("session", browser.cookie())
@@ -70,7 +82,7 @@ def test_signing_out_in_another_tab_ends_the_logins_streams_and_its_cookie(app, 
     browser.post("/logout")
 
     watcher.get(timeout=30)
-    assert b"".join(sent).endswith(b"event: done\ndata: -\n\n")
+    assert b"".join(sent).replace(b": keep-alive\n\n", b"").endswith(last)
     assert copied.client.get("/api/chat").status_code == 401
     demo.release()
     until(lambda: api.messages(chat)[1]["content"] == "Half of it, and the rest.")
@@ -78,6 +90,20 @@ def test_signing_out_in_another_tab_ends_the_logins_streams_and_its_cookie(app, 
     hold(sqlite_url)
 
 
+@pytest.mark.parametrize("by", ["key"])
+def test_a_key_that_is_revoked_ends_its_streams(app, demo, watching, sqlite_url):
+    _browser, _chat, sent, watcher = watching
+
+    with app.app_context():
+        db.session.scalar(db.select(ApiKey)).revoke()
+
+    watcher.get(timeout=30)
+    demo.release()
+    assert b"".join(sent).replace(b": keep-alive\n\n", b"").endswith(b"Half of it, \n\n")
+    hold(sqlite_url)
+
+
+@pytest.mark.parametrize("by", ["page", "cookie", "key"])
 def test_who_is_shut_out_hears_no_more(app, api, user, demo, watching, sqlite_url):
     _browser, _chat, sent, watcher = watching
 
