@@ -59,9 +59,21 @@ def restart_within_a_commit_to(database, table, how):
         # A standby that never comes: a commit is made and then waits for it.
         administrator.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
         administrator.execute("SELECT pg_reload_conf()")
-        yield
         written = f"SELECT 1 FROM pg_locks WHERE pid = pg_stat_activity.pid AND relation = '{table}'::regclass"
-        until(lambda: database.sessions(f"wait_event = 'SyncRep' AND EXISTS ({written})"))
+        others = f"wait_event = 'SyncRep' AND NOT EXISTS ({written})"
+
+        def has_come():
+            # A heartbeat that waits would keep the row that the commit needs.
+            administrator.execute(f"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE {others}")
+            return database.sessions(f"wait_event = 'SyncRep' AND EXISTS ({written})")
+
+        try:
+            yield
+            until(has_come)
+        except BaseException:
+            administrator.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            administrator.execute("SELECT pg_reload_conf()")
+            raise
         administrator.execute("ALTER SYSTEM RESET synchronous_standby_names")
         database.restart(how)
         administrator.close()
