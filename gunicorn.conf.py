@@ -25,8 +25,8 @@ wsgi_app = "wsgi:app"
 bind = f"{settings.host}:{settings.port}"
 workers = settings.web_concurrency
 worker_class = "chatapp.drain.DrainWorker"
-# Open streams count as connections, and at the limit not even a health check gets in.
-worker_connections = 8000
+# At the limit not even a health check gets in, so listeners are refused before it (MAX_LISTENERS).
+worker_connections = settings.max_listeners + 2000
 # nginx keeps idle connections for 60 s; ours must outlive them, or it sends a request into a closed one.
 keepalive = 75
 timeout = 30

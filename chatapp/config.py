@@ -81,6 +81,7 @@ class Settings(BaseSettings):
     history_messages: NotNegative = 10
     max_open_turns: Positive = 500
     max_loop_lag_ms: Positive = 500
+    max_listeners: Positive = 6000
     max_listeners_per_turn: Positive = 20
     max_listeners_per_user: Positive = 50
     stream_seconds: Seconds = 300

@@ -13,7 +13,7 @@ from uuid import UUID
 import gevent
 from flask import Response, request
 
-from chatapp.errors import RateLimited
+from chatapp.errors import RateLimited, Unavailable
 from chatapp.services import settings
 from chatapp.text import N_
 from chatapp.turns.log import Heard
@@ -86,6 +86,10 @@ class Seat:
             self.leave()
 
 
+# The key under which all listeners of the process are counted.
+EVERYBODY = UUID(int=0)
+
+
 class Listeners:
     """Counts who listens in this process, of each turn and of each user."""
 
@@ -93,8 +97,19 @@ class Listeners:
         self._of: Counter[UUID] = Counter()
 
     def enter(self, user_id: UUID) -> Seat:
-        """Count a connection in, before anything is begun for it. Raises RateLimited where the user has too many."""
-        return Seat(self._of).take(user_id, settings().max_listeners_per_user)
+        """Count a connection in, before anything is begun for it.
+
+        Raises RateLimited where the user has too many, Unavailable where the process has.
+        """
+        if self._of[EVERYBODY] >= settings().max_listeners:
+            raise Unavailable(N_("The service is busy. Try again in a moment"), retry_after_seconds=10)
+        with Seat(self._of) as seat:
+            return seat.take(EVERYBODY, settings().max_listeners).take(user_id, settings().max_listeners_per_user)
+
+    @property
+    def count(self) -> int:
+        """How many connections listen to turns of this process or another."""
+        return self._of[EVERYBODY]
 
     def __len__(self) -> int:
         """Return how many counts are held: 0 where nobody listens."""

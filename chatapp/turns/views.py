@@ -11,7 +11,6 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_login import current_user, login_required
 from markupsafe import Markup
-from sqlalchemy.exc import SQLAlchemyError
 
 from chatapp import rendering
 from chatapp.auth import sessions
@@ -19,7 +18,7 @@ from chatapp.budget.queries import Budget, usage_of
 from chatapp.chats import queries
 from chatapp.chats.models import Chat, Message
 from chatapp.database import is_store_trouble, release, write
-from chatapp.errors import KeyReused, NotFound, RateLimited
+from chatapp.errors import KeyReused, NotFound, RateLimited, Unavailable
 from chatapp.extensions import db, limiter
 from chatapp.services import services, settings
 from chatapp.turns import conversation, lifecycle, pages
@@ -188,7 +187,7 @@ def stream(turn_id: UUID) -> ResponseReturnValue:
     try:
         with services().turns.listeners.enter(current_user.id) as seat:
             seat.listen_to(turn_id)
-    except RateLimited:
+    except (RateLimited, Unavailable):
         return Response([pages.DONE], headers=pages.HEADERS)
     answer_id, identity = turn.answer_id, sessions.identity()
     opening = queries.opening_of(db.session.get_one(Message, turn.question_id))
@@ -272,7 +271,7 @@ def _ended(turn_id: UUID) -> Callable[[Ending], str | None]:
     def draw(ending: Ending) -> str | None:
         """Draw the end from the database, where all of it is by now; nothing of a chat that was deleted.
 
-        None where the database does not answer.
+        None where the database does not answer. A bug ends the stream all the same: it would come back for ever.
         """
         try:
             turn = db.session.get(Turn, turn_id)
@@ -288,11 +287,12 @@ def _ended(turn_id: UUID) -> Callable[[Ending], str | None]:
                 turn_id=(open_turn := Turn.open_in(turn.chat_id)) and open_turn.id,
                 budget=usage_of(turn.user_id),
             )
-        except SQLAlchemyError as error:
-            if not is_store_trouble(error):
-                raise
-            log.warning("The end of an answer could not be drawn: %s", type(error).__name__)
-            return None
+        except Exception as error:
+            if is_store_trouble(error):
+                log.warning("The end of an answer could not be drawn: %s", type(error).__name__)
+                return None
+            log.exception("The end of an answer could not be drawn")
+            return ""
         finally:
             release()
 

@@ -12,9 +12,10 @@ import pytest
 from chatapp.chats.models import Message
 from chatapp.database import now, write
 from chatapp.extensions import db
-from chatapp.turns import recovery, settle, workers
+from chatapp.turns import pages, recovery, settle, workers
 from chatapp.turns.models import Turn
 from chatapp.turns.settle import Answer
+from tests.auth.browser import signed_in
 from tests.faults import invariants
 from tests.faults.conftest import GEMINI_KEY
 from tests.faults.program import worker_pids
@@ -347,6 +348,24 @@ def test_a_bug_in_a_view_is_an_error_with_a_reference_and_nothing_of_its_insides
     assert "a bug" not in answer.text
     assert api.messages(chat) == []
     assert api.send(chat, "Hi").final["done"]
+
+
+def test_a_bug_in_a_template_is_an_error_page_and_the_end_of_a_stream(app, api, user, demo, monkeypatch):
+    app.testing = app.config["PROPAGATE_EXCEPTIONS"] = False
+    browser, chat = signed_in(app, user.id), api.new_chat()
+    turn = api.send(chat, "Hi").ids[0].partition(":")[0]
+
+    def fail(*_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setitem(app.jinja_env.globals, "method_text", fail)
+    followed, page = browser.get(f"/turns/{turn}/stream"), browser.get(f"/chats/{chat}")
+
+    assert "Hello." in followed.text
+    assert followed.text.endswith(pages.DONE)
+    assert page.status_code == 500
+    assert page.headers["X-Request-ID"] in page.text
+    assert "a bug" not in followed.text + page.text
 
 
 def stored_content(app):

@@ -7,7 +7,7 @@ import gevent
 import pytest
 
 from chatapp.errors import RateLimited
-from chatapp.turns import limits
+from chatapp.turns import limits, pages
 from tests.auth.browser import signed_in
 from tests.streams import Heard, read, until
 from tests.turns.test_turns import settled_once
@@ -81,7 +81,7 @@ def test_so_many_listen_to_an_answer_and_no_more_until_one_leaves(app, api, demo
     chat = api.new_chat()
     demo.will_say("a", demo.hold(), "b")
     listening = [gevent.spawn(api.send, chat, "Hi", key="k1") for _ in range(2)]
-    until(lambda: len(turns_of(app).listeners) == 4)
+    until(lambda: turns_of(app).listeners.count == 2)
 
     refused = api.send(chat, "Hi", key="k1")
     assert (refused.status, refused.error["code"]) == (429, "RATE_LIMITED")
@@ -102,6 +102,26 @@ def test_a_send_that_nobody_could_listen_to_starts_nothing(both_app, both_api, d
 
     assert {send.get().status for send in sends if send.ready()} == {429}
     assert sum(bool(both_api.messages(chat)) for chat in chats) == 2
+
+
+@pytest.mark.parametrize("settings", [{"max_listeners": 2}])
+def test_a_process_full_of_listeners_refuses_the_next_and_still_says_that_it_is_well(app, api, user, demo):
+    chat = api.new_chat()
+    demo.will_say("a", demo.hold())
+    sending = gevent.spawn(api.send, chat, "Hi")
+    until(lambda: len(demo.requests) == 1 and turns_of(app)._runs)
+    [turn] = turns_of(app)._runs
+    listening = gevent.spawn(api.ask, chat, "", last_event_id=f"{turn}:0")
+    until(lambda: turns_of(app).listeners.count == 2)
+
+    refused = api.ask(chat, "", last_event_id=f"{turn}:0")
+
+    assert (refused.status, refused.error["code"]) == (503, "SERVICE_UNAVAILABLE")
+    assert signed_in(app, user.id).get(f"/turns/{turn}/stream").text == pages.DONE
+    assert app.test_client().get("/healthz").status_code == 200
+    demo.release()
+    assert sending.get(timeout=30).text == listening.get(timeout=30).text == "a"
+    until(lambda: len(turns_of(app).listeners) == 0)
 
 
 def test_a_place_is_given_back_whatever_becomes_of_the_request(app, api, demo):
