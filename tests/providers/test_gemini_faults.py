@@ -140,8 +140,18 @@ def test_a_closed_port_can_be_tried_again(make_gemini, fail):
     assert kind(fail(make_gemini(url=f"http://127.0.0.1:{port}"))[1]) == (ProviderError, True)
 
 
-def test_a_name_that_does_not_resolve_can_be_tried_again(make_gemini, fail):
-    assert kind(fail(make_gemini(url="http://nowhere.invalid"))[1])[0] is ProviderError
+def test_a_name_that_does_not_resolve_can_be_tried_again(make_gemini, fail, monkeypatch):
+    asked = []
+
+    def unknown(host, *_, **__):
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    # Whatever a library calls, gevent asks here.
+    monkeypatch.setattr(gevent.get_hub().resolver, "getaddrinfo", unknown)
+
+    assert kind(fail(make_gemini(url="http://nowhere.invalid"))[1]) == (ProviderError, True)
+    assert "nowhere.invalid" in asked
 
 
 def test_a_server_without_tls_can_be_tried_again(make_gemini, fail):
