@@ -1,6 +1,8 @@
 """Logins end, people are shut out, chats and accounts are deleted, limits are lowered, while an answer is written."""
 
+from datetime import timedelta
 from functools import partial
+from uuid import UUID
 
 import gevent
 import pytest
@@ -9,10 +11,13 @@ from sqlalchemy import update
 
 from chatapp.auth.models import ApiKey, LoginSession, User
 from chatapp.budget import ledger
+from chatapp.budget.models import LedgerEntry
+from chatapp.chats.models import Chat, Message
 from chatapp.database import write
 from chatapp.extensions import db
 from chatapp.transfers import deletion
-from chatapp.turns import settle
+from chatapp.turns import recovery, settle
+from chatapp.turns.models import Turn
 from tests.auth.browser import Browser, signed_in
 from tests.faults.invariants import hold
 from tests.streams import until
@@ -166,7 +171,16 @@ def test_a_chat_that_is_deleted_at_any_point_leaves_its_cost(
     chat, heard = at(point, both_app, both_api, demo, monkeypatch, delete)
 
     assert heard.final["tokens_used"] > 0
+    assert heard.final.get("message") == ("The answer was stopped" if point in POINTS[:2] else None)
     assert both_api.call("GET", f"/chat/{chat}").status_code == 404
+    assert both_api.usage()["total_tokens_used"] == heard.final["tokens_used"]
+    hold(database)
+    monkeypatch.setattr(recovery, "PURGE_AFTER", timedelta(0))
+    with both_app.app_context():
+        assert recovery.purge_deleted_chats() == 1
+        assert [db.session.scalars(db.select(table)).all() for table in (Chat, Message, Turn)] == [[], [], []]
+        entries = db.select(LedgerEntry.operation).where(LedgerEntry.turn_id == UUID(heard.turn_id))
+        assert sorted(db.session.scalars(entries)) == ["charge", "release", "reserve"]
     assert both_api.usage()["total_tokens_used"] == heard.final["tokens_used"]
     assert [record.levelname for record in caplog.records if record.levelname == "ERROR"] == []
     hold(database)
@@ -199,13 +213,19 @@ def test_who_is_shut_out_at_any_point_is_charged_once(app, api, demo, sqlite_url
     hold(sqlite_url)
 
 
-def test_a_limit_that_is_lowered_in_mid_answer_ends_it_there(app, api, user, demo, watching, sqlite_url):
-    _browser, chat, _sent, watcher = watching
+@pytest.mark.parametrize(
+    ("by", "said"),
+    [("page", b"your token budget is used up"), ("cookie", b'"code": "TOKEN_LIMIT_EXCEEDED"')],
+    ids=["page", "cookie"],
+)
+def test_a_limit_that_is_lowered_in_mid_answer_ends_it_there(app, api, user, demo, watching, said, sqlite_url):
+    _browser, chat, sent, watcher = watching
 
     with app.app_context(), write():
         ledger.set_limit(user.id, 1, "lowered")
 
     watcher.get(timeout=10)
+    assert said in b"".join(sent[-2:])
     answer = api.messages(chat)[1]
     assert (answer["status"], answer["content"]) == ("stopped", "Half of it, ")
     assert answer["usage"]["error_code"] == "TOKEN_LIMIT_EXCEEDED"
