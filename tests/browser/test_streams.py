@@ -7,6 +7,7 @@ import socket
 
 import gevent
 import pytest
+from gevent.event import Event
 from gevent.pywsgi import WSGIServer
 from gevent.server import StreamServer
 from playwright.sync_api import expect
@@ -192,21 +193,21 @@ def test_a_page_asks_no_more_when_its_answer_is_over(page, demo):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trouble", [503, 429, 401, "a sign-in page"])
+@pytest.mark.parametrize("trouble", [503, 502, 500, 429, 401, "a sign-in page"])
 def test_a_reconnect_that_is_refused_is_tried_again_until_it_works(app, page, demo, complaints, monkeypatch, trouble):
     complaints.expect("Failed to load resource")
     complaints.expect("htmx:")
-    whole, hold, tries = pages.frames, demo.hold(), []
+    whole, hold, tries, is_well = pages.frames, demo.hold(), [], Event()
 
     def breaks_once(*arguments, **options):
         for number, frame in enumerate(whole(*arguments, **options)):
-            if len(tries) == 1 and number == 2:
-                return
             yield frame
+            if len(tries) == 1 and number == 1:
+                return
 
-    def fail_second(route):
+    def fail_again(route):
         tries.append(1)
-        if len(tries) != 2:
+        if len(tries) == 1 or is_well.is_set():
             route.continue_()
         elif trouble == "a sign-in page":
             route.fulfill(status=200, body="<h1>Sign in</h1>", content_type="text/html")
@@ -214,14 +215,18 @@ def test_a_reconnect_that_is_refused_is_tried_again_until_it_works(app, page, de
             route.fulfill(status=trouble, body="<h1>Bad gateway</h1>", content_type="text/html")
 
     monkeypatch.setattr(pages, "frames", breaks_once)
-    page.route("**/stream", fail_second)
+    page.route("**/stream", fail_again)
     demo.will_say("One.\n\nTwo.\n\n", hold, "Three.")
     send(page, "Count")
     while len(tries) < 2:
         page.wait_for_timeout(50)
+    if trouble != "a sign-in page":
+        expect(page.get_by_text("The connection is lost. Trying again")).to_be_visible()
+    is_well.set()
     hold.set()
 
     expect(page.locator(".bill")).to_be_visible(timeout=15_000)
+    expect(page.locator("#connection")).to_be_hidden()
     assert last_answer(page).locator(".prose").inner_text().split() == ["One.", "Two.", "Three."]
     assert "Bad gateway" not in page.content()
     assert "Sign in" not in last_answer(page).inner_text()
