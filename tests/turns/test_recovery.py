@@ -46,16 +46,14 @@ def test_after_a_kill_the_text_so_far_is_there_marked_and_settled(server, reques
     wait_until(
         lambda: len(httpx.get(f"{first.url}{address}", headers=headers).json()["messages"][1]["content"]) > 60, "text"
     )
-    with_checkpoint = lambda: _stored_chars(environment) > 20  # noqa: E731
-    wait_until(with_checkpoint, "a checkpoint")
+    written = "coalesce(max(length(content)), 0) FROM messages WHERE role = 'assistant'"
+    wait_until(lambda: _stored(environment, written) > 20, "a checkpoint")
     first.kill()
 
     again = server(**settings)
 
-    wait_until(
-        lambda: httpx.get(f"{again.url}{address}", headers=headers).json()["messages"][1]["status"] != "in_progress",
-        "the settling",
-    )
+    # Nobody asks it for anything: it settles by itself.
+    wait_until(lambda: _stored(environment, "count(*) FROM turns WHERE status = 'in_progress'") == 0, "the settling")
     question, answer = httpx.get(f"{again.url}{address}", headers=headers).json()["messages"]
     usage = httpx.get(f"{again.url}/api/user/token-usage", headers=headers).json()
     assert question["content"] == "Write a long story"
@@ -65,15 +63,14 @@ def test_after_a_kill_the_text_so_far_is_there_marked_and_settled(server, reques
     run_flask(environment, "ledger", "verify")
 
 
-def _stored_chars(environment) -> int:
-    """Return how much of the answer is in the database, whatever the process has in memory."""
+def _stored(environment, query: str) -> int:
+    """Return what the database says, whatever a process has in memory."""
     from sqlalchemy import create_engine, text
 
     url = environment["DATABASE_URL"].replace("postgresql://", "postgresql+psycopg://")
     engine = create_engine(url)
     with engine.connect() as connection:
-        query = "SELECT coalesce(max(length(content)), 0) FROM messages WHERE role = 'assistant'"
-        found = connection.execute(text(query)).scalar_one()
+        found = connection.execute(text(f"SELECT {query}")).scalar_one()
     engine.dispose()
     return int(found)
 
