@@ -234,21 +234,33 @@ def test_a_reconnect_that_is_refused_is_tried_again_until_it_works(app, page, de
 
 
 def test_a_tab_in_the_background_has_the_whole_answer_when_it_is_looked_at_again(app, page, demo):
-    hold = demo.hold()
-    demo.will_say("One.\n\n", hold, "Two.\n\nThree.")
+    first, second = demo.hold(), demo.hold()
+    demo.will_say("One.\n\n", first, "Two.\n\n", second, "Three.")
     send(page, "Count")
     expect(last_answer(page)).to_contain_text("One.")
     for state in ("hidden", "visible", "hidden", "visible"):
-        page.evaluate(
-            f"Object.defineProperty(document, 'visibilityState', {{value: '{state}', configurable: true}});"
-            f"Object.defineProperty(document, 'hidden', {{value: {str(state == 'hidden').lower()}, configurable: true}});"
-            "document.dispatchEvent(new Event('visibilitychange'))"
-        )
-    hold.set()
+        look(page, state)
+    first.set()
+    expect(last_answer(page)).to_contain_text("Two.")
+    look(page, "hidden")
+    second.set()
+    until(lambda: app.extensions["services"].turns.open_count() == 0)
+    expect(page.locator(".bill")).to_have_count(0)
+
+    look(page, "visible")
 
     expect(page.locator(".bill")).to_be_visible()
     assert last_answer(page).locator(".prose").inner_text().split() == ["One.", "Two.", "Three."]
     assert (len(demo.requests), turns(app)) == (1, 1)
+
+
+def look(page, state):
+    """Put the tab into the background, "hidden", or before the eyes, "visible"."""
+    page.evaluate(
+        f"Object.defineProperty(document, 'visibilityState', {{value: '{state}', configurable: true}});"
+        f"Object.defineProperty(document, 'hidden', {{value: {str(state == 'hidden').lower()}, configurable: true}});"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
 
 
 @pytest.mark.parametrize("settings", [{"stream_seconds": 0.3}])
