@@ -16,7 +16,7 @@ from chatapp.errors import (
 from chatapp.extensions import db
 from chatapp.providers.base import Chunk, Usage
 from chatapp.turns.models import Turn
-from tests.conftest import make_user
+from tests.conftest import application, make_user
 from tests.streams import Api, until
 
 
@@ -295,13 +295,20 @@ def test_a_repeated_key_hears_the_whole_answer_again(api, demo):
     assert len(demo.requests) == 1
 
 
-def test_two_hundred_racing_sends_admit_exactly_what_fits(both_app, demo):
+@pytest.fixture
+def second_app(both_app, database, tmp_path, demo, settings):
+    """Another process's application on the same database."""
+    yield from application(database, tmp_path, demo, settings)
+
+
+def test_two_hundred_racing_sends_over_two_processes_admit_exactly_what_fits(both_app, second_app, demo):
     reservation = 8192 + 10 + 2
-    api = Api(both_app, make_user(both_app, "team@example.org", limit=10 * reservation))
-    chats = [api.new_chat() for _ in range(200)]
+    person = make_user(both_app, "team@example.org", limit=10 * reservation)
+    apis = [Api(app, person) for app in (both_app, second_app)]
+    chats = [apis[0].new_chat() for _ in range(200)]
     for _ in range(10):
         demo.will_say(demo.hold(), "Hi.")
-    sends = [gevent.spawn(api.send, chat, "Hi") for chat in chats]
+    sends = [gevent.spawn(apis[at % 2].send, chat, "Hi") for at, chat in enumerate(chats)]
     # The ten that were admitted wait for the provider; all others have been refused.
     until(lambda: sum(send.ready() for send in sends) == 190)
     demo.release()
