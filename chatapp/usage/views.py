@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from uuid import UUID
 
 from flask import Blueprint, Response, render_template, request, stream_with_context
@@ -80,7 +79,7 @@ def index() -> ResponseReturnValue:
         refusal=refusal,
         budget=budget,
         days_left=(days_left := estimated_days_until_limit(current_user.id, budget)),
-        is_enough=bool(days_left and budget.resets_at and now() + timedelta(days=days_left) > budget.resets_at),
+        is_enough=bool(days_left and budget.resets_at and days_left > (budget.resets_at - now()).days),
         report=shown,
         presets=PRESETS,
         tokens_chart=chart(shown, lambda sums: sums.charged, lambda sums: sums.reported),

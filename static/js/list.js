@@ -1,7 +1,7 @@
 // The list of chats stays as it was scrolled and as long as it was unfolded, whatever is done with it.
 const NAME = "list-top";
 const list = () => document.getElementById("chats");
-let top = 0, listed = list()?.dataset.listed;
+let top = 0, shown = list(), listed = shown?.dataset.listed;
 
 const keep = () => { try { sessionStorage.setItem(NAME, top); } catch { /* Forbidden: it begins at its top. */ } };
 document.addEventListener("scroll", event => {
@@ -21,6 +21,11 @@ if (list()) {
   putBack();
   list().querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
 }
-document.addEventListener("htmx:after:swap", putBack);
+// An answer that grows swaps many times a second, and the list stays as it is.
+document.addEventListener("htmx:after:swap", () => {
+  if (list() === shown) return;
+  shown = list();
+  putBack();
+});
 document.getElementById("side")?.addEventListener("toggle", putBack);  // A drawer that is shut forgets it.
 document.addEventListener("htmx:config:request", ({ detail: { ctx } }) => { if (listed) ctx.request.headers["X-Listed"] = listed; });

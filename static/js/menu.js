@@ -41,8 +41,8 @@ if (menu) {
 
 // What the browser calls the page, when what the page calls itself has changed.
 document.addEventListener("htmx:after:swap", () => {
-  const title = document.querySelector("h1#title");
-  if (title) document.title = title.textContent.trim();
+  const title = document.querySelector("h1#title")?.textContent.trim();
+  if (title && title !== document.title) document.title = title;
 });
 
 // A title that is being changed: Escape, or leaving it as it was, puts the row back.
