@@ -131,6 +131,7 @@ def test_the_list_stays_as_it_was_scrolled(at_width, api):
     page.wait_for_function(f"() => ({top})() > 500 && Number(sessionStorage.getItem('list-top')) > 500")
     page.get_by_role("link", name="Options for Chat 12", exact=True).click()
     page.locator("#chat-menu").get_by_role("button", name="Rename").click()
+    expect(page.get_by_role("textbox", name="Title")).to_be_focused()
     page.keyboard.type("Renamed")
     page.keyboard.press("Enter")
     expect(page.get_by_role("link", name="Options for Renamed")).to_be_focused()
