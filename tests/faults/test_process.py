@@ -22,6 +22,8 @@ from tests.faults.program import worker_pids
 from tests.streams import until
 from tests.turns.test_recovery import HERE, orphan
 
+pytestmark = pytest.mark.slow
+
 FAILING = Path(__file__).parent / "failing.conf.py"
 FOUND_SECONDS = 30
 

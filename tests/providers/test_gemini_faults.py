@@ -21,6 +21,8 @@ from chatapp.providers.retry import stream_with_retries
 from tests.providers.conftest import KEY
 from tests.scripted_gemini import Answer, blocks, refuses, says
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def fail(gemini, ask):

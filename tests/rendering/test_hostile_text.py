@@ -13,6 +13,8 @@ from chatapp.text import ModelText, clean_model_text
 from tests.rendering.hostile import foreign, violations, visible_text
 from tests.rendering.page import Page, cut, streamed
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(os.environ.get("CHATAPP_DATA", Path(__file__).parents[3] / "shared" / "data"))
 CORPUS = DATA / "hostile-outputs-dev.jsonl"
 

@@ -11,6 +11,8 @@ from tests.auth.browser import signed_in
 from tests.scripted_gemini import says
 from tests.turns.test_gemini_turns import app, gemini  # noqa: F401
 
+pytestmark = pytest.mark.slow
+
 HURTING = {
     "lone surrogates": ["a\ud800b", "\udc00", " c\ud83d"],
     "halves of a character": ["\ud83d", "\ude00 and ", "\ud83d\ude00\ud83d", "\ude00"],
