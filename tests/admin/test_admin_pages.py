@@ -177,7 +177,7 @@ def test_a_grant_stands_in_the_ledger_with_its_reason_and_who_gave_it(app, brows
 
 @pytest.mark.parametrize("fields", [
     {"tokens": "0", "reason": "x"}, {"tokens": "5", "reason": " "}, {"tokens": "5"}, {"tokens": "x", "reason": "x"},
-    {"tokens": "5", "reason": "x" * 201}, {"tokens": str(10**16), "reason": "x"},
+    {"tokens": "5", "reason": "x" * 201}, {"tokens": str(10**16), "reason": "x"}, {"tokens": "5", "reason": "a\0b"},
 ])  # fmt: skip
 def test_a_grant_that_makes_no_sense_is_refused_beside_its_field(app, browser, user, fields):
     page = browser.post(f"/admin/users/{user.id}/grants", **fields)

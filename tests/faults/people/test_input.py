@@ -79,8 +79,8 @@ def test_no_field_of_the_api_takes_what_cannot_be_stored(api, chat, text, method
         ("/login", "password", {"email": "grace@example.org"}),
         ("/account/password", "current_password", {"password": PASSWORD}),
         ("/account/password", "password", {"current_password": PASSWORD}),
-        ("/account/keys", "name", {}),
-        ("/account/preferences", "default_system_prompt", {}),
+        ("/account/keys", "key_name", {}),
+        ("/account/defaults", "system_prompt", {}),
         ("/account/data/deletion", "current_password", {}),
     ],
 )
