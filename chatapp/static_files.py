@@ -21,18 +21,8 @@ STYLES = [
     *("composer", "notices", "forms", "usage", "print"),
 ]
 SCRIPTS = [
-    "theme",
-    "toasts",
-    "composer",
-    "drafts",
-    "follow",
-    "revise",
-    "stream",
-    "copy",
-    "menu",
-    "list",
-    "shortcuts",
-    "start",
+    *("theme", "toasts", "composer", "drafts", "follow", "revise", "stream", "copy", "menu", "list"),
+    *("shortcuts", "start"),
 ]
 MIMETYPES = {
     ".css": "text/css; charset=utf-8",

@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from chatapp.rendering.code import colour
 from chatapp.rendering.maths import to_mathml
+from chatapp.rendering.tail import FENCE
 from chatapp.text import clean_model_text
 
 LONGEST_MARKDOWN_CHARS = 200_000
@@ -86,7 +87,6 @@ TAG = re.compile(r"<(/?)[a-z][a-z0-9]*[^<>]*?(/?)>")
 POSITION = re.compile(r' data-sourcepos="(\d+):\d+-(\d+):\d+"')
 # H~2~O is a subscript; one ~ means "about" or "to" in everything longer, and strikes nothing through.
 SUBSCRIPT = re.compile(r"<sub[^>]*>(?P<short>[0-9A-Za-z+-]{1,6}</sub>)?|</sub>")
-FENCE = re.compile(r"[ \t>]*(?:(?:[-+*]|\d{1,9}[.)])[ \t]+)*(`{3,}|~{3,})")
 NOTE = re.compile(r"[ >]{0,3}\[\^[^\s\[\]]+\]:")
 
 
