@@ -18,13 +18,15 @@ if (menu) {
   menu.addEventListener("toggle", event => {
     const isOpen = event.newState === "open";
     opener?.setAttribute("aria-expanded", String(isOpen));
-    if (!isOpen && document.activeElement === document.body) opener?.focus();
+    if (!isOpen) goBack();
   });
-  // What had the focus is gone with the list that was swapped: it goes to the same chat, or to what took its place.
+  // What had the focus is gone with the menu, or with the list that was swapped: it goes to the same chat, or to what
+  // took its place.
   const goBack = () => {
     const now = document.activeElement;
     // A menu that has just closed keeps the focus until the next frame.
-    if (!row || (now !== document.body && !menu.contains(now))) return;
+    const isLost = now === document.body || (menu.contains(now) && !menu.matches(":popover-open"));
+    if (!row || !isLost) return;
     const next = document.getElementById(row) ?? rows()[Math.min(place, rows().length - 1)];
     (next?.querySelector(".more") ?? document.getElementById("search")).focus();
   };

@@ -121,6 +121,25 @@ def test_the_keyboard_stays_with_the_chat_that_it_changes(at_width, api):
 
 
 @WIDTHS
+def test_the_menu_of_a_chat_keeps_the_focus_while_an_answer_grows(at_width, api, demo):
+    chat_id = api.new_chat(title="Bread")
+    page = at_width(f"/chats/{chat_id}")
+    opened = demo.hold()
+    demo.will_say("First", opened, " second", demo.hold())
+    send(page, "Tell me")
+    expect(page.locator(".answer")).to_contain_text("First")
+    show_chats(page)
+    page.get_by_role("link", name="Options for Bread").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Rename")).to_be_focused()
+
+    opened.set()
+
+    expect(page.locator(".answer")).to_contain_text("second")
+    expect(page.get_by_role("button", name="Rename")).to_be_focused()
+
+
+@WIDTHS
 def test_the_list_stays_as_it_was_scrolled(at_width, api):
     for number in range(38):
         api.new_chat(title=f"Chat {number}")
