@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from hashlib import blake2s
 from itertools import groupby
 from uuid import UUID
 
@@ -43,6 +44,12 @@ class Sidebar:
     has_more: bool
     is_archive: bool = False
     hits: list[Hit] = field(default_factory=list)
+
+    @property
+    def version(self) -> str:
+        """Return 16 letters that are others whenever the list reads otherwise."""
+        rows = [(group.label, [(str(chat.id), chat.title) for chat in group.chats]) for group in self.groups]
+        return blake2s(repr((rows, self.has_more)).encode(errors="surrogatepass"), digest_size=8).hexdigest()
 
     @property
     def first_id(self) -> UUID | None:

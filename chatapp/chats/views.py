@@ -102,6 +102,15 @@ def list() -> ResponseReturnValue:
     return render_template("chats/list.html", list=found)
 
 
+@bp.get("/chats/news")
+@login_required
+def news() -> ResponseReturnValue:
+    """Draw the list anew, and the title of the chat that is open, where the list is not the version seen."""
+    if conversation.sidebar(_shown_chat()).version == request.args.get("seen"):
+        return "", 204
+    return _changed_list(_shown_chat())
+
+
 @bp.get("/chats/<uuid:chat_id>")
 @login_required
 def show(chat_id: UUID) -> ResponseReturnValue:

@@ -111,15 +111,19 @@ if (scroll) {
   // Who comes back to a tab sees what was said in another one. Who sends or changes a message meanwhile goes on with that.
   const lastId = () => [...log.querySelectorAll(".turn > [id]")].pop()?.id.slice(1) ?? "";
   const isBusy = () => log.querySelector("[data-open], textarea") || document.querySelector("#composer.htmx-request");
-  let asks = false;
+  let asks = false, isGone = false;
   const comeBack = async () => {
-    if (asks || document.hidden || isBusy() || !/^\/chats\/[0-9a-f-]{36}$/.test(location.pathname)) return;
+    if (asks || isGone || document.hidden || isBusy() || !/^\/chats\/[0-9a-f-]{36}$/.test(location.pathname)) return;
     const edge = topOf(scroll), seen = lastId();
     const reader = follows ? null : [...log.querySelectorAll(".turn > [id]")].find(each => each.getBoundingClientRect().bottom > edge);
     asks = true;
     try {
       const headers = { "HX-Request": "true", "HX-Current-URL": location.href, "X-Listed": document.getElementById("chats").dataset.listed ?? "" };
       const answer = await fetch(`${location.pathname}/news?seen=${seen}&at=${reader?.id.slice(1) ?? ""}`, { headers });
+      if (answer.status === 404) {
+        document.dispatchEvent(new CustomEvent("say", { detail: document.getElementById("toast").dataset.gone }));
+        isGone = true;
+      }
       const text = answer.status === 200 && await answer.text();
       if (text && !isBusy() && lastId() === seen) await htmx.swap({ text, target: log, swap: "innerHTML", sourceElement: log, reader });
     } catch {

@@ -27,5 +27,24 @@ document.addEventListener("htmx:after:swap", () => {
   shown = list();
   putBack();
 });
+// Who comes back to a tab sees the chats of another one. The hits of a search and a title that is being changed stay.
+let asks = false;
+const comeBack = async () => {
+  const now = list();
+  if (asks || document.hidden || !now?.dataset.listed || now.contains(document.activeElement)) return;
+  asks = true;
+  try {
+    const headers = { "HX-Request": "true", "HX-Current-URL": location.href, "X-Listed": now.dataset.listed };
+    const answer = await fetch(`/chats/news?seen=${now.dataset.version}`, { headers });
+    const text = answer.status === 200 && await answer.text();
+    if (text && list() === now && !now.contains(document.activeElement)) await htmx.swap({ text, target: now, swap: "none" });
+  } catch {
+    // Without a network the list stays as it is.
+  } finally {
+    asks = false;
+  }
+};
+document.addEventListener("visibilitychange", comeBack);
+addEventListener("focus", comeBack);
 document.getElementById("side")?.addEventListener("toggle", putBack);  // A drawer that is shut forgets it.
 document.addEventListener("htmx:config:request", ({ detail: { ctx } }) => { if (listed) ctx.request.headers["X-Listed"] = listed; });

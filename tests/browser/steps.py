@@ -19,6 +19,15 @@ def send(page, text):
     page.locator("#text").press("Enter")
 
 
+def wait_until(page, expression):
+    """Wait until a script's expression is true. Playwright's own wait evaluates text in the page, which our policy forbids."""
+    for _ in range(200):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(25)
+    raise AssertionError(f"not within five seconds: {expression}")
+
+
 def show_chats(page):
     """Open the list of chats, where it is a drawer."""
     if page.locator(".open-side").is_visible():

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from tests.api.product import Wire
 from tests.browser.looks import page  # noqa: F401
-from tests.browser.steps import FOLLOWED, LONG, last_answer, send, show_chats, turns
+from tests.browser.steps import FOLLOWED, LONG, last_answer, send, show_chats, turns, wait_until
 from tests.conftest import make_user
 
 
@@ -206,7 +206,7 @@ def test_the_end_stays_in_sight_until_the_reader_scrolls_up(page, demo):
     demo.will_say(LONG, hold, "\n\n" + LONG)
     send(page, "A long one")
     expect(last_answer(page)).to_contain_text("Paragraph 59")
-    page.wait_for_function(FOLLOWED)
+    wait_until(page, FOLLOWED)
 
     page.locator("#scroll").hover()
     page.mouse.wheel(0, -600)
@@ -217,7 +217,7 @@ def test_the_end_stays_in_sight_until_the_reader_scrolls_up(page, demo):
 
     assert page.evaluate("document.getElementById('scroll').scrollTop") == top
     page.locator("#latest").click()
-    page.wait_for_function(FOLLOWED)
+    wait_until(page, FOLLOWED)
     expect(page.locator("#latest")).to_be_hidden()
 
 
@@ -374,7 +374,26 @@ def test_who_comes_back_to_a_tab_sees_what_was_said_in_another(page, api, demo):
     expect(last_answer(page)).to_contain_text("From elsewhere.")
     expect(page.locator("#status")).to_have_text("The conversation was brought up to date.")
     expect(page.locator("#text")).to_have_value("A draft")
-    assert page.evaluate(FOLLOWED)
+    wait_until(page, FOLLOWED)
+
+
+def test_who_comes_back_to_a_tab_sees_what_became_of_the_chats_in_another(page, api, demo, complaints):
+    complaints.expect("404")
+    send(page, "One")
+    expect(page.locator(".bill")).to_be_visible()
+    chat = page.url.rsplit("/")[-1]
+    other = api.new_chat(title="From elsewhere")
+    api.call("PATCH", f"/chat/{chat}", json={"title": "Another title"})
+
+    come_back(page)
+
+    expect(page.locator(".chat-row")).to_have_text(["From elsewhere", "Another title"])
+    expect(page.locator("#title")).to_have_text("Another title")
+    api.call("DELETE", f"/chat/{other}")
+    api.call("DELETE", f"/chat/{chat}")
+    come_back(page)
+    expect(page.locator(".chat-row")).to_have_count(0)
+    expect(page.locator(".toast")).to_contain_text("This chat was deleted.")
 
 
 def test_who_reads_further_up_stays_there_when_the_tab_is_brought_up_to_date(page, api, demo):
@@ -383,7 +402,7 @@ def test_who_reads_further_up_stays_there_when_the_tab_is_brought_up_to_date(pag
     expect(page.locator(".bill")).to_be_visible()
     page.locator("#scroll").hover()
     page.mouse.wheel(0, -700)
-    page.wait_for_function("document.getElementById('latest').hidden === false")
+    wait_until(page, "document.getElementById('latest').hidden === false")
     place = page.get_by_text("Paragraph 50 of")
     before = place.bounding_box()["y"]
     demo.will_say(LONG)

@@ -6,24 +6,25 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.steps import LONG, send, show_chats
+from tests.browser.looks import LOOKS
+from tests.browser.steps import LONG, send, show_chats, wait_until
 
-WIDTHS = pytest.mark.parametrize("width", [390, 1280])
+EACH_LOOK = pytest.mark.parametrize("look", LOOKS)
 FILE = {"format": "chat-export", "version": 1}
 MESSAGE = {"id": "m", "role": "user", "content": "Where is the sea chest?", "created_at": "2026-01-02T03:04:05Z"}
 CHAT = {"id": "c", "title": "From a file", "created_at": "2026-01-02T03:04:05Z", "messages": [MESSAGE]}
 
 
 @pytest.fixture
-def at_width(open_page, width):
-    return lambda path="/": open_page(path, viewport={"width": width, "height": 800})
+def look_at(open_page, look):
+    return lambda path="/", **options: open_page(path, **LOOKS[look], **options)
 
 
-@WIDTHS
-def test_what_was_said_is_found_while_one_types_and_a_hit_leads_to_it(at_width, api):
+@EACH_LOOK
+def test_what_was_said_is_found_while_one_types_and_a_hit_leads_to_it(look_at, api):
     api.send(api.new_chat(title="Bread"), "How long do I <b>knead</b> it?")
     api.send(api.new_chat(title="Other"), "Something else")
-    page = at_width()
+    page = look_at()
     show_chats(page)
 
     page.locator("#search").press_sequentially("KNEA")
@@ -39,13 +40,14 @@ def test_what_was_said_is_found_while_one_types_and_a_hit_leads_to_it(at_width, 
     expect(page.locator(".bubble")).to_be_in_viewport()
 
 
-def test_a_hit_far_up_is_where_one_looks_and_stays_there(open_page, api, demo):
+@EACH_LOOK
+def test_a_hit_far_up_is_where_one_looks_and_stays_there(look_at, api, demo):
     chat_id = api.new_chat(title="Bread")
     demo.will_say(LONG)
     demo.will_say(LONG)
     api.send(chat_id, "How long do I knead it?")
     api.send(chat_id, "And then?")
-    page = open_page("/chats?q=knead")
+    page = look_at("/chats?q=knead")
     page.locator("main .hit-place").click()
 
     expect(page.locator(".bubble").first).to_be_in_viewport()
@@ -54,13 +56,13 @@ def test_a_hit_far_up_is_where_one_looks_and_stays_there(open_page, api, demo):
     expect(page.locator(".bar")).to_be_in_viewport()
 
 
-@WIDTHS
+@EACH_LOOK
 @pytest.mark.parametrize("scripts", [True, False])
-def test_a_hit_in_another_version_leads_to_it(open_page, api, demo, width, scripts):
+def test_a_hit_in_another_version_leads_to_it(look_at, api, demo, scripts):
     demo.will_say("Ten minutes.")
     chat_id = api.new_chat(title="Bread")
     api.send(chat_id, "How long do I knead it?")
-    page = open_page(f"/chats/{chat_id}", viewport={"width": width, "height": 800}, java_script_enabled=scripts)
+    page = look_at(f"/chats/{chat_id}", java_script_enabled=scripts)
     page.get_by_role("button", name="Answer again").click()
     expect(page.locator(".answer")).to_contain_text("Hello.")
     expect(page.locator(".bill")).to_have_count(1)
@@ -75,10 +77,10 @@ def test_a_hit_in_another_version_leads_to_it(open_page, api, demo, width, scrip
     expect(page.locator(".versions")).to_contain_text("1/2")
 
 
-@WIDTHS
-def test_an_archived_chat_is_taken_back_from_the_toast(at_width, api):
+@EACH_LOOK
+def test_an_archived_chat_is_taken_back_from_the_toast(look_at, api):
     api.new_chat(title="Bread")
-    page = at_width()
+    page = look_at()
     show_chats(page)
     page.locator(".chat-row").hover()
     page.locator(".chat-row .more").click()
@@ -90,11 +92,26 @@ def test_an_archived_chat_is_taken_back_from_the_toast(at_width, api):
     expect(page.locator("#chats .chat-row")).to_have_text("Bread")
 
 
-@WIDTHS
-def test_the_keyboard_stays_with_the_chat_that_it_changes(at_width, api):
+@EACH_LOOK
+@pytest.mark.parametrize("scripts", [True, False])
+def test_an_archived_chat_that_is_open_says_so_and_is_taken_back(look_at, api, scripts):
+    chat_id = api.new_chat(title="Bread")
+    api.call("PATCH", f"/chat/{chat_id}", json={"archived": True})
+    page = look_at(f"/chats/{chat_id}", java_script_enabled=scripts)
+    expect(page.locator("#archived")).to_contain_text("This chat is in the archive.")
+
+    page.get_by_role("button", name="Unarchive").click()
+
+    expect(page.locator("#archived")).to_be_empty()
+    expect(page.locator("#title")).to_have_text("Bread")
+    assert [chat["id"] for chat in api.call("GET", "/chat").json()["chats"]] == [chat_id]
+
+
+@EACH_LOOK
+def test_the_keyboard_stays_with_the_chat_that_it_changes(look_at, api):
     for title in ("Third", "Second", "First"):
         api.new_chat(title=title)
-    page = at_width()
+    page = look_at()
     show_chats(page)
 
     def choose(title, entry):
@@ -120,10 +137,10 @@ def test_the_keyboard_stays_with_the_chat_that_it_changes(at_width, api):
     expect(page.get_by_role("link", name="Options for Third")).to_be_focused()
 
 
-@WIDTHS
-def test_the_menu_of_a_chat_keeps_the_focus_while_an_answer_grows(at_width, api, demo):
+@EACH_LOOK
+def test_the_menu_of_a_chat_keeps_the_focus_while_an_answer_grows(look_at, api, demo):
     chat_id = api.new_chat(title="Bread")
-    page = at_width(f"/chats/{chat_id}")
+    page = look_at(f"/chats/{chat_id}")
     opened = demo.hold()
     demo.will_say("First", opened, " second", demo.hold())
     send(page, "Tell me")
@@ -139,15 +156,15 @@ def test_the_menu_of_a_chat_keeps_the_focus_while_an_answer_grows(at_width, api,
     expect(page.get_by_role("button", name="Rename")).to_be_focused()
 
 
-@WIDTHS
-def test_the_list_stays_as_it_was_scrolled(at_width, api):
+@EACH_LOOK
+def test_the_list_stays_as_it_was_scrolled(look_at, api):
     for number in range(38):
         api.new_chat(title=f"Chat {number}")
-    page = at_width()
+    page = look_at()
     show_chats(page)
     top = "() => document.getElementById('chats').scrollTop"
     page.locator("#chats").evaluate("list => list.scrollTop = 600")
-    page.wait_for_function(f"() => ({top})() > 500 && Number(sessionStorage.getItem('list-top')) > 500")
+    wait_until(page, f"() => ({top})() > 500 && Number(sessionStorage.getItem('list-top')) > 500")
     page.get_by_role("link", name="Options for Chat 12", exact=True).click()
     page.locator("#chat-menu").get_by_role("button", name="Rename").click()
     expect(page.get_by_role("textbox", name="Title")).to_be_focused()
@@ -165,10 +182,10 @@ def test_the_list_stays_as_it_was_scrolled(at_width, api):
     assert page.evaluate(top) > 400
 
 
-@WIDTHS
-def test_a_file_comes_in_and_leaves_again(at_width, complaints):
+@EACH_LOOK
+def test_a_file_comes_in_and_leaves_again(look_at, complaints):
     complaints.expect("400")
-    page = at_width("/account/data")
+    page = look_at("/account/data")
     data = json.dumps(FILE | {"chats": [CHAT]}).encode()
 
     page.locator("#import-file").set_input_files({"name": "a.json", "mimeType": "application/json", "buffer": data})

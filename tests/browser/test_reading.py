@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.looks import page  # noqa: F401
-from tests.browser.steps import FOLLOWED, LONG, last_answer, send
+from tests.browser.steps import FOLLOWED, LONG, last_answer, send, wait_until
 
 # Marks that are Markdown's and not the reader's, seen in a text whose code is left out.
 RAW = r"""e => {
@@ -47,7 +47,7 @@ def test_who_turns_the_wheel_up_stays_there_while_code_grows(page, demo):
     demo.will_say(LONG + "\n\n```python\n", "x = 1\n" * 30, more, "y = 2\n" * 200, end, "```\n\nEnd.")
     send(page, "A lot of code")
     expect(last_answer(page)).to_contain_text("x = 1")
-    page.wait_for_function(FOLLOWED)
+    wait_until(page, FOLLOWED)
     page.mouse.move(340, 300)
     page.mouse.wheel(0, -150)
     expect(page.locator("#latest")).to_be_visible()
@@ -61,7 +61,7 @@ def test_who_turns_the_wheel_up_stays_there_while_code_grows(page, demo):
     end.set()
 
     expect(last_answer(page)).to_contain_text("End.")
-    page.wait_for_function(FOLLOWED)
+    wait_until(page, FOLLOWED)
 
 
 def test_the_smallest_turn_of_the_wheel_is_the_readers(page, demo):
@@ -69,10 +69,10 @@ def test_the_smallest_turn_of_the_wheel_is_the_readers(page, demo):
     demo.will_say(LONG, more, "\n\n" + LONG)
     send(page, "A long answer")
     expect(last_answer(page)).to_contain_text("Paragraph 59")
-    page.wait_for_function(FOLLOWED)
+    wait_until(page, FOLLOWED)
     page.mouse.move(340, 300)
     page.mouse.wheel(0, -40)
-    page.wait_for_function(f"() => !{FOLLOWED}")
+    wait_until(page, f"() => !{FOLLOWED}")
     page.wait_for_timeout(300)  # A wheel may roll out.
     top = page.locator("#scroll").evaluate("e => e.scrollTop")
     more.set()
@@ -86,7 +86,7 @@ def test_what_an_answer_cost_is_unfolded_into_sight_and_stays_there(page, demo):
     send(page, "A long answer")
     summary = page.locator(".bill > summary")
     expect(summary).to_be_visible()
-    page.wait_for_function(FOLLOWED)
+    wait_until(page, FOLLOWED)
     summary.click()
 
     expect(page.locator(".why-link")).to_be_in_viewport(ratio=1)

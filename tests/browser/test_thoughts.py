@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from chatapp.providers.base import Chunk
 from tests.browser.looks import page  # noqa: F401
-from tests.browser.steps import FOLLOWED, LONG, last_answer, send
+from tests.browser.steps import FOLLOWED, LONG, last_answer, send, wait_until
 from tests.streams import until
 
 
@@ -90,7 +90,7 @@ def test_who_unfolds_long_thoughts_begins_at_their_beginning_and_stays_there(pag
     expect(page.get_by_role("button", name="Send")).to_be_visible()
     send(page, "Is it so?")
     expect(fold(page)).to_contain_text("Paragraph 59")
-    page.wait_for_function(FOLLOWED)
+    wait_until(page, FOLLOWED)
     before = fold(page).bounding_box()["y"]
 
     fold(page).locator("summary").click()

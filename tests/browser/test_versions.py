@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.looks import LOOKS
-from tests.browser.steps import LONG, last_answer, send, turns
+from tests.browser.steps import LONG, last_answer, send, turns, wait_until
 
 
 @pytest.fixture(params=LOOKS)
@@ -100,7 +100,7 @@ def test_what_was_pressed_stays_where_it_is(open_page, api, demo):
     button = page.get_by_role("button", name="The version before")
     page.locator("#scroll").hover()
     page.mouse.wheel(0, -150)
-    page.wait_for_function("document.getElementById('latest').hidden === false")
+    wait_until(page, "document.getElementById('latest').hidden === false")
     button.scroll_into_view_if_needed()
     before = button.bounding_box()["y"]
 

@@ -6,10 +6,11 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.auth.browser import PASSWORD, make_account
+from tests.browser.looks import LOOKS
 from tests.browser.steps import turns
 from tests.conftest import Person
 
-pytestmark = pytest.mark.parametrize("width", [390, 1280])
+pytestmark = pytest.mark.parametrize("look", LOOKS)
 
 
 @pytest.fixture
@@ -18,9 +19,9 @@ def user(app):
 
 
 @pytest.fixture
-def plain(site, user, new_context, width):
+def plain(site, user, new_context, look):
     """A browser without scripts, at the sign-in page."""
-    page = new_context(base_url=site, java_script_enabled=False, viewport={"width": width, "height": 800}).new_page()
+    page = new_context(base_url=site, java_script_enabled=False, **LOOKS[look]).new_page()
     page.goto("/")
     page.get_by_label("Email").fill(user.email)
     page.get_by_label("Password").fill(PASSWORD)
@@ -90,15 +91,15 @@ def test_one_chooses_a_persona_and_what_this_chat_and_new_ones_are_like(app, use
     expect(plain.get_by_label("Instructions")).to_have_value("Be brief.")
 
 
-def test_one_finds_chats_usage_and_the_way_out(plain, demo, width):
+def test_one_finds_chats_usage_and_the_way_out(plain, demo, look):
     ask(plain, "Hello")
     expect(plain.locator(".bill")).to_be_visible()
-    if width < 800:
+    if look == "narrow":
         plain.get_by_role("button", name="Show chats").click()
     expect(plain.locator("#chats")).to_contain_text("Hello")
     plain.locator("#meter").click()
     expect(plain.locator("main")).to_contain_text("tokens left")
-    if width < 800:
+    if look == "narrow":
         plain.get_by_role("button", name="Show chats").click()
     plain.locator(".account").click()
     plain.get_by_role("button", name="Sign out").click()

@@ -23,7 +23,7 @@ SECRET = "only-adas-own-words"
 ROUTES = {
     "open": "auth.show_sign_in auth.sign_in auth.show_register auth.register auth.show_invitation "
     "auth.accept_invitation auth.show_setup auth.set_up auth.sign_out health.alive health.ready static favicon",
-    "own": "chats.index chats.list chats.create chats.save_defaults usage.index auth.account auth.create_key auth.show_keys auth.change_password "
+    "own": "chats.index chats.list chats.news chats.create chats.save_defaults usage.index auth.account auth.create_key auth.show_keys auth.change_password "
     "auth.save_preferences auth.end_other_sessions api.create api.index api.token_stats api.token_usage api.estimate "
     "usage.download usage.put_notices_away turns.estimate transfers.index transfers.all_json transfers.all_markdown transfers.delete_account transfers.create",
     "owned": "chats.show chats.update chats.destroy chats.delete chats.edit chats.menu chats.rename chats.restore "
