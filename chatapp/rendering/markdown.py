@@ -196,7 +196,8 @@ SANITISER = nh3.Cleaner(
 
 DEAD_LINK = re.compile(r"<a>(.*?)</a>", re.DOTALL)
 OUTERMOST = re.compile(r"<(?:p|h[1-6]|ul|ol|blockquote)\b")
-# What our own elements replace. One pass, so that nothing put in is looked at again.
+# What our own elements replace. One pass, so that nothing put in is looked at again. A note has a number: [^aeiou] is
+# more likely a regular expression.
 PIECE = re.compile(
     r'<pre><code(?: class="language-(?P<language>[^"]*)")?>(?P<code>[^<]*)</code></pre>'
     r'|<span data-math-style="(?P<style>inline|display)">(?P<latex>[^<]*)</span>(?P<closing>[.,:;!?)\]]*)'
@@ -205,7 +206,7 @@ PIECE = re.compile(
     r"|<(?P<heading>/?h)(?P<level>[1-6])"
     r"|(?P<table></?table)>"
     r'|<a (?P<link>(?:[^">]|"[^"]*")*>)'
-    r'|(?P<place><p(?: dir="auto")?>|\n)?\[\^(?P<note>[^\s\[\]<>]{1,40})\](?P<says>: ?)?'
+    r'|(?P<place><p(?: dir="auto")?>|\n)?\[\^(?P<note>[0-9]{1,3})\](?P<says>: ?)?'
 )
 
 

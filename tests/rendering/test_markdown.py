@@ -36,7 +36,8 @@ def tags(text):
     ("3~5 days, 10~15 in all, ~a *b*~", '<p dir="auto">3~5 days, 10~15 in all, ~a <em>b</em>~</p>'),
     ("So[^1]: `[^1]`", '<p dir="auto">So<sup>1</sup>: <code>[^1]</code></p>'),
     ("[a](https://b.example/[^1])", f'<p dir="auto"><a {LINK} href="https://b.example/%5B%5E1%5D">a</a></p>'),
-    ("a[^x]\n\n[^x]: One *b*\n[^2]: https://c.example", '<p dir="auto">a<sup>x</sup></p>\n<p dir="auto"><sup>x</sup> One <em>b</em><br>\n'
+    ("[^aeiou] is no vowel\n[^a]: b", '<p dir="auto">[^aeiou] is no vowel\n[^a]: b</p>'),
+    ("a[^1]\n\n[^1]: One *b*\n[^2]: https://c.example", '<p dir="auto">a<sup>1</sup></p>\n<p dir="auto"><sup>1</sup> One <em>b</em><br>\n'
      f'<sup>2</sup> <a {LINK} href="https://c.example">https://c.example</a></p>'),
 ])  # fmt: skip
 def test_markdown_becomes_this_html(text, html):
