@@ -172,11 +172,13 @@ def eve(app, other_user):
     return api
 
 
-def test_a_strangers_message_is_no_place_to_read_on_from(ada, eve):
+@pytest.mark.parametrize("path", ["?before=", "?at=", "/news?seen=&at="])
+def test_a_strangers_message_is_no_place_to_read_on_from(ada, eve, path):
     browser = eve.browser
-    page = browser.get(f"/chats/{eve.chat}?before={ada['message_id']}")
-    fragment = browser.get(f"/chats/{eve.chat}?before={ada['message_id']}", headers={"HX-Request": "true"})
+    page = browser.get(f"/chats/{eve.chat}{path}{ada['message_id']}")
+    fragment = browser.get(f"/chats/{eve.chat}{path}{ada['message_id']}", headers={"HX-Request": "true"})
 
+    assert (page.status_code, fragment.status_code) == (200, 200)
     assert SECRET not in page.text + fragment.text
     assert "Mine" in browser.get(f"/chats/{eve.chat}").text
 
@@ -201,5 +203,7 @@ def test_a_strangers_chat_beside_the_list_is_not_shown(ada, eve):
         headers={"HX-Request": "true", "HX-Current-URL": address, "Referer": address},
     )
 
-    assert changed.status_code == 200
-    assert SECRET not in changed.text
+    news = browser.get("/chats/news", headers={"HX-Request": "true", "HX-Current-URL": address})
+
+    assert (changed.status_code, news.status_code) == (200, 200)
+    assert SECRET not in changed.text + news.text
