@@ -22,7 +22,7 @@ except ConfigurationError as error:
 
 pythonpath = str(Path(__file__).parent)
 wsgi_app = "wsgi:app"
-bind = f"{settings.host}:{settings.port}"
+bind = f"{f'[{settings.host}]' if ':' in settings.host else settings.host}:{settings.port}"
 workers = settings.web_concurrency
 worker_class = "chatapp.drain.DrainWorker"
 # At the limit not even a health check gets in, so listeners are refused before it (MAX_LISTENERS).
@@ -54,7 +54,7 @@ def _check_address(server):
             trial.bind(address)
         except OSError as error:
             reason = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
-            sys.exit(f"{settings.host}:{settings.port} {reason}: set HOST or PORT to another address.")
+            sys.exit(f"{bind} {reason}: set HOST or PORT to another address.")
 
 
 def on_starting(server):
@@ -63,6 +63,7 @@ def on_starting(server):
     from sqlalchemy.exc import OperationalError
 
     from chatapp import create_app
+    from chatapp.extensions import db
 
     if "LISTEN_FDS" not in os.environ and "GUNICORN_FD" not in os.environ:  # Else the socket was handed down.
         _check_address(server)
@@ -75,7 +76,8 @@ def on_starting(server):
         try:
             upgrade()
         except OperationalError as error:
-            sys.exit(f"The database of DATABASE_URL cannot be used:\n{error.orig}")
+            url = db.engine.url.render_as_string()  # Without the password.
+            sys.exit(f"The database {url} cannot be used. Is DATABASE_URL right?\n{error.orig}")
         except SystemExit:
             # The line above this one names the revision that this program does not know.
             sys.exit("The database was last used by a newer version of this program. Start that one, or restore a copy")
@@ -110,9 +112,12 @@ def worker_abort(worker):
 
 def _say_hello(app, worker):
     from chatapp.auth.invitations import setup_link
+    from chatapp.soft_redis import warn_if_silent
 
-    address = "http://{}:{}".format(*worker.sockets[0].getsockname()[:2])
-    print(f"Chat is at {address}", flush=True)
+    host, port = worker.sockets[0].getsockname()[:2]
+    print(f"Chat is at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    if settings.redis_url:
+        warn_if_silent(settings.redis_url)
     with app.app_context():
         if link := setup_link(app):
             print(f"There is no account yet. Make the first one here: {link}", flush=True)

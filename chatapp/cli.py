@@ -19,6 +19,7 @@ from chatapp.auth.invitations import Invitation
 from chatapp.auth.models import ApiKey, LoginSession, User
 from chatapp.budget import ledger
 from chatapp.budget.models import ResetPeriod, UserUsage
+from chatapp.config import MAX_LIMIT_TOKENS
 from chatapp.database import write
 from chatapp.errors import ChatAppError
 from chatapp.extensions import db
@@ -27,7 +28,8 @@ users = AppGroup("users", help="People: create, invite, limit, shut out.")
 keys = AppGroup("keys", help="Personal keys for programs.")
 ledger_group = AppGroup("ledger", help="What was granted and spent.")
 
-TOKENS = click.IntRange(0, ledger.MAX_LIMIT_TOKENS)
+TOKENS = click.IntRange(0, MAX_LIMIT_TOKENS)
+MORE_TOKENS = click.IntRange(-MAX_LIMIT_TOKENS, MAX_LIMIT_TOKENS)
 
 
 def init_app(app: Flask) -> None:
@@ -100,7 +102,7 @@ def _ask_password() -> str:
     return answer
 
 
-@users.command("set-limit")
+@users.command("set-limit", context_settings={"ignore_unknown_options": True})
 @click.argument("email")
 @click.argument("tokens", type=TOKENS)
 @plainly
@@ -113,7 +115,7 @@ def set_limit(email: str, tokens: int) -> None:
 
 @users.command("grant", context_settings={"ignore_unknown_options": True})
 @click.argument("email")
-@click.argument("tokens", type=int)
+@click.argument("tokens", type=MORE_TOKENS)
 @click.option("--reason", required=True, help="Why; it stands in the ledger.")
 @plainly
 def grant(email: str, tokens: int, reason: str) -> None:

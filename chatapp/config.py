@@ -5,17 +5,22 @@ Every field is an environment variable of the same name in capitals. The README 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET_BYTES = 32
+MAX_LIMIT_TOKENS = 10**15
 
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
@@ -98,54 +103,27 @@ class Settings(BaseSettings):
     count_seconds: Seconds = 2
     count_cache_entries: Positive = 10_000
     overhead_tokens: NotNegative = 10
-    token_limit: NotNegative = 100_000
+    token_limit: Annotated[int, Field(ge=0, le=MAX_LIMIT_TOKENS)] = 100_000
     max_output_tokens: Positive = 8192
     min_answer_tokens: Positive = 64
     prices_file: Path | None = None
     reset_period: Literal["none", "daily", "weekly", "monthly"] = "monthly"
 
-    @field_validator("public_url")
+    @field_validator("public_url", "gemini_base_url", "openai_base_url", "database_url", "redis_url")
     @classmethod
-    def _is_an_origin(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/") or parts.query:
-            raise ValueError("must look like https://chat.example.org, without a path")
-        return f"{parts.scheme}://{parts.netloc}"
-
-    @field_validator("openai_base_url")
-    @classmethod
-    def _is_an_address(cls, value: str | None) -> str | None:
-        if value is not None and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).netloc):
-            raise ValueError("must look like http://127.0.0.1:11434/v1")
-        return value
+    def _is_an_address(cls, value: str | None, info: ValidationInfo) -> str | None:
+        read, example = ADDRESSES[str(info.field_name)]
+        try:
+            return value and read(value)
+        except (ValueError, ArgumentError):
+            # Not in the parser's words: they may quote a password.
+            raise ValueError(f"must look like {example}") from None
 
     @field_validator("secret_key")
     @classmethod
     def _is_a_secret(cls, value: str | None) -> str | None:
         if value is not None and len(value.encode()) < SECRET_BYTES:
             raise ValueError(f"must have at least {SECRET_BYTES} bytes")
-        return value
-
-    @field_validator("database_url")
-    @classmethod
-    def _names_a_driver(cls, value: str | None) -> str | None:
-        """Accept the URLs that hosts hand out, and use psycopg 3 for PostgreSQL."""
-        if value is None:
-            return None
-        scheme, _, rest = value.partition("://")
-        if scheme in ("postgres", "postgresql", "postgresql+psycopg"):
-            return f"postgresql+psycopg://{rest}"
-        if scheme == "sqlite":
-            return value
-        raise ValueError("must begin with postgresql:// or sqlite:///")
-
-    @field_validator("redis_url")
-    @classmethod
-    def _is_redis(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must begin with redis://, rediss:// or unix://")
         return value
 
     @model_validator(mode="after")
@@ -163,13 +141,64 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.instance_dir / 'chat.db'}"
 
 
+def _parts(value: str, *schemes: str) -> SplitResult:
+    parts = urlsplit(value)
+    # Reading the port raises ValueError where it is no number.
+    if parts.scheme not in schemes or parts.port == 0:
+        raise ValueError
+    return parts
+
+
+def _web(value: str) -> str:
+    if not _parts(value, "http", "https").hostname:
+        raise ValueError
+    return value
+
+
+def _origin(value: str) -> str:
+    parts = urlsplit(_web(value))
+    if parts.path.strip("/") or parts.query:
+        raise ValueError
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _database(value: str) -> str:
+    """Accept the URLs that hosts hand out, and use psycopg 3 for PostgreSQL."""
+    scheme, _, rest = value.partition("://")
+    if scheme in ("postgres", "postgresql"):
+        value = f"postgresql+psycopg://{rest}"
+    if make_url(value).drivername not in ("postgresql+psycopg", "sqlite"):
+        raise ValueError
+    return value
+
+
+def _redis(value: str) -> str:
+    parts = _parts(value, "redis", "rediss", "unix")
+    # redis-py takes a database that is no number for the first one.
+    if parts.scheme != "unix" and not (parts.path.strip("/") or "0").isdecimal():
+        raise ValueError
+    return value
+
+
+ADDRESSES: dict[str, tuple[Callable[[str], str], str]] = {
+    "public_url": (_origin, "https://chat.example.org, without a path"),
+    "gemini_base_url": (_web, "https://generativelanguage.googleapis.com"),
+    "openai_base_url": (_web, "http://127.0.0.1:11434/v1"),
+    "database_url": (_database, "postgresql://user:password@host/name or sqlite:////folder/chat.db"),
+    "redis_url": (_redis, "redis://127.0.0.1:6379/0, rediss://… or unix://…"),
+}
+
+
 def load(**overrides: Any) -> Settings:
     """Read the settings. Raises ConfigurationError naming every wrong variable and why."""
     try:
         settings = Settings(**overrides)
     except ValidationError as error:
         raise ConfigurationError("\n".join(_line(problem) for problem in error.errors())) from None
-    settings.instance_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        settings.instance_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"INSTANCE_DIR: {settings.instance_dir}: {error.strerror}") from None
     return settings
 
 
@@ -185,9 +214,15 @@ def secret_key(settings: Settings) -> str:
         return settings.secret_key
     path = settings.instance_dir / "secret_key"
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text()
-    with os.fdopen(handle, "w") as file:
-        file.write(key := secrets.token_hex(SECRET_BYTES))
+        return (path.exists() and path.read_text()) or _make_secret_key(path)
+    except OSError as error:
+        raise ConfigurationError(f"INSTANCE_DIR: {path}: {error.strerror}") from None
+
+
+def _make_secret_key(path: Path) -> str:
+    """Write a new key, or return the one that another process wrote, which started together with this one."""
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not (key := file.read()):
+            file.write(key := secrets.token_hex(SECRET_BYTES))
     return key

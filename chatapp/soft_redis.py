@@ -72,6 +72,15 @@ class SoftRedis:
         self._client.connection_pool.disconnect()
 
 
+def warn_if_silent(url: str) -> None:
+    """Say at the start that Redis does not answer. Later it is said only when it is missed."""
+    with redis.Redis.from_url(url, **soft_options()) as client:
+        try:
+            client.ping()
+        except (redis.RedisError, OSError) as error:
+            log.warning("Redis does not answer; going on without it. Is REDIS_URL right? %s", error)
+
+
 def pipeline(client: redis.Redis, commands: Callable[[Any], None]) -> list[Any]:
     """Send commands in one go and return their replies. Raises RedisError if one of them fails."""
     with client.pipeline(transaction=False) as batch:

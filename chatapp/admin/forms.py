@@ -9,8 +9,8 @@ from wtforms import BooleanField, IntegerField, SelectField, StringField
 from wtforms.validators import InputRequired, Length, NumberRange, Optional, ValidationError
 
 from chatapp.auth.forms import PageForm, check_email, email_field
-from chatapp.budget.ledger import MAX_LIMIT_TOKENS
 from chatapp.budget.models import ResetPeriod
+from chatapp.config import MAX_LIMIT_TOKENS
 from chatapp.text import is_storable
 from chatapp.usage.views import period_text
 

@@ -19,12 +19,12 @@ from chatapp.budget import notices
 from chatapp.budget.models import LedgerEntry, ResetPeriod, UserUsage
 from chatapp.budget.periods import due_start
 from chatapp.budget.queries import Budget, figures_of, no_room, usage_of
+from chatapp.config import MAX_LIMIT_TOKENS
 from chatapp.database import execute, now
 from chatapp.errors import InvalidRequest
 from chatapp.extensions import db
 from chatapp.services import settings
 
-MAX_LIMIT_TOKENS = 10**15
 REASON_CHARS = 300
 
 # Figure of user_usage → the sign and the operations whose deltas make it up.

@@ -32,6 +32,18 @@ def test_a_grant_that_makes_no_sense_is_refused_in_a_sentence(flask, user):
     assert (result.exit_code, "limit would not be from 0" in result.stderr) == (1, True)
 
 
+@pytest.mark.parametrize(
+    ("command", "tokens"),
+    [("set-limit", "-5"), ("set-limit", "9" * 30), ("grant", "9" * 30), ("grant", "-" + "9" * 30)],
+)
+def test_a_figure_beyond_all_limits_is_refused_with_the_limits(flask, user, command, tokens):
+    reason = ["--reason", "why"] if command == "grant" else []
+
+    result = flask("users", command, user.email, tokens, *reason)
+
+    assert (result.exit_code, f"{tokens} is not in the range" in result.stderr) == (2, True)
+
+
 def test_the_period_is_set(app, flask, user):
     assert flask("users", "set-period", user.email, "yearly").exit_code == 2
     assert flask("users", "set-period", user.email, "daily").exit_code == 0

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.servers import ROOT
+from tests.servers import ROOT, free_port, start_product
 
 
 def make(*arguments, cwd, path=os.environ["PATH"]):
@@ -52,15 +52,41 @@ def test_where_apt_may_not_be_used_the_tests_say_what_they_leave_out(tmp_path):
     )
 
 
+def gunicorn(directory, **env):
+    env = {"PATH": os.environ["PATH"], "INSTANCE_DIR": str(directory), **env}
+    command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py")]
+    done = subprocess.run(command, cwd=directory, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    return done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("host", "reason"), [("127.0.0.1", "is taken"), ("203.0.113.9", "cannot be used (Cannot assign requested address)")]
 )
 def test_an_address_that_cannot_be_had_is_said_in_one_line(tmp_path, host, reason):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        env = {"PATH": os.environ["PATH"], "HOST": host, "PORT": str(port), "INSTANCE_DIR": str(tmp_path)}
-        command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py")]
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
+        said = gunicorn(tmp_path, HOST=host, PORT=str(port))
 
-    assert done.returncode != 0
-    assert done.stdout + done.stderr == f"{host}:{port} {reason}: set HOST or PORT to another address.\n"
+    assert said == f"{host}:{port} {reason}: set HOST or PORT to another address.\n"
+
+
+def test_an_address_of_ipv6_needs_no_brackets(tmp_path):
+    assert gunicorn(tmp_path, HOST="2001:db8::1", PORT="8000").startswith("[2001:db8::1]:8000 cannot be used (")
+
+
+def test_a_database_that_cannot_be_opened_is_named_without_its_password(tmp_path):
+    url = f"postgresql://ada:hunter2@127.0.0.1:{free_port()}/chat"
+
+    said = gunicorn(tmp_path, PORT="0", DATABASE_URL=url)
+
+    assert url.replace("hunter2", "***").removeprefix("postgresql") in said.splitlines()[0]
+    assert "Is DATABASE_URL right?" in said
+    assert "hunter2" not in said
+
+
+def test_a_redis_that_does_not_answer_is_said_at_the_start(tmp_path):
+    product = start_product(tmp_path, {"REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"})
+
+    product.wait_until(lambda: "Redis does not answer; going on without it. Is REDIS_URL right?" in product.log())
+    product.kill()
