@@ -199,9 +199,9 @@ def update(chat_id: UUID) -> ResponseReturnValue:
         flash(_("Saved"), "message")
         return redirect_to("chats.edit" if "from" in request.form else "chats.show", chat_id=chat_id)
     if changes.get("archived"):
-        return _changed_list(
-            _shown_chat(), _("The chat is in the archive"), url_for("chats.unarchive", chat_id=chat_id)
-        )
+        # Of the chat that is open a notice says so, with the way back.
+        undo = "" if _shown_chat() == chat_id else url_for("chats.unarchive", chat_id=chat_id)
+        return _changed_list(_shown_chat(), _("The chat is in the archive"), undo)
     return _changed_list(_shown_chat())
 
 

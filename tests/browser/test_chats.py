@@ -93,6 +93,19 @@ def test_an_archived_chat_is_taken_back_from_the_toast(look_at, api):
 
 
 @EACH_LOOK
+def test_the_open_chat_is_archived_and_says_so(look_at, api):
+    page = look_at(f"/chats/{api.new_chat(title='Bread')}")
+    show_chats(page)
+    page.locator(".chat-row").hover()
+    page.locator(".chat-row .more").click()
+    page.locator("#chat-menu").get_by_role("button", name="Archive").click()
+
+    expect(page.locator("#archived")).to_contain_text("This chat is in the archive.")
+    expect(page.locator("#status")).to_have_text("The chat is in the archive")
+    expect(page.locator(".toast")).to_have_count(0)
+
+
+@EACH_LOOK
 @pytest.mark.parametrize("scripts", [True, False])
 def test_an_archived_chat_that_is_open_says_so_and_is_taken_back(look_at, api, scripts):
     chat_id = api.new_chat(title="Bread")
