@@ -51,12 +51,6 @@ class Sidebar:
         rows = [(group.label, [(str(chat.id), chat.title) for chat in group.chats]) for group in self.groups]
         return blake2s(repr((rows, self.has_more)).encode(errors="surrogatepass"), digest_size=8).hexdigest()
 
-    @property
-    def first_id(self) -> UUID | None:
-        """The chat used last, pinned ones apart: a message in it changes nothing in the list."""
-        unpinned = (chat.id for group in self.groups for chat in group.chats if not chat.pinned)
-        return next(unpinned, None)
-
 
 @dataclass(frozen=True, slots=True)
 class Exchange:

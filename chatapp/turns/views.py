@@ -223,14 +223,13 @@ def started_fragment(started: Started, is_new: bool = False) -> str:
     chat = db.session.get_one(Chat, started.chat_id)
     question, answer = (db.session.get_one(Message, key) for key in (started.question_id, started.answer_id))
     listed = conversation.sidebar(chat.id)
-    is_first = listed.first_id == chat.id and bool(question.parent_id)
     return render_template(
         "turns/_started.html",
         chat=chat,
         exchange=queries.Exchange(question, answer, started.turn_id, opening=queries.opening_of(question)),
         versions={},
         turn_id=started.turn_id,
-        list=None if is_first else listed,
+        list=None if listed.version == request.headers.get("X-List-Version") else listed,
         is_new=is_new,
         key=str(uuid4()),
         budget=usage_of(current_user.id),

@@ -47,4 +47,12 @@ const comeBack = async () => {
 document.addEventListener("visibilitychange", comeBack);
 addEventListener("focus", comeBack);
 document.getElementById("side")?.addEventListener("toggle", putBack);  // A drawer that is shut forgets it.
-document.addEventListener("htmx:config:request", ({ detail: { ctx } }) => { if (listed) ctx.request.headers["X-Listed"] = listed; });
+document.addEventListener("htmx:config:request", ({ detail: { ctx } }) => {
+  if (listed) ctx.request.headers["X-Listed"] = listed;
+  ctx.request.headers["X-List-Version"] = list()?.dataset.version ?? "";
+});
+// The hits of a search stay until the search is another, whatever becomes of the list meanwhile.
+document.addEventListener("htmx:before:swap", ({ detail: { tasks } }) => {
+  const own = tasks.findIndex(({ type, target }) => type === "oob" && target === list() && !target.dataset.listed);
+  if (own >= 0) tasks.splice(own, 1);
+});

@@ -15,6 +15,14 @@ if (menu) {
     menu.style.top = `${Math.min(at.bottom + 4, innerHeight - menu.offsetHeight - 8)}px`;
     menu.querySelector("button, a")?.focus();
   });
+  // The press that shuts the menu is no wish to open it again.
+  let isShut = false;
+  document.addEventListener("pointerdown", ({ target }) => { isShut = menu.matches(":popover-open") && opener?.contains(target); }, true);
+  document.addEventListener("click", event => {
+    if (!isShut || !opener.contains(event.target)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }, true);
   menu.addEventListener("toggle", event => {
     const isOpen = event.newState === "open";
     opener?.setAttribute("aria-expanded", String(isOpen));
@@ -49,7 +57,7 @@ document.addEventListener("htmx:after:swap", () => {
 
 // A title that is being changed: Escape, or leaving it as it was, puts the row back.
 document.addEventListener("focusin", ({ target }) => { if (target.dataset?.cancel) target.select(); });
-const putBack = input => htmx.ajax("GET", input.dataset.cancel, { target: "#chats", swap: "outerHTML" });
+const putBack = input => htmx.ajax("GET", input.dataset.cancel, { target: "#chats", swap: "outerMorph" });
 document.addEventListener("focusout", event => {
   if (event.target.dataset?.cancel && event.target.value === event.target.defaultValue) putBack(event.target);
 });

@@ -170,6 +170,63 @@ def test_the_menu_of_a_chat_keeps_the_focus_while_an_answer_grows(look_at, api, 
 
 
 @EACH_LOOK
+def test_a_chat_that_is_gone_on_with_comes_up_in_the_list_and_what_is_found_stays(look_at, api):
+    api.send(older := api.new_chat(title="Older"), "Hi")
+    api.send(api.new_chat(title="Newer"), "Hi")
+    page = look_at(f"/chats/{older}")
+    rows, search = page.locator(".chat-row"), page.locator("#search")
+    expect(rows).to_have_text(["Newer", "Older"])
+
+    send(page, "And?")
+
+    expect(rows).to_have_text(["Older", "Newer"])
+    show_chats(page)
+    search.fill("newer")
+    expect(page.locator("#chats .hit")).to_have_count(1)
+    page.locator("#text").evaluate("e => { e.value = 'Again'; e.form.requestSubmit(); }")
+    expect(page.locator(".bubble")).to_have_count(3)
+    expect(page.locator(".bill")).to_have_count(3)
+    expect(page.locator("#chats .hit")).to_have_count(1)
+
+
+@EACH_LOOK
+def test_who_leaves_a_title_for_another_chat_gets_there(look_at, api):
+    for title in ("Second", "First"):
+        api.new_chat(title=title)
+    page = look_at()
+    show_chats(page)
+    page.get_by_role("link", name="Options for First").click()
+    page.locator("#chat-menu").get_by_role("button", name="Rename").click()
+    expect(page.get_by_role("textbox", name="Title")).to_be_focused()
+    page.keyboard.type("Renamed")
+    page.get_by_role("link", name="Second", exact=True).hover()
+
+    # The list is drawn anew below the finger.
+    page.mouse.down()
+    expect(page.get_by_role("link", name="Renamed", exact=True)).to_be_visible()
+    page.mouse.up()
+
+    expect(page.locator("#title")).to_have_text("Second")
+
+
+@EACH_LOOK
+def test_what_opened_a_menu_shuts_it(look_at, api):
+    api.new_chat(title="Bread")
+    page = look_at()
+    show_chats(page)
+    opener, menu = page.get_by_role("link", name="Options for Bread"), page.locator("#chat-menu")
+    opener.click()
+    expect(menu.get_by_role("button", name="Rename")).to_be_focused()
+
+    opener.click()
+
+    expect(menu).to_be_hidden()
+    expect(opener).to_be_focused()
+    opener.click()
+    expect(menu).to_be_visible()
+
+
+@EACH_LOOK
 def test_the_list_stays_as_it_was_scrolled(look_at, api):
     for number in range(38):
         api.new_chat(title=f"Chat {number}")
