@@ -36,6 +36,13 @@ document.addEventListener("keydown", event => {
 // The button that stops goes with the answer's end, and the focus with it.
 document.addEventListener("click", event => { if (event.target.closest("#stop") && hasKeyboard()) box().focus(); });
 
+// Send and Stop take each other's place: the second click of a double one would take back what the first has done.
+document.addEventListener("click", event => {
+  if (event.detail < 2 || !event.target.closest("#action")) return;
+  event.preventDefault();
+  event.stopPropagation();
+}, true);
+
 // A new chat gets a message box of its own.
 document.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => {
   if (ctx.target?.id === "log" && document.activeElement === document.body && hasKeyboard()) box().focus();

@@ -22,8 +22,9 @@ document.addEventListener("keydown", event => {
     event.preventDefault();
     byId("shortcuts")?.showModal();
   } else if (event.key === "Escape" && !event.defaultPrevented && !event.isComposing) {
-    // Escape closes what lies on top first.
-    if (!document.querySelector(":popover-open, dialog[open]")) byId("stop")?.click();
+    // Escape closes what lies on top first, and empties the search. Toasts lie above the page and close by themselves.
+    const isInTheWay = document.querySelector(":popover-open:not(#toasts), dialog[open]") || (event.target.id === "search" && event.target.value);
+    if (!isInTheWay) byId("stop")?.click();
   }
 });
 

@@ -341,6 +341,50 @@ def test_who_stops_goes_on_writing(page, demo):
     expect(page.locator("#text")).to_be_focused()
 
 
+def test_escape_empties_the_search_first_and_a_toast_does_not_take_it(open_page, api, demo):
+    api.new_chat(title="Bread")
+    page = open_page()
+    demo.will_say("Once", demo.hold())
+    send(page, "Tell me")
+    expect(last_answer(page)).to_contain_text("Once")
+    page.locator("#search").press_sequentially("bre")
+    expect(page.locator("#chats .hit")).to_have_count(1)
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name="Options for Bread").click()
+    page.locator("#chat-menu").get_by_role("button", name="Archive").click()
+    expect(page.locator(".toast")).to_be_visible()
+    expect(page.locator("#stop")).to_be_visible()
+
+    page.keyboard.press("Escape")
+
+    expect(last_answer(page)).to_contain_text("You stopped this answer.")
+
+
+def test_a_second_click_takes_nothing_back(page, demo):
+    demo.will_say("Once", demo.hold())
+    page.locator("#text").fill("Tell me")
+    place = page.locator("#action button").bounding_box()
+    page.mouse.move(place["x"] + 10, place["y"] + 10)
+
+    def press(count):
+        page.mouse.down(click_count=count)
+        page.mouse.up(click_count=count)
+
+    press(1)
+    expect(page.locator("#stop")).to_be_visible()
+    press(2)
+    expect(last_answer(page)).to_contain_text("Once")
+    expect(page.locator("#stop")).to_be_visible()
+    page.locator("#text").fill("Half a thought")
+    place = page.locator("#stop").bounding_box()
+    page.mouse.move(place["x"] + 10, place["y"] + 10)
+    press(1)
+    expect(page.locator("#stop")).to_have_count(0)
+    press(2)
+
+    expect(page.locator("#text")).to_have_value("Half a thought")
+
+
 def test_a_draft_for_a_chat_that_is_gone_complains_once_when_it_is_sent(page, api, complaints):
     complaints.expect("404")
     complaints.expect("htmx:error")
