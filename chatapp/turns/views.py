@@ -82,6 +82,10 @@ def create(chat_id: UUID) -> ResponseReturnValue:
         started = lifecycle.start(current_user, chat, conversation.posted_text(), key=str(uuid4()))
     if not is_htmx() or started.joined:
         return redirect_to("chats.show", chat_id=chat_id)
+    before_id, seen = db.session.get_one(Message, started.question_id).parent_id, request.headers.get("X-Seen")
+    if seen is not None and seen != str(before_id or ""):
+        # Something was said elsewhere since: the message stands below that.
+        return _conversation(chat_id, says=_("The answer is being written.")), 200, {"HX-Reswap": "innerHTML"}
     return started_fragment(started)
 
 

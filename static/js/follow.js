@@ -111,6 +111,7 @@ if (scroll) {
   // Who comes back to a tab sees what was said in another one. Who sends or changes a message meanwhile goes on with that.
   const lastId = () => [...log.querySelectorAll(".turn > [id]")].pop()?.id.slice(1) ?? "";
   const isBusy = () => log.querySelector("[data-open], textarea") || document.querySelector("#composer.htmx-request");
+  document.addEventListener("htmx:config:request", ({ detail: { ctx } }) => { if (ctx.sourceElement.id === "composer") ctx.request.headers["X-Seen"] = lastId(); });
   let asks = false, isGone = false;
   const comeBack = async () => {
     if (asks || isGone || document.hidden || isBusy() || !/^\/chats\/[0-9a-f-]{36}$/.test(location.pathname)) return;

@@ -51,8 +51,10 @@ document.addEventListener("htmx:config:request", ({ detail: { ctx } }) => {
   if (listed) ctx.request.headers["X-Listed"] = listed;
   ctx.request.headers["X-List-Version"] = list()?.dataset.version ?? "";
 });
-// The hits of a search stay until the search is another, whatever becomes of the list meanwhile.
-document.addEventListener("htmx:before:swap", ({ detail: { tasks } }) => {
-  const own = tasks.findIndex(({ type, target }) => type === "oob" && target === list() && !target.dataset.listed);
-  if (own >= 0) tasks.splice(own, 1);
+// The hits of a search and a title that is being changed stay, whatever becomes of the list meanwhile.
+document.addEventListener("htmx:before:swap", ({ detail: { ctx, tasks } }) => {
+  const own = tasks.findIndex(({ type, target }) => type === "oob" && target === list());
+  if (own < 0) return;
+  const isChanged = list().querySelector("[data-cancel]:focus") && !list().contains(ctx.sourceElement);
+  if (isChanged || !list().dataset.listed) tasks.splice(own, 1);
 });

@@ -421,6 +421,20 @@ def test_who_comes_back_to_a_tab_sees_what_was_said_in_another(page, api, demo):
     wait_until(page, FOLLOWED)
 
 
+def test_who_goes_on_with_what_was_said_on_another_device_sees_it(page, api, demo):
+    send(page, "One")
+    expect(page.locator(".bill")).to_be_visible()
+    api.send(page.url.rsplit("/")[-1], "Two")
+    expect(page.locator(".bubble")).to_have_text(["One"])
+
+    send(page, "Three")
+
+    expect(page.locator(".bubble")).to_have_text(["One", "Two", "Three"])
+    expect(page.locator(".bill")).to_have_count(3)
+    expect(page.locator("#text")).to_have_value("")
+    wait_until(page, FOLLOWED)
+
+
 def test_who_comes_back_to_a_tab_sees_what_became_of_the_chats_in_another(page, api, demo, complaints):
     complaints.expect("404")
     send(page, "One")

@@ -290,3 +290,23 @@ class TestTitles:
         expect(page).to_have_title("Kneading bread")
         expect(page.locator("#title [hx-get]")).to_have_count(0)
         assert page.evaluate("window.same")
+
+    def test_a_title_of_the_models_leaves_the_one_that_is_being_typed(self, open_page, demo):
+        page = open_page("/")
+        named = demo.hold()
+        demo.will_say("Ten minutes.")
+        demo.will_say(named, "Kneading bread")
+        send(page, "How long do I knead?")
+        expect(page.locator(".bill")).to_be_visible()
+        page.get_by_role("link", name="Options for How long").click()
+        page.locator("#chat-menu").get_by_role("button", name="Rename").click()
+        expect(page.get_by_role("textbox", name="Title")).to_be_focused()
+        page.keyboard.type("Dough")
+
+        named.set()
+
+        expect(page.locator("#title")).to_have_text("Kneading bread")
+        expect(page.get_by_role("textbox", name="Title")).to_have_value("Dough")
+        page.keyboard.press("Enter")
+        expect(page.locator("#title")).to_have_text("Dough")
+        expect(page.locator("#chats [aria-current]")).to_have_text("Dough")
