@@ -14,6 +14,8 @@ help:
 
 setup: .venv/.runtime .venv/.editable ## install what the product needs into .venv
 
+setup-dev: .venv/.dev .venv/.editable ## the same, and what tests, linters and benchmarks need
+
 run: setup ## start the product; HOST, PORT and every other setting come from the environment or .env
 	@exec $(BIN)/gunicorn
 
@@ -53,8 +55,6 @@ clean: ## remove what was installed and made, not the data in instance/
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
 # Setting up. Each step leaves a stamp in .venv and is done again when what it came from has changed.
-
-setup-dev: .venv/.dev .venv/.editable
 
 .venv/.made:
 	@for python in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
