@@ -68,7 +68,9 @@ def from_dict(stored: dict[str, Any] | None) -> Price | None:
 def _read(path: Path) -> list[Price]:
     try:
         table = tomllib.loads(path.read_text(), parse_float=Decimal)
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise ValueError(f"PRICES_FILE: {path}: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
         raise ValueError(f"PRICES_FILE: {path}: {error}") from None
     return [_price(path, number, entry) for number, entry in enumerate(table.get("price", []), 1)]
 

@@ -38,12 +38,20 @@ CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,12}")
 
 
 class StreamError(Exception):
-    """The network failed. was_sent: the request may have reached the model."""
+    """The network failed. was_sent: the request may have reached the model.
 
-    def __init__(self, *, timed_out: bool = False, was_sent: bool = True) -> None:
-        super().__init__("timed out" if timed_out else "failed")
+    cause: the system's words, never the peer's.
+    """
+
+    def __init__(self, cause: str = "the connection broke", *, timed_out: bool = False, was_sent: bool = True) -> None:
+        super().__init__("timed out" if timed_out else cause)
         self.timed_out = timed_out
         self.was_sent = was_sent
+
+
+def cause_of(error: Exception) -> str:
+    """Return what a log may say of a failure: others' exceptions may quote the key."""
+    return str(error) if isinstance(error, StreamError) else type(error).__name__
 
 
 class Refused(Exception):
@@ -173,7 +181,8 @@ class JsonServer:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return self._tls.wrap_socket(sock, server_hostname=self._host) if self._tls else sock
         except (OSError, UnicodeError) as error:
-            raise StreamError(timed_out=isinstance(error, TimeoutError), was_sent=False) from None
+            # Nothing was heard yet, so these are the words of this machine.
+            raise StreamError(str(error), timed_out=isinstance(error, TimeoutError), was_sent=False) from None
 
     def _kept(self) -> socket.socket | None:
         """Return a connection that was used before and is still open."""

@@ -27,7 +27,7 @@ from chatapp.errors import (
 )
 from chatapp.pace import Pace
 from chatapp.providers.base import ChatRequest, Chunk, FinishReason, ModelInfo, Usage
-from chatapp.providers.event_stream import JsonServer, Patience, Refused, network_failure
+from chatapp.providers.event_stream import JsonServer, Patience, Refused, cause_of, network_failure
 from chatapp.providers.gemini.wire import tokens
 
 log = logging.getLogger(__name__)
@@ -249,7 +249,7 @@ def _next(upstream: Iterator[bytes], reading: _Reading) -> bytes | None:
 
 
 def _translate(error: Exception, *, has_begun: bool, has_piece: bool) -> ProviderError:
-    """Turn what the network or the server did into our own error, and log its kind, never its words."""
+    """Turn what the network or the server did into our own error, and log its cause, never the server's words."""
     if isinstance(error, ProviderError):
         return error
     if isinstance(error, Refused):
@@ -261,7 +261,7 @@ def _translate(error: Exception, *, has_begun: bool, has_piece: bool) -> Provide
         if error.status in (401, 403, 404):
             return ProviderMisconfigured()
         return ProviderError(can_retry=error.status >= 500 or error.status == 408, retry_after_seconds=seconds)
-    log.warning("The OpenAI-compatible server could not be read: %s", type(error).__name__)
+    log.warning("The OpenAI-compatible server could not be read: %s", cause_of(error))
     return network_failure(error, has_begun=has_begun, has_piece=has_piece)
 
 

@@ -54,6 +54,11 @@ def test_a_price_that_is_none_names_its_file(tmp_path, line):
         PriceTable(own)
 
 
+def test_a_file_of_prices_that_is_not_there_is_named_once(tmp_path):
+    with pytest.raises(ValueError, match=r"^PRICES_FILE: [^ ]*/prices\.toml: No such file or directory$"):
+        PriceTable(tmp_path / "prices.toml")
+
+
 def test_a_stored_price_is_the_price_that_was():
     price = PriceTable().at("gemini-2.5-pro", DAY)
 

@@ -178,11 +178,12 @@ def test_a_fault_becomes_our_error_without_the_servers_words(provider, openai, a
     assert KEY not in caplog.text + repr(raised.value) + repr(raised.value.__context__)
 
 
-def test_a_server_that_is_down_may_be_asked_again(make, ask):
+def test_a_server_that_is_down_may_be_asked_again_and_the_log_says_why(make, ask, caplog):
     with pytest.raises(ProviderError) as raised:
         list(make(url="http://127.0.0.1:9/v1").stream(ask()))
 
     assert raised.value.can_retry
+    assert "Connection refused" in caplog.text
 
 
 def test_a_key_that_cannot_be_sent_is_a_wrong_setting(make, ask):

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from chatapp.errors import ProviderError
 from chatapp.pace import Pace
-from chatapp.providers.event_stream import JsonServer, Patience, Refused, network_failure
+from chatapp.providers.event_stream import JsonServer, Patience, Refused, cause_of, network_failure
 from chatapp.providers.gemini import wire
 from chatapp.providers.gemini.wire import Call, Figures, Said
 
@@ -58,7 +58,7 @@ class RestClient:
             log.warning("Gemini answered %s, reason %s", status, wire.reason(body))
             headers = error.headers if isinstance(error, Refused) else None
             return wire.refusal(status, body, headers, has_piece=has_piece)
-        log.warning("Gemini call failed: %s", type(error).__name__)
+        log.warning("Gemini call failed: %s", cause_of(error))
         return network_failure(error, has_begun=has_begun, has_piece=has_piece)
 
 
