@@ -56,6 +56,12 @@ if (scroll) {
       if (kind === "wheel" && event.deltaY < 0 && scroll.scrollTop > 0) follows = false;
     }, { passive: true });
 
+  // Who selects something is reading there.
+  document.addEventListener("selectionchange", () => {
+    const selection = getSelection();
+    if (selection.type === "Range" && log.contains(selection.anchorNode)) follows = false;
+  });
+
   new ResizeObserver(go).observe(log);
   new ResizeObserver(go).observe(scroll);
   latest.addEventListener("click", begin);

@@ -6,6 +6,8 @@ if (menu) {
   const rows = () => [...document.querySelectorAll("#chats .chat-row")];
   document.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => {
     if (ctx.target !== menu) return goBack();
+    // Who did not wait for it is writing by now.
+    if (document.activeElement.matches("input, textarea")) return;
     opener = ctx.sourceElement;
     row = opener.closest("li").id;
     place = rows().findIndex(each => each.id === row);

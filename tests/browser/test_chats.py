@@ -226,6 +226,22 @@ def test_what_opened_a_menu_shuts_it(look_at, api):
     expect(menu).to_be_visible()
 
 
+def test_a_menu_that_comes_late_takes_nothing_from_who_is_writing(open_page, api):
+    api.new_chat(title="Bread")
+    page, held = open_page(), []
+    page.route("**/menu", lambda route: held.append(route))
+    with page.expect_request("**/menu"):
+        page.get_by_role("link", name="Options for Bread").click()
+    page.locator("#text").click()
+
+    with page.expect_response("**/menu"):
+        held[0].continue_()
+
+    expect(page.locator("#chat-menu button").first).to_be_attached()
+    page.keyboard.type("A thought")
+    expect(page.locator("#text")).to_have_value("A thought")
+
+
 @EACH_LOOK
 def test_the_list_stays_as_it_was_scrolled(look_at, api):
     for number in range(38):

@@ -64,6 +64,25 @@ def test_who_turns_the_wheel_up_stays_there_while_code_grows(page, demo):
     wait_until(page, FOLLOWED)
 
 
+def test_what_is_being_selected_does_not_run_away(page, demo):
+    more = demo.hold()
+    demo.will_say(LONG, more, "\n\n" + LONG)
+    send(page, "A long answer")
+    expect(last_answer(page)).to_contain_text("Paragraph 59")
+    wait_until(page, FOLLOWED)
+    words = page.locator(".answer p", has_text="Paragraph 52").first
+    words.dblclick(position={"x": 20, "y": 10})
+    top = words.bounding_box()["y"]
+
+    more.set()
+
+    expect(page.locator(".bill")).to_be_attached()
+    assert words.bounding_box()["y"] == top
+    assert page.evaluate("getSelection().toString().trim()") == "Paragraph"
+    page.locator("#latest").click()
+    wait_until(page, FOLLOWED)
+
+
 def test_the_smallest_turn_of_the_wheel_is_the_readers(page, demo):
     more = demo.hold()
     demo.will_say(LONG, more, "\n\n" + LONG)
