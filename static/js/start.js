@@ -6,3 +6,8 @@ for (const id of ["search", "draft"]) {
   const element = document.getElementById(id);
   if (element) htmx.process(element);
 }
+
+// Of a link's click with a key that opens it elsewhere htmx 4.0.1 makes nothing, and keeps it from the browser.
+document.addEventListener("click", event => {
+  if ((event.ctrlKey || event.metaKey || event.shiftKey) && event.target.closest("a[hx-get]")) event.stopPropagation();
+}, true);

@@ -405,6 +405,18 @@ def come_back(page):
     page.evaluate("() => dispatchEvent(new Event('focus'))")
 
 
+def test_a_link_that_is_opened_in_a_tab_of_its_own_opens_there(page, demo):
+    send(page, "Hello")
+    page.locator(".bill > summary").click()
+    link = page.get_by_role("link", name="Why was I charged?")
+
+    with page.context.expect_page() as tab:
+        link.click(modifiers=["ControlOrMeta"])
+
+    expect(tab.value.locator("h1")).to_have_text("Why was I charged?")
+    expect(page.locator(".why-box")).to_be_empty()
+
+
 def test_who_comes_back_to_a_tab_sees_what_was_said_in_another(page, api, demo):
     send(page, "One")
     expect(page.locator(".bill")).to_be_visible()
