@@ -64,7 +64,11 @@ if (scroll) {
 
   new ResizeObserver(go).observe(log);
   new ResizeObserver(go).observe(scroll);
-  latest.addEventListener("click", begin);
+  latest.addEventListener("click", () => {
+    // The button goes, and the keyboard reads on.
+    scroll.focus({ preventScroll: true });
+    begin();
+  });
 
   const topOf = element => element.getBoundingClientRect().top;
   // Who was led to one message reads that.

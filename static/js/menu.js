@@ -2,12 +2,14 @@
 const menu = document.getElementById("chat-menu");
 
 if (menu) {
-  let opener = null, row = "", place = 0;
+  let opener = null, row = "", place = 0, before = null;
   const rows = () => [...document.querySelectorAll("#chats .chat-row")];
+  document.addEventListener("htmx:before:request", ({ detail: { ctx } }) => { if (ctx.target === menu) before = document.activeElement; });
   document.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => {
     if (ctx.target !== menu) return goBack();
-    // Who did not wait for it is writing by now.
-    if (document.activeElement.matches("input, textarea")) return;
+    // Who did not wait for it is writing by now. A finger on the button leaves the focus where it was in some browsers.
+    const now = document.activeElement;
+    if (now !== before && now.matches("input, textarea")) return;
     opener = ctx.sourceElement;
     row = opener.closest("li").id;
     place = rows().findIndex(each => each.id === row);
@@ -21,7 +23,9 @@ if (menu) {
   let isShut = false;
   document.addEventListener("pointerdown", ({ target }) => { isShut = menu.matches(":popover-open") && opener?.contains(target); }, true);
   document.addEventListener("click", event => {
-    if (!isShut || !opener.contains(event.target)) return;
+    const isPress = isShut && opener.contains(event.target);
+    isShut = false;
+    if (!isPress) return;
     event.preventDefault();
     event.stopPropagation();
   }, true);

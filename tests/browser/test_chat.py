@@ -216,9 +216,10 @@ def test_the_end_stays_in_sight_until_the_reader_scrolls_up(page, demo):
     expect(page.locator(".bill")).to_be_attached()
 
     assert page.evaluate("document.getElementById('scroll').scrollTop") == top
-    page.locator("#latest").click()
+    page.locator("#latest").press("Enter")
     wait_until(page, FOLLOWED)
     expect(page.locator("#latest")).to_be_hidden()
+    expect(page.locator("#scroll")).to_be_focused()
 
 
 def test_a_chat_is_renamed_pinned_deleted_and_taken_back(page, demo):

@@ -251,15 +251,16 @@ def test_the_list_stays_as_it_was_scrolled(look_at, api):
     top = "() => document.getElementById('chats').scrollTop"
     page.locator("#chats").evaluate("list => list.scrollTop = 600")
     wait_until(page, f"() => ({top})() > 500 && Number(sessionStorage.getItem('list-top')) > 500")
-    page.get_by_role("link", name="Options for Chat 12", exact=True).click()
-    page.locator("#chat-menu").get_by_role("button", name="Rename").click()
+    # By keys: before it clicks, Playwright may scroll.
+    page.get_by_role("link", name="Options for Chat 12", exact=True).press("Enter")
+    page.locator("#chat-menu").get_by_role("button", name="Rename").press("Enter")
     expect(page.get_by_role("textbox", name="Title")).to_be_focused()
     page.keyboard.type("Renamed")
     page.keyboard.press("Enter")
     expect(page.get_by_role("link", name="Options for Renamed")).to_be_focused()
     assert page.evaluate(top) > 500
 
-    page.get_by_role("link", name="Renamed", exact=True).click()
+    page.get_by_role("link", name="Renamed", exact=True).press("Enter")
 
     expect(page.locator("#title")).to_have_text("Renamed")
     expect(page).to_have_title("Renamed")
