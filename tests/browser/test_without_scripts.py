@@ -40,10 +40,12 @@ def test_one_signs_in_sends_and_reads(app, plain, demo):
 
     ask(plain, "Hello")
     expect(plain.get_by_role("button", name="Stop the answer")).to_be_visible()
+    expect(plain.locator("#text")).to_be_hidden()
     hold.set()
 
     expect(plain.locator(".prose")).to_have_text("Slowly done.")
     expect(plain.get_by_role("button", name="Send")).to_be_visible()
+    expect(plain.locator("#text")).to_be_visible()
     assert turns(app) == 1
 
 
