@@ -21,7 +21,7 @@ SHARES = [CORPUS[start : start + AT_ONCE] for start in range(0, len(CORPUS), AT_
     pytest.param([], marks=pytest.mark.skip(reason=f"no corpus at {corpus.CORPUS}"))
 ]
 OUR_PATHS = re.compile(
-    r"/(chats(/[0-9a-f-]{36}(/messages|/news)?)?|turns/[0-9a-f-]{36}/stream|drafts|static/.*|login|)\Z"
+    r"/(chats(/news|/[0-9a-f-]{36}(/messages|/news)?)?|turns/[0-9a-f-]{36}/stream|drafts|static/.*|login|)\Z"
 )
 
 TRAP = "window.pwned = []; window.pwn = (...values) => { window.pwned.push(values); };"
