@@ -419,5 +419,6 @@ def test_sixty_faults_leave_no_connection_behind(server, make_gemini, ask):
         with pytest.raises(ProviderError):
             list(gemini.stream(ask()))
 
-    assert server.wait_until(lambda: server.open_connections <= 2)
-    assert not any(request.state == "open" for request in server.requests)
+    assert server.wait_until(
+        lambda: server.open_connections <= 2 and all(request.state != "open" for request in server.requests)
+    )
