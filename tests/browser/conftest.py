@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import closing, suppress
+from pathlib import Path
 
 import pytest
 from flask import Flask
 from playwright.sync_api import BrowserContext, Page
 
+from tests import servers
 from tests.browser.model import Model
 from tests.browser.steps import cookie
 from tests.conftest import Person, application
@@ -25,33 +29,98 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("browser")
 
 
+class Stage:
+    """The product in a process of its own, for one test after the other. Starting it is what cost a test the most."""
+
+    def __init__(self, directory: Path, settings: dict[str, object]) -> None:
+        self._database = directory / "chat.db"
+        shutil.copy(servers.migrated_sqlite(), self._database)
+        self.model = Model()
+        self.model.start()
+        env = {
+            "DATABASE_URL": self.database_url,
+            "SECRET_KEY": SECRET,
+            "RATE_LIMITS": "false",
+            "GEMINI_API_KEY": "none",
+            "GEMINI_BASE_URL": self.model.url,
+            "COUNT_SECONDS": "30",
+            **{name.upper(): str(value) for name, value in settings.items()},
+        }
+        self.process = servers.start_product(directory, env)
+
+    @property
+    def database_url(self) -> str:
+        return f"sqlite:///{self._database}"
+
+    def clear(self) -> bool:
+        """Empty the database once the last answer has ended. Return False where the process is not to be used again."""
+        self.model.reset()
+        return self.process.is_running and self.model.wait_until(self._is_quiet) and self.model.wait_until(self._empty)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.model.stop()
+
+    def _is_quiet(self) -> bool:
+        count = "SELECT (SELECT count(*) FROM turns WHERE {0}) + (SELECT count(*) FROM title_turns WHERE {0})"
+        with suppress(sqlite3.OperationalError), closing(self._connect()) as database:
+            return bool(database.execute(count.format("ended_at IS NULL")).fetchone() == (0,))
+        return False
+
+    def _empty(self) -> bool:
+        """Copy the empty database over this one: the ledger lets no row be deleted. Return False while it is in use."""
+        with closing(sqlite3.connect(servers.migrated_sqlite())) as empty, closing(self._connect()) as database:
+            with suppress(BlockingIOError, sqlite3.OperationalError):
+                empty.backup(database, progress=_refuse_to_wait)
+                return True
+        return False
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._database, timeout=0)
+
+
+def _refuse_to_wait(status: int, _remaining: int, _total: int) -> None:
+    """Stop a backup that would wait for a lock: it would wait outside of gevent's loop, and for ever."""
+    if status not in (sqlite3.SQLITE_OK, sqlite3.SQLITE_DONE):
+        raise BlockingIOError
+
+
+@pytest.fixture(scope="session")
+def _stages() -> Iterator[dict[str, Stage]]:
+    stages: dict[str, Stage] = {}
+    yield stages
+    for stage in stages.values():
+        stage.close()
+
+
 @pytest.fixture
-def demo() -> Iterator[Model]:
+def stage(
+    _stages: dict[str, Stage], settings: dict[str, object], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stage]:
+    """The product with an empty database, by the test's settings."""
+    name = repr(sorted(settings.items()))
+    if name not in _stages:
+        _stages[name] = Stage(tmp_path_factory.mktemp("stage"), settings)
+    yield _stages[name]
+    if not _stages[name].clear():
+        _stages.pop(name).close()
+
+
+@pytest.fixture
+def demo(stage: Stage) -> Model:
     """The model behind the product: it says what the test tells it to."""
-    model = Model()
-    model.start()
-    yield model
-    model.release()
-    model.stop()
+    return stage.model
 
 
 @pytest.fixture
-def app(sqlite_url: str, tmp_path: Any, settings: dict[str, object]) -> Iterator[Flask]:
+def app(stage: Stage, tmp_path: Path, settings: dict[str, object]) -> Iterator[Flask]:
     """An application on the product's database, to look and to prepare; what it serves is the product's to serve."""
-    yield from application(sqlite_url, tmp_path, ScriptedProvider(), settings)
+    yield from application(stage.database_url, tmp_path, ScriptedProvider(), settings)
 
 
 @pytest.fixture
-def product(app: Flask, server: Callable[..., Process], demo: Model, settings: dict[str, object]) -> Process:
-    env = {name.upper(): str(value) for name, value in settings.items()}
-    return server(
-        SECRET_KEY=SECRET,
-        RATE_LIMITS="false",
-        GEMINI_API_KEY="none",
-        GEMINI_BASE_URL=demo.url,
-        COUNT_SECONDS="30",
-        **env,
-    )
+def product(stage: Stage) -> Process:
+    return stage.process
 
 
 @pytest.fixture
