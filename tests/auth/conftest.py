@@ -1,6 +1,7 @@
 """People with passwords, and their browsers."""
 
 import pytest
+from argon2 import PasswordHasher
 
 from chatapp.auth import passwords
 from tests.auth.browser import Browser, make_account, signed_in
@@ -9,9 +10,7 @@ from tests.auth.browser import Browser, make_account, signed_in
 @pytest.fixture
 def cheap_hashes(monkeypatch):
     """Hashes that take 1 ms, for tests that are not about them."""
-    method = "scrypt:512:8:1"
-    monkeypatch.setattr(passwords, "METHOD", method)
-    monkeypatch.setattr(passwords, "NOBODY", passwords.NOBODY.replace("scrypt:32768:8:1", method))
+    monkeypatch.setattr(passwords, "HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
 @pytest.fixture

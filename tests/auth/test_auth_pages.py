@@ -5,13 +5,14 @@ import re
 import gevent
 import pytest
 from sqlalchemy import func, select
+from werkzeug.security import generate_password_hash
 
 from chatapp.auth import accounts, invitations, passwords
 from chatapp.auth.models import ApiKey, LoginSession, User
 from chatapp.budget.models import LedgerEntry, UserUsage
 from chatapp.budget.queries import usage_of
 from chatapp.database import write
-from chatapp.errors import NotFound
+from chatapp.errors import NotFound, Unavailable
 from chatapp.extensions import db, limiter
 from tests.auth.browser import PASSWORD, Browser, error_of, make_account, signed_in
 
@@ -84,12 +85,56 @@ class TestSigningIn:
         def matches_late(known, typed):
             found = real(known, typed)
             with write():
-                db.session.get(User, grace).password_hash = passwords.NOBODY
+                db.session.get(User, grace).password_hash = passwords.nobody()
             return found
 
         monkeypatch.setattr(passwords, "matches", matches_late)
 
         assert browser.sign_in().status_code == 401
+
+    def test_makes_a_hash_of_an_earlier_edition_anew(self, app, browser, grace):
+        old = generate_password_hash(PASSWORD, "scrypt:512:8:1")
+        set_hash(app, grace, old)
+
+        assert browser.sign_in(password="wrong").status_code == 401
+        assert hash_of(app, grace) == old
+        assert browser.sign_in().status_code == 303
+        assert hash_of(app, grace).startswith("$argon2id$")
+        assert Browser(app).sign_in().status_code == 303
+
+    def test_works_while_another_tab_makes_the_hash_anew(self, app, browser, grace, monkeypatch):
+        set_hash(app, grace, generate_password_hash(PASSWORD, "scrypt:512:8:1"))
+        real = passwords.matches
+
+        def matches_while_another_tab_signs_in(known, typed):
+            monkeypatch.setattr(passwords, "matches", real)
+            found = real(known, typed)
+            assert Browser(app).sign_in().status_code == 303
+            return found
+
+        monkeypatch.setattr(passwords, "matches", matches_while_another_tab_signs_in)
+
+        assert browser.sign_in().status_code == 303
+
+    def test_works_while_too_many_wait_for_a_new_hash(self, app, browser, grace, monkeypatch):
+        set_hash(app, grace, generate_password_hash(PASSWORD, "scrypt:512:8:1"))
+        monkeypatch.setattr(passwords, "make_hash", is_busy)
+
+        assert browser.sign_in().status_code == 303
+
+
+def is_busy(*_arguments):
+    raise Unavailable()
+
+
+def hash_of(app, user_id):
+    with app.app_context():
+        return db.session.get(User, user_id).password_hash
+
+
+def set_hash(app, user_id, password_hash):
+    with app.app_context(), write():
+        db.session.get(User, user_id).password_hash = password_hash
 
 
 class TestRequestLimits:

@@ -2,6 +2,7 @@
 
 import gevent
 import pytest
+from werkzeug.security import generate_password_hash
 
 from chatapp.auth import passwords
 from chatapp.errors import Unavailable
@@ -98,8 +99,8 @@ def test_the_loop_goes_on_while_passwords_are_hashed(app):
 
 def test_no_connection_is_held_while_a_password_is_hashed(context, cheap_hashes, monkeypatch):
     held: list[int] = []
-    real, pool = passwords.generate_password_hash, db.engine.pool
-    monkeypatch.setattr(passwords, "generate_password_hash", lambda *a: held.append(pool.checkedout()) or real(*a))
+    real, pool = passwords._hash, db.engine.pool
+    monkeypatch.setattr(passwords, "_hash", lambda *a: held.append(pool.checkedout()) or real(*a))
     db.session.execute(db.select(1))
     assert pool.checkedout() == 1
 
@@ -120,16 +121,34 @@ def test_a_queue_that_is_too_long_refuses(app, cheap_hashes, monkeypatch):
 def test_nobody_costs_the_same_work_as_somebody(context, monkeypatch):
     """Not by the clock, which is no witness on a busy machine: by the work that is done."""
     done: list[tuple[str, int]] = []
-    real = passwords.check_password_hash
+    real = passwords._check
 
     def check(password_hash, password):
-        method, _salt, digest = password_hash.split("$")
-        done.append((method, len(digest)))
+        parameters, _, digest = password_hash.rpartition("$")
+        done.append((parameters.rpartition("$")[0], len(digest)))
         return real(password_hash, password)
 
-    monkeypatch.setattr(passwords, "check_password_hash", check)
+    monkeypatch.setattr(passwords, "_check", check)
     passwords.matches(passwords.make_hash("a horse called battery"), "wrong")
     passwords.matches(None, "wrong")
     passwords.matches(None, LONE_SURROGATE)
 
-    assert done == [("scrypt:32768:8:1", 128)] * 3
+    assert done == [("$argon2id$v=19$m=32768,t=4,p=1", 43)] * 3
+
+
+def test_a_hash_of_an_earlier_edition_still_matches(context):
+    known = generate_password_hash("müde Mäuse", "scrypt:32768:8:1")
+
+    assert passwords.matches(known, "mu\u0308de Ma\u0308use")
+    assert not passwords.matches(known, "wrong")
+    assert passwords.is_outdated(known)
+    assert not passwords.is_outdated(passwords.make_hash("müde Mäuse"))
+
+
+def test_what_is_no_hash_matches_nothing(context):
+    assert not passwords.matches("!", "!")
+    assert not passwords.matches("", "")
+
+
+def test_nobody_has_a_password(context):
+    assert not passwords.matches(passwords.nobody(), "")
