@@ -63,7 +63,8 @@ class UsageRecord(db.Model):
     """
 
     __tablename__ = "usage_records"
-    __table_args__ = (Index("ix_usage_records_user_day", "user_id", "day"),)
+    # With what an export is read in order by.
+    __table_args__ = (Index("ix_usage_records_export", "user_id", "day", "ended_at", "turn_id"),)
 
     turn_id: Mapped[UUID] = mapped_column(primary_key=True)
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))

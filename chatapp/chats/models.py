@@ -20,7 +20,10 @@ HAS_ENDED = ("completed", "stopped", "interrupted", "failed")
 
 class Chat(db.Model):
     __tablename__ = "chats"
-    __table_args__ = (Index("ix_chats_user_updated", "user_id", "updated_at"),)
+    __table_args__ = (
+        Index("ix_chats_user_updated", "user_id", "updated_at"),
+        Index("ix_chats_export", "user_id", "created_at", "id"),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))

@@ -23,6 +23,7 @@ from typing import IO, Any, cast
 from urllib.parse import quote
 from uuid import UUID
 
+import gevent
 from flask_babel import gettext as _
 from sqlalchemy import Row, select
 
@@ -33,6 +34,7 @@ from chatapp.extensions import db
 FORMAT = "chat-export"
 VERSION = 1
 BATCH = 50
+STEPS_UPWARDS = 500
 CHAT_FIELDS = (
     "id",
     "title",
@@ -144,17 +146,17 @@ def _messages(chat_id: UUID) -> Iterator[Row[Any]]:
 
 
 def _in_batches(wanted: Any, table: Any) -> Iterator[Row[Any]]:
+    """Yield rows, the oldest first. Others have their turn before each batch, and an index finds where it begins."""
     wanted = wanted.order_by(table.created_at, table.id).limit(BATCH)
-    rows = list(db.session.execute(wanted))
-    while rows:
+    after, size = wanted, BATCH
+    while size == BATCH:
+        gevent.sleep(0)
+        rows = list(db.session.execute(after))
         release()
         yield from rows
-        if len(rows) < BATCH:
-            return
-        last = rows[-1]
-        is_later = db.tuple_(table.created_at, table.id) > db.tuple_(db.literal(last.created_at), db.literal(last.id))
-        rows = list(db.session.execute(wanted.where(is_later)))
-    release()
+        if size := len(rows):
+            last = db.literal(rows[-1].created_at), db.literal(rows[-1].id)
+            after = wanted.where(db.tuple_(table.created_at, table.id) > db.tuple_(*last))
 
 
 def _fields(row: Row[Any]) -> dict[str, Any]:
@@ -174,9 +176,9 @@ def _markdown(chat: Row[Any]) -> Iterator[str]:
     line_end, goes_on = "", False
     columns = Message.id, Message.role, Message.content, Message.continues, Message.model, Message.created_at
     for ids in _branch_in_batches(chat.head_id):
-        rows = list(db.session.execute(select(*columns).where(Message.id.in_(ids))))
+        rows = {row.id: row for row in db.session.execute(select(*columns).where(Message.id.in_(ids)))}
         release()
-        for row in sorted(rows, key=lambda row: ids.index(row.id)):
+        for row in (rows[id] for id in ids if id in rows):
             # What asks for the rest of an answer is nobody's words, and the rest belongs to the answer.
             if not row.continues and not goes_on:
                 speaker = _("You") if row.role == "user" else row.model or _("Answer")
@@ -189,17 +191,25 @@ def _markdown(chat: Row[Any]) -> Iterator[str]:
 
 def _branch_in_batches(head_id: UUID | None) -> Iterator[list[UUID]]:
     """Yield the ids of a branch, oldest first, a few at a time."""
-    if head_id is None:
-        return
-    head = select(Message.id, Message.parent_id, db.literal(0).label("distance")).where(Message.id == head_id)
-    line = head.cte("line", recursive=True)
+    steps: list[list[UUID]] = []
+    below = head_id
+    while below is not None:
+        gevent.sleep(0)
+        rows = db.session.execute(_upwards(below)).all()
+        release()
+        steps.append([row.id for row in reversed(rows)])
+        below = rows[-1].parent_id if rows else None
+    for ids in reversed(steps):
+        for start in range(0, len(ids), BATCH):
+            gevent.sleep(0)
+            yield ids[start : start + BATCH]
+
+
+def _upwards(message_id: UUID) -> Any:
+    """Select a message and those above it, the nearest first, so many that the loop does not wait for them."""
+    start = select(Message.id, Message.parent_id, db.literal(1).label("distance")).where(Message.id == message_id)
+    line = start.cte("line", recursive=True)
     parent = db.aliased(Message)
-    line = line.union_all(
-        select(parent.id, parent.parent_id, line.c.distance + 1).where(
-            parent.id == line.c.parent_id, line.c.distance < 100_000
-        )
-    )
-    ids = list(db.session.scalars(select(line.c.id).order_by(line.c.distance.desc())))
-    release()
-    for start in range(0, len(ids), BATCH):
-        yield ids[start : start + BATCH]
+    above = select(parent.id, parent.parent_id, line.c.distance + 1)
+    line = line.union_all(above.where(parent.id == line.c.parent_id, line.c.distance < STEPS_UPWARDS))
+    return select(line.c.id, line.c.parent_id).order_by(line.c.distance)

@@ -49,5 +49,6 @@ def _safe(value: Any) -> Any:
 
 def _line(values: Iterable[Any]) -> str:
     out = io.StringIO()
-    csv.writer(out, lineterminator="\r\n").writerow(values)
+    # All in quotes: some spreadsheets split a line at semicolons as well.
+    csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n").writerow(values)
     return out.getvalue()

@@ -8,8 +8,9 @@ from datetime import date, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
+import gevent
 from flask_babel import gettext as _
-from sqlalchemy import and_, case, func, or_, select
+from sqlalchemy import and_, case, func, literal, select, tuple_
 
 from chatapp.budget.models import UsageRecord
 from chatapp.budget.periods import zone
@@ -24,7 +25,7 @@ PRESETS = (7, 30, 90)
 MAX_DAYS = 366
 MOST_GROUPS = 5
 LISTED_GROUPS = 20
-BATCH = 500
+BATCH = 200
 # More bars than this are no longer told apart on a phone: then a bar is a week.
 MOST_BARS = 93
 
@@ -191,26 +192,26 @@ def exchanges(user_id: UUID, chosen: Range) -> Iterator[tuple[UsageRecord, str]]
 
     A batch at a time, and no connection is held in between: who reads it may be slow.
     """
-    after: tuple[datetime, UUID] | None = None
-    while True:
-        found = (
-            select(UsageRecord, func.coalesce(Chat.title, ""))
-            .join(Chat, and_(Chat.id == UsageRecord.chat_id, Chat.deleted_at.is_(None)), isouter=True)
-            .where(UsageRecord.user_id == user_id, UsageRecord.day.between(chosen.first, chosen.last))
-            .order_by(UsageRecord.ended_at, UsageRecord.turn_id)
-            .limit(BATCH)
-        )
-        if after:
-            ended_at, turn_id = after
-            later = and_(UsageRecord.ended_at == ended_at, UsageRecord.turn_id > turn_id)
-            found = found.where(or_(UsageRecord.ended_at > ended_at, later))
-        rows = [(row[0], row[1]) for row in db.session.execute(found)]
+    columns = UsageRecord.day, UsageRecord.ended_at, UsageRecord.turn_id
+    wanted = (
+        select(UsageRecord, func.coalesce(Chat.title, ""))
+        .join(Chat, and_(Chat.id == UsageRecord.chat_id, Chat.deleted_at.is_(None)), isouter=True)
+        .where(UsageRecord.user_id == user_id, UsageRecord.day <= chosen.last)
+        .order_by(*columns)
+        .limit(BATCH)
+    )
+    # One bound below at a time: with two of them SQLite looks for the wrong one in its index.
+    after, size = wanted.where(UsageRecord.day >= chosen.first), BATCH
+    while size == BATCH:
+        gevent.sleep(0)
+        rows = [(row[0], row[1]) for row in db.session.execute(after)]
         db.session.expunge_all()
         release()
         yield from rows
-        if len(rows) < BATCH:
-            return
-        after = (rows[-1][0].ended_at, rows[-1][0].turn_id)
+        if size := len(rows):
+            last = rows[-1][0]
+            place = tuple_(*(literal(getattr(last, column.key), column.type) for column in columns))
+            after = wanted.where(tuple_(*columns) > place)
 
 
 def titles_since(user_id: UUID, since: datetime) -> tuple[int, int]:

@@ -301,6 +301,15 @@ def test_a_title_is_never_a_formula(app, user, browser, title):
     assert row["chat"] == f"'{title}"
 
 
+def test_a_spreadsheet_that_splits_at_semicolons_finds_no_formula(app, user, browser):
+    with app.app_context():
+        save(user.id, chat_id=save_chat(user.id, "a;=1+1"))
+    lines = browser.get(f"/usage/export.csv?from={TODAY}&to={TODAY}").text.splitlines()
+
+    assert '"a;=1+1"' in lines[1]
+    assert all(cell[0] == cell[-1] == '"' for line in lines for cell in line.split(","))
+
+
 def test_exports_are_ones_own_and_need_a_login(app, user, other_user):
     with app.app_context():
         save(other_user.id)
