@@ -103,7 +103,7 @@ def _register(app: Flask) -> None:
     from chatapp import cli, health, static_files
     from chatapp.admin.views import bp as admin
     from chatapp.api.views import bp as api
-    from chatapp.auth.views import bp as auth
+    from chatapp.auth.account_views import bp as auth
     from chatapp.chats.views import bp as chats
     from chatapp.transfers.views import bp as transfers
     from chatapp.turns.views import bp as turns

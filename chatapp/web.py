@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from flask import Flask, Response, g, jsonify, make_response, render_template, request, url_for
@@ -34,6 +33,7 @@ from chatapp.errors import (
     Unavailable,
 )
 from chatapp.extensions import csrf, db
+from chatapp.origins import split
 from chatapp.services import settings
 
 log = logging.getLogger(__name__)
@@ -230,7 +230,7 @@ def _in_words(error: ChatAppError) -> str:
 
 def _page_of_htmx() -> str | None:
     """Return the path of the page that htmx speaks for: after signing in, that is where its user goes on."""
-    return urlsplit(request.headers.get("HX-Current-URL", "")).path or None
+    return split(request.headers.get("HX-Current-URL", ""))[1].partition("?")[0] or None
 
 
 def _to_sign_in(error: ChatAppError) -> Response:

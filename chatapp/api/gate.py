@@ -10,34 +10,36 @@ from __future__ import annotations
 import re
 
 from flask import request
+from flask_login import current_user
 from werkzeug.exceptions import MethodNotAllowed
 
 from chatapp.errors import CsrfFailed, NotAcceptable
-from chatapp.services import settings
+from chatapp.origins import is_bearer, is_from_elsewhere, is_from_us
 
 EVENT_STREAM = re.compile(r"text/event-stream\b", re.ASCII)
+REFUSED = "This address can only be used by this site's own pages"
 
 
 def check_gate() -> None:
     """Raise CsrfFailed, NotAcceptable or, for a HEAD, MethodNotAllowed: it would send and never hear the answer."""
     if request.method == "HEAD":
         raise MethodNotAllowed(["GET", "POST"])
-    if not request.headers.get("Authorization", "").startswith("Bearer "):
-        _check_origin()
+    if not is_bearer() and not _may_be_our_script():
+        raise CsrfFailed(REFUSED)
     if not EVENT_STREAM.match(request.headers.get("Accept", "")):
         raise NotAcceptable()
+    # Last, because it asks for the login: where there is none the answer is 401.
+    if not is_bearer() and not is_from_us() and current_user.is_authenticated:
+        raise CsrfFailed(REFUSED)
 
 
-def _check_origin() -> None:
+def _may_be_our_script() -> bool:
+    """Say whether nothing in the headers speaks against it. On plain http browsers leave Sec-Fetch-* out."""
     headers = request.headers
-    site = headers.get("Sec-Fetch-Site")
-    if site is not None:
-        is_ours = (
-            site == "same-origin"
-            and headers.get("Sec-Fetch-Dest") == "empty"
-            and headers.get("Sec-Fetch-Mode") in ("cors", "same-origin")
-        )
-    else:
-        is_ours = headers.get("Origin") in (None, settings().public_url or request.host_url.rstrip("/"))
-    if not is_ours or "Sec-Purpose" in headers or "Purpose" in headers:
-        raise CsrfFailed("This address can only be used by this site's own pages")
+    if is_from_elsewhere() or "Sec-Purpose" in headers or "Purpose" in headers:
+        return False
+    return "Sec-Fetch-Site" not in headers or (
+        headers["Sec-Fetch-Site"] == "same-origin"
+        and headers.get("Sec-Fetch-Dest") == "empty"
+        and headers.get("Sec-Fetch-Mode") in ("cors", "same-origin")
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable
 from uuid import UUID
 
@@ -11,7 +10,7 @@ from flask_babel import gettext as _
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
-from chatapp.auth.models import User
+from chatapp.auth.models import User, canonical_email
 from chatapp.database import is_sqlite, write
 from chatapp.errors import InvalidRequest, NotFound
 from chatapp.extensions import db
@@ -33,7 +32,7 @@ def clean_email(text: str) -> str:
 
     It names a person and nothing is sent to it, so any domain will do, also one inside a house.
     """
-    email = unicodedata.normalize("NFC", text).strip().lower()
+    email = canonical_email(text)
     if not EMAIL.fullmatch(email) or not email.isprintable() or len(email) > EMAIL_CHARS:
         raise InvalidRequest(_("This is not an email address"))
     return email

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import unicodedata
 from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID, uuid4
@@ -30,6 +31,14 @@ NAMES = {"Edg": "Edge", "OPR": "Opera", "Mac OS": "macOS"}
 def digest(token: str) -> str:
     """Return what is stored of a random token. It has 256 bits, so a plain hash is enough."""
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
+
+
+def canonical_email(text: str) -> str:
+    """Return an email in the one form in which it is stored, looked up and counted.
+
+    Composed before and after: some keyboards send é as two characters, and lowering İ makes two of one.
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).strip().lower())
 
 
 class User(db.Model, UserMixin):
@@ -64,7 +73,7 @@ class User(db.Model, UserMixin):
     @classmethod
     def by_email(cls, email: str) -> User | None:
         """Look a user up by what was typed. Text that no account can have is nobody's: PostgreSQL refuses NUL."""
-        email = email.strip().lower()
+        email = canonical_email(email)
         return db.session.scalar(select(cls).where(cls.email == email)) if email.isprintable() else None
 
     def disable(self) -> None:

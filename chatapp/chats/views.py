@@ -13,8 +13,8 @@ from flask_babel import gettext as _
 from flask_login import current_user, login_required
 from sqlalchemy.exc import IntegrityError
 
+from chatapp.auth.account_views import account_page
 from chatapp.auth.sessions import browser_required
-from chatapp.auth.views import account_page
 from chatapp.budget.queries import usage_of
 from chatapp.chats import options, queries
 from chatapp.chats.forms import ChatForm, OptionsForm

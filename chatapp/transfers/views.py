@@ -15,8 +15,8 @@ from flask_babel import ngettext
 from flask_login import current_user, login_required
 
 from chatapp.auth import passwords, sessions
+from chatapp.auth.limits import limit_changes
 from chatapp.auth.sessions import browser_required
-from chatapp.auth.views import limit_changes
 from chatapp.chats import queries
 from chatapp.database import now, release
 from chatapp.errors import InvalidRequest

@@ -71,11 +71,28 @@ def test_anybody_else_is_refused_and_nothing_is_started(browser, api, demo, head
     assert demo.requests == []
 
 
-def test_without_fetch_metadata_the_origin_must_be_ours(browser, api):
-    chat = api.new_chat()
+@pytest.mark.parametrize("headers", [
+    {}, {"Origin": "http://evil.test"}, {"Origin": "null"}, {"Origin": "http://localhost:8001"},
+    {"Referer": "http://localhost:8001/"}, {"Referer": "http://evil.test/http://localhost/"}, {"Referer": "http://["},
+    {"Origin": "http://evil.test", "Referer": "http://localhost/"},
+])  # fmt: skip
+def test_without_fetch_metadata_nothing_starts_that_does_not_say_it_is_ours(browser, api, demo, headers):
+    response = ask(browser, api.new_chat(), STREAM | headers)
 
-    assert ask(browser, chat, STREAM | {"Origin": "http://evil.test"}).status_code == 403
-    assert read(ask(browser, chat, STREAM | {"Origin": "http://localhost"})).final["done"]
+    assert (response.status_code, response.get_json()["code"]) == (403, "CSRF_FAILED")
+    assert demo.requests == []
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "http://localhost"}, {"Referer": "http://localhost/c/1"}])
+def test_without_fetch_metadata_origin_or_referrer_must_be_ours(browser, api, headers):
+    assert read(ask(browser, api.new_chat(), STREAM | headers)).final["done"]
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_a_scheme_is_as_good_in_any_case(api, scheme):
+    headers = STREAM | {"Authorization": f"{scheme} {api.headers['Authorization'].split()[1]}"}
+
+    assert read(ask(api.client, api.new_chat(), headers)).final["done"]
 
 
 @pytest.mark.parametrize("accept", ["text/html,*/*", "*/*", "text/event-streams", ""])

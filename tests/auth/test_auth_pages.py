@@ -1,6 +1,8 @@
 """Signing in, coming in by a link, and the account page, as a person meets them."""
 
 import re
+import unicodedata
+from types import SimpleNamespace
 
 import gevent
 import pytest
@@ -78,6 +80,13 @@ class TestSigningIn:
 
     def test_takes_the_email_as_people_write_it(self, browser, grace):
         assert browser.sign_in(" Grace@Example.ORG ").status_code == 303
+
+    @pytest.mark.parametrize("kept", ["zoë@example.org", "ελένη@example.org", "й@example.org", "i̇@example.org"])
+    def test_takes_the_email_however_the_keyboard_composes_it(self, app, browser, cheap_hashes, kept):
+        make_account(app, kept)
+
+        for typed in (unicodedata.normalize("NFD", kept), unicodedata.normalize("NFC", kept), kept.upper()):
+            assert Browser(app).sign_in(typed).status_code == 303
 
     def test_is_refused_when_the_password_changes_meanwhile(self, app, browser, grace, monkeypatch):
         real = passwords.matches
@@ -180,11 +189,42 @@ class TestRequestLimits:
 
         assert code == 429
 
+    def test_callers_over_ipv4_stay_apart_where_the_server_listens_on_ipv6(self, app, grace):
+        here, elsewhere = (Browser(app, REMOTE_ADDR=f"::ffff:192.0.2.{number}") for number in (5, 9))
+
+        assert [here.sign_in(password="wrong").status_code for _ in range(4)] == [401] * 3 + [429]
+        assert elsewhere.sign_in().status_code == 303
+
+    def test_one_spelling_of_an_email_is_counted_with_the_others(self, app, cheap_hashes):
+        make_account(app, "zoë@example.org")
+        codes = [
+            Browser(app).sign_in(email, "wrong").status_code
+            for email in ("zoë@example.org", "zoe\u0308@example.org", "ZOË@example.org", " zoë@example.org")
+        ]
+
+        assert codes == [401] * 3 + [429]
+
+    def test_a_right_password_takes_back_its_own_tries_and_not_those_of_its_address(self, app, grace, monkeypatch):
+        equal = SimpleNamespace(sign_ins_per_minute=SameTimesTen(3))
+        monkeypatch.setattr("chatapp.auth.limits.settings", lambda: equal)
+        emails = ["user0@example.org", "user1@example.org", "grace@example.org", "user2@example.org"]
+        for email in emails:
+            Browser(app).sign_in(email, PASSWORD)
+
+        assert Browser(app).sign_in("user3@example.org", "wrong").status_code == 429
+
     def test_tries_at_once_are_all_counted(self, app, grace):
         tries = [gevent.spawn(Browser(app).sign_in, password="wrong") for _ in range(8)]
         gevent.joinall(tries)
 
         assert sorted(each.value.status_code for each in tries) == [401] * 3 + [429] * 5
+
+
+class SameTimesTen(int):
+    """A number of tries that makes the narrow limit and the wide ones equal."""
+
+    def __mul__(self, other):
+        return self
 
 
 class TestRequestLimitsWithoutTheirRedis:
@@ -428,7 +468,7 @@ class TestAccountPage:
         assert client.get("/api/chat", headers=by_key).status_code == 401
 
     def test_a_key_too_many_is_refused_beside_its_name(self, signed_in_browser, monkeypatch):
-        monkeypatch.setattr("chatapp.auth.views.MAX_KEYS", 0)
+        monkeypatch.setattr("chatapp.auth.account_views.MAX_KEYS", 0)
 
         page = signed_in_browser.post("/account/keys", key_name="laptop")
 

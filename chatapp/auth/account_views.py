@@ -1,0 +1,161 @@
+"""The account page: preferences, password, signed-in browsers and keys."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Response, flash, make_response, render_template, request
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from flask_login import current_user
+
+from chatapp.auth import passwords
+from chatapp.auth.forms import ChangePasswordForm, KeyForm, PreferencesForm
+from chatapp.auth.limits import limit_changes
+from chatapp.auth.models import ApiKey, LoginSession, User
+from chatapp.auth.sessions import browser_required, lifetimes
+from chatapp.auth.views import bp, safe_next, sign_out
+from chatapp.database import write
+from chatapp.errors import InvalidRequest, NotFound
+from chatapp.origins import split
+from chatapp.services import settings
+from chatapp.web import is_htmx, redirect_to, uuid_or_404
+
+MAX_KEYS = 50
+THEME_COOKIE = "theme"
+A_YEAR_SECONDS = 365 * 24 * 3600
+
+
+@bp.get("/account")
+@browser_required
+def account() -> ResponseReturnValue:
+    return account_page()
+
+
+def account_page(**parts: Any) -> str:
+    """Draw the page, with a form that was refused or a key that was made in the place of what stands there."""
+    user_id = current_user.id
+    return render_template(
+        "account/show.html",
+        **{
+            "password_form": ChangePasswordForm(current_user.email),
+            "key_form": KeyForm(),
+            "preferences_form": _preferences(),
+            "defaults_form": None,
+            "logins": LoginSession.open_of(user_id, *lifetimes()),
+            "login_id": current_user.identity[1],
+            "keys": ApiKey.in_force_of(user_id),
+            "new_key": None,
+        }
+        | parts,
+    )
+
+
+@bp.post("/account/password")
+@browser_required
+@limit_changes
+def change_password() -> ResponseReturnValue:
+    form = ChangePasswordForm(current_user.email)
+    if not form.validate():
+        return account_page(password_form=form), 422
+    user_id, login_id, known = current_user.id, current_user.identity[1], current_user.password_hash
+    if not passwords.matches(known, form.current_password.data):
+        form.current_password.errors = [_("This is not your password")]
+        return account_page(password_form=form), 422
+    password_hash = passwords.make_hash(form.password.data)
+    with write() as session:
+        user = session.get(User, user_id)
+        if user is None or user.password_hash != known:
+            raise InvalidRequest(_("The password was changed elsewhere. Try again"))
+        user.password_hash = password_hash
+        LoginSession.end_all(user_id, but=login_id)
+    flash(_("The password is changed. All other browsers are signed out."), "message")
+    return redirect_to("auth.account")
+
+
+@bp.post("/account/sessions/<login_id>/end")
+@browser_required
+def end_session(login_id: str) -> ResponseReturnValue:
+    login = LoginSession.for_user(current_user, uuid_or_404(login_id, NotFound))
+    if login.id == current_user.identity[1]:
+        return sign_out()
+    login.end()
+    flash(_("That browser is signed out."), "message")
+    return redirect_to("auth.account")
+
+
+@bp.post("/account/sessions/end-others")
+@browser_required
+def end_other_sessions() -> ResponseReturnValue:
+    with write():
+        LoginSession.end_all(current_user.id, but=current_user.identity[1])
+    flash(_("All other browsers are signed out."), "message")
+    return redirect_to("auth.account")
+
+
+@bp.get("/account/keys")
+@browser_required
+def show_keys() -> ResponseReturnValue:
+    """Lead back to the page, from the address at which a new key was shown."""
+    return redirect_to("auth.account", _anchor="keys")
+
+
+@bp.post("/account/keys")
+@browser_required
+@limit_changes
+def create_key() -> ResponseReturnValue:
+    form = KeyForm()
+    if not form.validate():
+        return account_page(key_form=form), 422
+    if len(ApiKey.in_force_of(current_user.id)) >= MAX_KEYS:
+        form.key_name.errors = [_("You have %(count)s keys. Revoke one first", count=MAX_KEYS)]
+        return account_page(key_form=form), 422
+    with write():
+        key = ApiKey.issue(current_user, (form.key_name.data or "").strip())
+    # Not redirected: this answer is the only place where the key is ever seen.
+    return account_page(key_form=KeyForm(formdata=None), new_key=key)
+
+
+@bp.post("/account/keys/<key_id>/revoke")
+@browser_required
+def revoke_key(key_id: str) -> ResponseReturnValue:
+    ApiKey.for_user(current_user, uuid_or_404(key_id, NotFound)).revoke()
+    flash(_("The key is revoked."), "message")
+    return redirect_to("auth.account")
+
+
+@bp.post("/account/preferences")
+@browser_required
+def save_preferences() -> ResponseReturnValue:
+    form = _preferences()
+    if not form.validate():
+        return account_page(preferences_form=form), 422
+    with write():
+        current_user.timezone = form.timezone.data
+        current_user.locale = form.locale.data or None
+    return _with_theme(_saved(), form.theme.data)
+
+
+def _preferences() -> PreferencesForm:
+    theme = request.cookies.get(THEME_COOKIE, "system")
+    return PreferencesForm(
+        data={"timezone": current_user.timezone, "locale": current_user.locale or "", "theme": theme}
+    )
+
+
+def _saved() -> Response:
+    """The switch for the theme stands on every page and returns to the one it was pressed on."""
+    if is_htmx():
+        return make_response("", 204)
+    if "timezone" in request.form:
+        flash(_("Saved."), "message")
+        return redirect_to("auth.account")
+    origin, path = split(request.referrer or "")
+    return make_response("", 303, {"Location": safe_next(path if urlsplit(origin).netloc == request.host else None)})
+
+
+def _with_theme(response: Response, theme: str) -> Response:
+    # Not HttpOnly: the switch on the page sets it too, and a script cannot replace a cookie that is.
+    response.set_cookie(THEME_COOKIE, theme, A_YEAR_SECONDS, secure=settings().is_https, samesite="Lax")
+    return response

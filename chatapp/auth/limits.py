@@ -1,0 +1,72 @@
+"""How often somebody may try: by account, by address, and for newcomers. Where the store is down, memory counts.
+
+What is counted is a digest: a store of counters need not know who signs in.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from contextlib import suppress
+from typing import Any
+
+from flask import request
+from flask_login import current_user
+
+from chatapp.auth.models import canonical_email, digest
+from chatapp.extensions import limiter
+from chatapp.services import settings
+
+TRIES = "tries"
+
+
+def address() -> str:
+    """Return the caller's address; of IPv6 the network, because one household has 2^64 of them."""
+    try:
+        found = ipaddress.ip_address(request.remote_addr or "")
+    except ValueError:
+        return request.remote_addr or "unknown"
+    # A server that listens on :: sees IPv4 callers as ::ffff:192.0.2.1, which would all be one network.
+    mapped = getattr(found, "ipv4_mapped", None) or found
+    return str(mapped) if mapped.version == 4 else str(ipaddress.ip_network((mapped, 64), strict=False))
+
+
+def account() -> str:
+    return digest(canonical_email(request.form.get("email", "")))[:32]
+
+
+def _account_at_address() -> str:
+    return f"{account()}@{address()}"
+
+
+def _user() -> str:
+    return str(current_user.id)
+
+
+def _few() -> str:
+    return f"{settings().sign_ins_per_minute} per minute"
+
+
+def _many() -> str:
+    return f"{settings().sign_ins_per_minute * 10} per minute"
+
+
+def _has_failed(response: Any) -> bool:
+    return response.status_code == 401
+
+
+# Tries for one account from one address are few, so nobody is locked out by what somebody does elsewhere. One address
+# trying many accounts, and many addresses trying one account, are bounded ten times higher.
+limit_tries = limiter.shared_limit(_few, scope=TRIES, key_func=_account_at_address)
+limit_addresses = limiter.limit(_many, key_func=address, deduct_when=_has_failed)
+limit_accounts = limiter.limit(_many, key_func=account, deduct_when=_has_failed)
+# These cost a hash each.
+limit_newcomers = limiter.shared_limit(_few, scope="newcomers", key_func=address)
+limit_changes = limiter.limit(_few, key_func=_user)
+
+
+def forgive() -> None:
+    """Take back the tries that led to a success. Where the store is down they are forgotten in a minute anyway."""
+    for limit in limiter.current_limits:
+        if TRIES in limit.request_args:
+            with suppress(Exception):
+                limit.limiter.clear(limit.limit, *limit.request_args)

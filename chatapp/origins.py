@@ -1,0 +1,52 @@
+"""Where a request says that it comes from.
+
+Browsers write these headers themselves: a page of another site can leave some of them out and forge none.
+Source: W3C Fetch Metadata Request Headers; RFC 6454; OWASP ASVS 5.0, 3.5.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from flask import request
+
+from chatapp.services import settings
+
+
+def is_from_us() -> bool:
+    """Say whether a page of this site certainly sent the request."""
+    site = request.headers.get("Sec-Fetch-Site")
+    return site == "same-origin" if site is not None else _named() == _ours()
+
+
+def is_from_elsewhere() -> bool:
+    """Say whether a page of another site, or of another port of this host, sent the request."""
+    site = request.headers.get("Sec-Fetch-Site")
+    return site in ("cross-site", "same-site") or _named() not in (None, _ours())
+
+
+def is_bearer() -> bool:
+    """Say whether a key came along, right or wrong. The scheme's case does not matter. Source: RFC 9110, 11.1."""
+    return request.headers.get("Authorization", "").partition(" ")[0].lower() == "bearer"
+
+
+def split(address: str) -> tuple[str, str]:
+    """Return origin and path with query of an address; empty where it is none, such as "http://["."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "", ""
+    origin = f"{parts.scheme}://{parts.netloc}"
+    return origin, f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+
+def _named() -> str | None:
+    """Return the origin that is named; without Origin that of the referrer, and None without both."""
+    if (origin := request.headers.get("Origin")) is not None:
+        return origin
+    referrer = request.headers.get("Referer")
+    return split(referrer)[0] if referrer else None
+
+
+def _ours() -> str:
+    return settings().public_url or request.host_url.rstrip("/")
