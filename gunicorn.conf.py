@@ -14,6 +14,7 @@ from pathlib import Path
 
 from chatapp.config import ConfigurationError, load
 from chatapp.logs import without_dropped_peers
+from chatapp.loop_alarm import LoopAlarm
 
 try:
     settings = load()
@@ -95,6 +96,8 @@ def post_worker_init(worker):
     app = worker.wsgi
     worker.log.error_log.addFilter(without_dropped_peers)
     app.extensions["worker"] = worker
+    if settings.loop_alarm_ms:
+        LoopAlarm(settings.loop_alarm_ms).start()
     app.extensions["services"].providers.warm_up()
     app.extensions["services"].turns.start()
     # What is there for good is not looked through again with every collection.

@@ -54,6 +54,7 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     drain_seconds: NotNegative = 25
+    loop_alarm_ms: NotNegative = 0
 
     # Who may come in
     signup: Literal["invite", "open", "closed"] = "invite"

@@ -19,6 +19,8 @@ from tests import servers
 from tests.chromium import browser, complaints, new_context, playwright  # noqa: F401  (fixtures)
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+# Said by chatapp/loop_alarm.py.
+HELD = "The loop was held"
 LOCAL = ("127.", "::1", "localhost")
 os.environ.update(servers.PATIENT)
 
@@ -83,6 +85,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def _must_be_complete() -> bool:
     return os.environ.get("CI") == "true"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_holds_a_loop() -> Iterator[None]:
+    """Fail the test in which a product was kept from all its other work for 300 ms of CPU time."""
+    yield
+    held = [line for product in servers.PRODUCTS for line in product.log().split(HELD)[1:]]
+    servers.PRODUCTS[:] = [product for product in servers.PRODUCTS if product.is_running and not held]
+    assert not held, HELD + held[0][:4000]
 
 
 # Databases and servers
