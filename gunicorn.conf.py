@@ -122,5 +122,5 @@ def _say_hello(app, worker):
     if settings.redis_url:
         warn_if_silent(settings.redis_url)
     with app.app_context():
-        if link := setup_link(app):
+        if link := setup_link(app, port):
             print(f"There is no account yet. Make the first one here: {link}", flush=True)

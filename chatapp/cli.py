@@ -14,9 +14,9 @@ from flask.cli import AppGroup
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from chatapp.auth import accounts, passwords
+from chatapp.auth import accounts, invitations, passwords
 from chatapp.auth.invitations import Invitation
-from chatapp.auth.models import ApiKey, LoginSession, User
+from chatapp.auth.models import ApiKey, Link, LoginSession, User
 from chatapp.budget import ledger
 from chatapp.budget.models import ResetPeriod, UserUsage
 from chatapp.config import MAX_LIMIT_TOKENS
@@ -146,7 +146,23 @@ def invite(email: str, admin: bool, limit: int | None) -> None:
     email = accounts.clean_email(email)
     if User.by_email(email):
         raise click.ClickException("There is already an account with this email")
-    click.echo(Invitation(email, admin, limit).link)
+    click.echo(Invitation(email, admin, limit).issue())
+
+
+@users.command("invitations")
+@plainly
+def list_invitations() -> None:
+    """List the invitations that can still be used: email, role, end."""
+    for link in Link.invitations():
+        click.echo(f"{link.email}\t{'admin' if link.is_admin else 'user'}\t{link.expires_at:%Y-%m-%d %H:%M} UTC")
+
+
+@users.command("revoke-invitation")
+@click.argument("email_or_link")
+@plainly
+def revoke_invitation(email_or_link: str) -> None:
+    """Take back one invitation by its link, or all of an email."""
+    invitations.revoke(email_or_link)
 
 
 @users.command("disable")

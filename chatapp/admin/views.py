@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 
 from chatapp.admin.forms import GrantForm, InvitationForm, LimitForm, PeriodForm
 from chatapp.auth.invitations import Invitation
-from chatapp.auth.models import ApiKey, LoginSession, User
+from chatapp.auth.models import ApiKey, Link, LoginSession, User
 from chatapp.auth.sessions import browser_required
 from chatapp.budget import ledger
 from chatapp.budget.models import LedgerEntry, UserUsage
@@ -52,6 +52,7 @@ def _page(**parts: Any) -> str:
             "after": people[PAGE_SIZE - 1].user.email if len(people) > PAGE_SIZE else None,
             "cache": services().counter.stats(),
             "invitation_form": InvitationForm(),
+            "invitations": Link.invitations(),
             "link": None,
             "limit_form": None,
             "limited": None,
@@ -179,8 +180,20 @@ def invite() -> ResponseReturnValue:
         form.email.errors = [_("There is already an account with this email")]
         return _page(invitation_form=form), 422
     invitation = Invitation(form.email.data, form.is_admin.data, form.limit.data)
+    link = invitation.issue()
     # Not redirected: the link is shown here and kept nowhere.
-    return _page(invitation_form=InvitationForm(formdata=None), link=invitation.link, invitation=invitation)
+    return _page(invitation_form=InvitationForm(formdata=None), link=link, invitation=invitation)
+
+
+@bp.post("/invitations/<link_digest>/revoke")
+def revoke_invitation(link_digest: str) -> ResponseReturnValue:
+    link = db.session.get(Link, link_digest) if link_digest.isalnum() else None
+    if link is None:
+        raise NotFound()
+    with write():
+        Link.close(link.digest, link.expires_at)
+    flash(_("The invitation is revoked."), "message")
+    return redirect_to("admin.index", _anchor="invite")
 
 
 @bp.post("/token-cache/clear")

@@ -10,7 +10,7 @@ from flask_babel import gettext as _
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
-from chatapp.auth.models import User, canonical_email
+from chatapp.auth.models import Link, User, canonical_email
 from chatapp.database import is_sqlite, write
 from chatapp.errors import InvalidRequest, NotFound
 from chatapp.extensions import db
@@ -53,6 +53,8 @@ def create(
         db.session.flush()
     except IntegrityError:
         raise EmailTaken(_("There is already an account with this email")) from None
+    # Its other invitations end too: after the account is deleted none may make it again.
+    Link.close_all(user.email)
     # Each once, however many applications this process has made.
     for opened in dict.fromkeys(on_created):
         opened(user.id, limit)

@@ -1,14 +1,16 @@
 """Signed links: one sets the site up, the others invite one person each.
 
-Nothing of them is stored. The setup link works while there is no account, an invitation until its email has one or
-its days are over. The end is inside the token, so that a clock that steps back refuses nobody.
+What a link says stands in its signed token. The setup link works while there is no account, an invitation until it is
+used or revoked or its days are over. The database remembers the digests until then (models.Link), so that no old link
+makes a deleted account again. The end is inside the token: a clock that steps back refuses nobody.
 """
 
 from __future__ import annotations
 
 import hashlib
+import secrets
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from flask import Flask, current_app, has_request_context, request
@@ -16,8 +18,8 @@ from flask_babel import gettext as _
 from itsdangerous import BadData, URLSafeSerializer
 
 from chatapp.auth import accounts
-from chatapp.auth.models import User
-from chatapp.database import now
+from chatapp.auth.models import Link, User, canonical_email, digest
+from chatapp.database import now, write
 from chatapp.errors import Forbidden, NotFound
 from chatapp.services import settings
 
@@ -32,38 +34,65 @@ class Invitation:
     is_admin: bool = False
     limit: int | None = None
 
-    @property
-    def link(self) -> str:
+    def issue(self) -> str:
         """Return the address to hand to the person. Raises Forbidden where the site takes nobody in."""
         if settings().signup == "closed":
             raise Forbidden(_("This site takes no new accounts"))
-        return f"{_base()}/invitations/{_sign('invite', asdict(self))}"
+        token = _sign("invite", asdict(self))
+        with write():
+            Link.note(_digest(token), self.email, self.is_admin, _expiry("invite", token))
+        return f"{_base()}/invitations/{token}"
 
 
 def read(token: str) -> Invitation:
-    """Return the invitation that a token holds. Raises NotFound for a forged, an old and a used one."""
-    invitation = Invitation(**_read("invite", token))
-    if settings().signup == "closed" or User.by_email(invitation.email):
+    """Return the invitation that a token holds. Raises NotFound for a forged, an old, a used and a revoked one."""
+    invitation = content_of(token)
+    if settings().signup == "closed" or User.by_email(invitation.email) or Link.is_closed(_digest(token)):
         raise NotFound(_("This invitation has been used. Sign in, or ask for a new one"))
     return invitation
 
 
-def setup_link(app: Flask) -> str | None:
-    """Return the address that makes the administrator; None once there is an account."""
+def content_of(token: str) -> Invitation:
+    """Return what a token says, used or not. Raises NotFound for a forged and an old one."""
+    content = _read("invite", token)
+    return Invitation(content["email"], content["is_admin"], content["limit"])
+
+
+def close(token: str, purpose: Purpose = "invite") -> None:
+    """Let a link never be used again. Call inside write(). Raises NotFound where it is forged, old or closed."""
+    Link.close(_digest(token), _expiry(purpose, token))
+
+
+def revoke(link_or_email: str) -> None:
+    """Take back an invitation by its link, or all of an email. Raises NotFound where none is open."""
+    token = link_or_email.strip().rpartition("/invitations/")[2]
+    with write():
+        if "/invitations/" in link_or_email:
+            close(token)
+        elif not Link.close_all(canonical_email(link_or_email)):
+            raise NotFound(_("There is no open invitation for %(email)s", email=link_or_email))
+
+
+def setup_link(app: Flask, port: int | None = None) -> str | None:
+    """Return the address that makes the administrator; None once there is an account.
+
+    port: where the server listens, if the system chose it.
+    """
     with app.app_context():
-        return None if accounts.exist() else f"{_base()}/setup/{_sign('setup', {})}"
+        return None if accounts.exist() else f"{_base(port)}/setup/{_sign('setup', {})}"
 
 
 def check_setup(token: str) -> None:
     """Raise NotFound unless the token may set the site up."""
     _read("setup", token)
-    if accounts.exist():
+    if accounts.exist() or Link.is_closed(_digest(token)):
         raise NotFound(_("This site has been set up already. Sign in"))
 
 
 def _sign(purpose: Purpose, content: dict[str, Any]) -> str:
     until = now() + timedelta(days=settings().invitation_days)
-    signed = _signer(purpose).dumps({"until": int(until.timestamp()), **content})
+    # The random part tells two invitations of one second apart.
+    signed = _signer(purpose).dumps({"until": int(until.timestamp()), "id": secrets.token_urlsafe(6), **content})
     return signed if isinstance(signed, str) else signed.decode()
 
 
@@ -72,9 +101,18 @@ def _read(purpose: Purpose, token: str) -> dict[str, Any]:
         content: dict[str, Any] = _signer(purpose).loads(token)
     except BadData:
         raise NotFound(_("This link is not complete. Copy it once more")) from None
-    if content.pop("until") < now().timestamp():
+    if content["until"] < now().timestamp():
         raise NotFound(_("This link has expired. Ask for a new one"))
     return content
+
+
+def _expiry(purpose: Purpose, token: str) -> datetime:
+    return datetime.fromtimestamp(_read(purpose, token)["until"], UTC)
+
+
+def _digest(token: str) -> str:
+    """Of what is signed only: the last sign of a signature may be written in four ways."""
+    return digest(token.rpartition(".")[0])
 
 
 def _signer(purpose: Purpose) -> URLSafeSerializer:
@@ -82,16 +120,16 @@ def _signer(purpose: Purpose) -> URLSafeSerializer:
     return URLSafeSerializer(keys, salt=f"link-{purpose}", signer_kwargs={"digest_method": hashlib.sha256})
 
 
-def _base() -> str:
+def _base(port: int | None = None) -> str:
     """Return the address that people use: the configured one, else the one this request came to, else our own."""
     if settings().public_url or not has_request_context():
-        return settings().public_url or _own_address()
+        return settings().public_url or _own_address(port or settings().port)
     return request.host_url.rstrip("/")
 
 
-def _own_address() -> str:
+def _own_address(port: int) -> str:
     host = settings().host
     # Who listens everywhere is reached from here as localhost.
     if host in ("0.0.0.0", "::", ""):  # noqa: S104 - nothing is bound here
         host = "localhost"
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings().port}"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

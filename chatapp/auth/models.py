@@ -12,11 +12,12 @@ from uuid import UUID, uuid4
 
 from flask_babel import gettext as _
 from flask_login import UserMixin
-from sqlalchemy import ForeignKey, String, delete, or_, select, update
+from sqlalchemy import ColumnElement, ForeignKey, String, delete, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from chatapp.database import UtcDateTime, now, write
-from chatapp.errors import InvalidRequest, NotFound
+from chatapp.database import UtcDateTime, execute, now, write
+from chatapp.errors import Forbidden, InvalidRequest, NotFound
 from chatapp.extensions import db
 
 # What a request came with, in plain values that outlive a database session.
@@ -77,10 +78,23 @@ class User(db.Model, UserMixin):
         return db.session.scalar(select(cls).where(cls.email == email)) if email.isprintable() else None
 
     def disable(self) -> None:
-        """Shut the user out: logins end now, keys and open streams at their next check."""
+        """Shut the user out: logins end now, keys and open streams at their next check.
+
+        Raises Forbidden for the last administrator.
+        """
         with write():
+            self.leave_an_administrator()
             self.is_enabled = False
             LoginSession.end_all(self.id)
+
+    def leave_an_administrator(self) -> None:
+        """Raise Forbidden where nobody else could administer the site. Call inside write(), before the account is shut.
+
+        The rows are locked, in one order: of two administrators who shut each other out at once, one is too late.
+        """
+        found = select(User.id).where(User.is_admin, User.is_enabled).order_by(User.id).with_for_update()
+        if set(db.session.scalars(found)) == {self.id}:
+            raise Forbidden(_("You are the last administrator. Make somebody else one first"))
 
     def enable(self) -> None:
         """Let the user in again. Raises InvalidRequest where the account is being deleted."""
@@ -102,6 +116,8 @@ class LoginSession(db.Model):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     seen_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    failed_before: Mapped[int] = mapped_column(default=0, server_default="0")
+    """How many tries to sign in had failed since the login before."""
     user: Mapped[User] = relationship(lazy="joined")
 
     @classmethod
@@ -222,3 +238,58 @@ class ApiKey(db.Model):
             key_id = self.id
             with write():
                 db.session.execute(update(ApiKey).where(ApiKey.id == key_id).values(used_at=now()))
+
+
+class Link(db.Model):
+    """A signed link that was made, used or revoked, known by its digest until it would expire anyway.
+
+    One that an earlier edition made has no row before it is closed.
+    """
+
+    __tablename__ = "links"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    email: Mapped[str] = mapped_column(String(254), default="", index=True)
+    """Whom it invites; empty once it is closed, and for the link that sets the site up."""
+    is_admin: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    closed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When it was used or revoked."""
+
+    @classmethod
+    def is_closed(cls, token_digest: str) -> bool:
+        found = select(cls.digest).where(cls.digest == token_digest, cls.closed_at.is_not(None))
+        return db.session.scalar(found) is not None
+
+    @classmethod
+    def invitations(cls) -> list[Link]:
+        """Return those that can still be used, by email, five hundred at most."""
+        found = select(cls).where(cls.email != "", cls.closed_at.is_(None), cls.expires_at > now())
+        return list(db.session.scalars(found.order_by(cls.email, cls.created_at).limit(500)))
+
+    @classmethod
+    def note(cls, token_digest: str, email: str, is_admin: bool, expires_at: datetime) -> None:
+        """List an invitation that was made, and forget what has expired. Call inside write()."""
+        execute(delete(cls).where(cls.expires_at < now()))
+        db.session.add(cls(digest=token_digest, email=email, is_admin=is_admin, expires_at=expires_at))
+
+    @classmethod
+    def close(cls, token_digest: str, expires_at: datetime) -> None:
+        """Let a link never be used again. Call inside write(). Raises NotFound where it is closed already."""
+        if cls._close(cls.digest == token_digest):
+            return
+        db.session.add(cls(digest=token_digest, expires_at=expires_at, closed_at=now()))
+        try:
+            db.session.flush()
+        except IntegrityError:
+            raise NotFound(_("This invitation has been used. Sign in, or ask for a new one")) from None
+
+    @classmethod
+    def close_all(cls, email: str) -> int:
+        """Close the open invitations of an email and return how many. Call inside write()."""
+        return cls._close(cls.email == email)
+
+    @classmethod
+    def _close(cls, *which: ColumnElement[bool]) -> int:
+        return execute(update(cls).where(*which, cls.closed_at.is_(None)).values(closed_at=now(), email="")).rowcount

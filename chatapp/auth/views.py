@@ -190,7 +190,7 @@ def _accept_again(token: str) -> ResponseReturnValue:
 @may_be_old(_accept_again)
 @limit_newcomers
 def accept_invitation(token: str) -> ResponseReturnValue:
-    if is_stale() and current_user.is_authenticated:
+    if is_stale() and _is_in_already(invitations.content_of(token).email):
         return redirect_to("chats.index")
     invitation = invitations.read(token)
     form = NewAccountForm(invitation.email)
@@ -198,6 +198,7 @@ def accept_invitation(token: str) -> ResponseReturnValue:
         return _invitation_page(invitation, form), 422
     password_hash = passwords.make_hash(form.password.data)
     with write():
+        invitations.close(token)
         user = accounts.create(
             invitation.email,
             password_hash,
@@ -230,6 +231,9 @@ def set_up(token: str) -> ResponseReturnValue:
     form = RegisterForm()
     if not form.validate():
         return render_template("auth/setup.html", form=form), 422
-    user = accounts.create_first(form.email.data, passwords.make_hash(form.password.data), form.zone)
+    password_hash = passwords.make_hash(form.password.data)
+    with write():
+        user = accounts.create_first(form.email.data, password_hash, form.zone)
+        invitations.close(token, "setup")
     sessions.sign_in(user)
     return redirect_to("chats.index")

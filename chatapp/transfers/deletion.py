@@ -9,12 +9,12 @@ from __future__ import annotations
 from uuid import UUID
 
 from flask_babel import gettext as _
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 
 from chatapp.auth.models import LoginSession, User
 from chatapp.chats.models import Chat
 from chatapp.database import now, release, write
-from chatapp.errors import Forbidden, InvalidRequest
+from chatapp.errors import InvalidRequest
 from chatapp.extensions import db
 from chatapp.turns import lifecycle, recovery
 from chatapp.turns.models import Turn
@@ -36,11 +36,9 @@ def delete_user(user_id: UUID, password_hash: str) -> None:
 
 
 def _keep_an_administrator(user: User) -> None:
-    others = select(func.count(User.id)).where(User.id != user.id)
-    if not user.is_admin or not db.session.scalar(others):
-        return
-    if not db.session.scalar(others.where(User.is_admin, User.is_enabled)):
-        raise Forbidden(_("You are the last administrator. Make somebody else one first"))
+    others = select(User.id).where(User.id != user.id, User.deleted_at.is_(None)).limit(1)
+    if db.session.scalar(others) is not None:
+        user.leave_an_administrator()
 
 
 def _open_turns(user_id: UUID) -> list[UUID]:

@@ -19,6 +19,7 @@ WRITES = [
     "/users/{id}/disable",
     "/users/{id}/enable",
     "/invitations",
+    "/invitations/0/revoke",
     "/token-cache/clear",
 ]
 

@@ -301,7 +301,7 @@ class TestInvitations:
     def link(self, app, cheap_hashes):
         with app.test_request_context():
             invitation = invitations.Invitation("bob@example.org", is_admin=True, limit=500)
-            return invitation.link.removeprefix("http://localhost")
+            return invitation.issue().removeprefix("http://localhost")
 
     def test_an_invitation_makes_the_account_it_names(self, app, browser, link):
         assert "bob@example.org" in browser.get(link).text

@@ -157,7 +157,7 @@ class TestComingIn:
         """The addresses at which an account is made, each with the email it makes it for."""
         setup = invitations.setup_link(app).removeprefix("http://127.0.0.1:8000")
         with app.test_request_context():
-            link = invitations.Invitation("bob@example.org").link.removeprefix("http://localhost")
+            link = invitations.Invitation("bob@example.org").issue().removeprefix("http://localhost")
         return {"setup": setup, "invitation": link, "register": "/register"}
 
     @pytest.mark.parametrize("door", ["setup", "invitation", "register"])
