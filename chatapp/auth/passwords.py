@@ -17,8 +17,11 @@ from flask_babel import gettext as _
 from gevent.threadpool import ThreadPool
 from werkzeug.security import check_password_hash
 
+from chatapp.auth.common_passwords import is_common
+from chatapp.auth.models import canonical_email
 from chatapp.database import release
 from chatapp.errors import Unavailable
+from chatapp.services import settings
 
 # Argon2id above OWASP's least (19 MiB, 2 passes): 32 MiB and 4 passes. It takes as long as the scrypt of earlier
 # editions, so an account that still has an old hash cannot be told from none.
@@ -73,7 +76,7 @@ def problem(password: str, email: str = "") -> str | None:
         return _("The password is too long or has characters that cannot be typed")
     if len(password) < MIN_CHARS:
         return _("Use at least %(count)s characters; 15 or more are better", count=MIN_CHARS)
-    if _is_common(password.casefold(), email.casefold()):
+    if is_common(password, _context(canonical_email(email))):
         return _("This password is among the first that anybody would try")
     return None
 
@@ -104,11 +107,10 @@ def _plain(password: str) -> str:
     return unicodedata.normalize("NFC", password)
 
 
-def _is_common(password: str, email: str) -> bool:
-    stem = password.strip("0123456789!?.,-_*#$@+ ")
-    names = {email, email.partition("@")[0]} - {""}
-    is_run = len(set(password)) <= 2 or any(password in run for run in RUNS)
-    return is_run or password in names or (stem in COMMON | names and len(password) < len(stem) + 8)
+def _context(email: str) -> list[str]:
+    """Return texts that a guesser knows: the email, and the names of this site."""
+    host = (settings().public_url or "").partition("://")[2].partition(":")[0]
+    return [email, f"@{host}", getattr(settings(), "site_name", "")]
 
 
 def _in_thread(work: Callable[[], T]) -> T:
@@ -127,23 +129,3 @@ def _in_thread(work: Callable[[], T]) -> T:
 def _threads() -> ThreadPool:
     """Not the hub's pool: its ten threads are no faster on a few cores and take 370 MB."""
     return ThreadPool(THREADS)
-
-
-# What everybody tries first, without the digits and signs that people put around it.
-WORDS = """
-abc abcd abcdef access account adidas admin administrator andrew angel apple asdf asdfgh asdfghjkl ashley austin
-babygirl baseball batman benutzer buster changeme charlie chatapp chelsea chocolate computer cookie daniel
-default dragon einfach enter fluffy football freedom fussball geheim george guest hallo hello hockey hunter
-iloveyou internet jennifer jessica jordan joshua killer letmein liebe login london lovely maggie master matrix
-merlin michael mustang ninja p@ssw0rd p@ssword pa$$word passw0rd password passwort pepper pokemon princess
-qazwsx qazwsxedc qwert qwerty qwertyuiop qwertz qwertzuiop ranger robert root schatz secret shadow soccer sommer
-starwars summer sunshine superman supersecret sysadmin temp test tester thomas tigger trustno user username
-welcome whatever willkommen winter yankees zaq1xsw zaq1zaq zxcvbn zxcvbnm
-"""
-COMMON = frozenset(WORDS.split())
-RUNS = (
-    "01234567890123456789", "98765432109876543210", "abcdefghijklmnopqrstuvwxyz", "qwertyuiopasdfghjklzxcvbnm",
-    "qwertzuiopasdfghjklyxcvbnm", "1q2w3e4r5t6z7u8i9o0p", "1q2w3e4r5t6y7u8i9o0p", "1qaz2wsx3edc4rfv5tgb",
-    "a1b2c3d4e5f6g7h8", "passwordpassword", "iloveyouiloveyou", "11223344556677889900", "123qweasdzxc", "qweasdzxc",
-    "123123123123123", "12341234123412341234", "abcabcabcabc", "abcd1234abcd1234", "asdfasdfasdf", "qwerqwerqwer",
-)  # fmt: skip

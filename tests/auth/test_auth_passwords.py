@@ -1,10 +1,12 @@
 """Which passwords are accepted, and that hashing disturbs nobody."""
 
+import gzip
+
 import gevent
 import pytest
 from werkzeug.security import generate_password_hash
 
-from chatapp.auth import passwords
+from chatapp.auth import common_passwords, passwords
 from chatapp.errors import Unavailable
 from chatapp.extensions import db
 
@@ -66,9 +68,41 @@ COMMON = (
 )
 
 
-@pytest.mark.parametrize("password", ["", "seven c", *COMMON.split()])
+# Of the lists that everybody tries, beside what the file holds word for word.
+VARIANTS = (
+    "michelle1 liverpool midnight blink182 qwer1234 zaq12wsx microsoft Liverpool! L1verp00l 1Michelle ellehcim1 "
+    "$unshine99 dragondragon monkeymonkeymonkey ＰＡＳＳＷＯＲＤ !!football!! 12344321 q1w2e3r4 trustno1 "
+    "Example2024!"
+)
+
+
+@pytest.mark.parametrize("password", ["", "seven c", "i love you", "pass word", *COMMON.split(), *VARIANTS.split()])
 def test_what_anybody_would_try_first_is_refused(context, password):
     assert passwords.problem(password, "ada@example.org")
+
+
+def test_the_3000_most_used_that_are_long_enough_are_refused(context):
+    entries = [
+        line for line in gzip.decompress(common_passwords.FILE.read_bytes()).decode().splitlines() if line[0] != "#"
+    ]
+
+    assert len(entries) > 3000
+    assert entries == sorted(entries)
+    assert [each for each in entries if len(each) >= 8 and not passwords.problem(each.title())] == []
+    assert common_passwords.FILE.stat().st_size < 40_000
+
+
+@pytest.mark.parametrize("settings", [{"public_url": "https://chat.lighthouse.example"}])
+def test_the_sites_own_name_is_refused(context, settings):
+    assert passwords.problem("Lighthouse1", "ada@example.org")
+    assert passwords.problem("Lantern-house", "ada@example.org") is None
+
+
+@pytest.mark.parametrize(
+    "password", ["GraceHopper1", "grace.hopper", "Hopper1906", "navylab2024", "grace.hopper@navylab.mil"]
+)
+def test_parts_of_ones_own_email_are_refused(context, password):
+    assert passwords.problem(password, "Grace.Hopper@navylab.mil")
 
 
 def test_ones_own_name_with_a_number_is_refused(context):
