@@ -88,6 +88,7 @@ class Settings(BaseSettings):
     system_prompt_chars: Positive = 8000
     body_bytes: Positive = 256 * 1024
     import_bytes: Positive = 32 * 1024 * 1024
+    import_zip_bytes: Positive = 512 * 1024 * 1024
     history_messages: NotNegative = 10
     max_open_turns: Positive = 500
     max_loop_lag_ms: Positive = 500

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from flask_babel import gettext as _
 
-from chatapp.errors import InvalidRequest
+from chatapp.transfers.bounds import Intake, InvalidFile, too_many_messages
 
 ROLES = ("user", "assistant")
-
-
-class InvalidFile(InvalidRequest):
-    code = "INVALID_FILE"
+TICKS = re.compile("`{3,}")
+LANGUAGE = re.compile(r"[\w+#.-]{1,30}")
 
 
 @dataclass(slots=True)
@@ -47,8 +47,10 @@ class ReadChat:
     messages: list[ReadMessage] = field(default_factory=list)
 
 
-def parents_first(messages: list[ReadMessage], place: str) -> list[ReadMessage]:
+def parents_first(messages: list[ReadMessage], place: str, intake: Intake) -> list[ReadMessage]:
     """Put every message after the one it follows, else in the file's order. Raises InvalidFile for a circle."""
+    if len(messages) > intake.bounds.messages:
+        raise too_many_messages(place, intake.bounds.messages)
     followers: dict[str | None, list[ReadMessage]] = {}
     for message in messages:
         followers.setdefault(message.parent_key, []).append(message)
@@ -57,6 +59,84 @@ def parents_first(messages: list[ReadMessage], place: str) -> list[ReadMessage]:
         message = waiting.pop()
         ordered.append(message)
         waiting.extend(reversed(followers.get(message.key, [])))
+        intake.breathe()
     if len(ordered) != len(messages):
         raise InvalidFile(_("%(place)s: messages follow each other in a circle", place=place))
     return ordered
+
+
+def place_below(above: dict[str, str | None], spoken: dict[str, ReadMessage], intake: Intake) -> dict[str, str | None]:
+    """Put each message below the nearest one that says something, and return that of every node, itself included.
+
+    above: node → the one above it, None for the first. Each is looked at once.
+    """
+    nearest: dict[str, str | None] = {}
+    for name in above:
+        intake.breathe()
+        path: list[str] = []
+        at: str | None = name
+        while at is not None and at not in nearest and at not in spoken:
+            path.append(at)
+            nearest[at] = None  # A circle ends here.
+            at = above[at]
+        found = at if at in spoken else nearest.get(at) if at is not None else None
+        for passed in path:
+            nearest[passed] = found
+        nearest.setdefault(name, found)
+    for name, message in spoken.items():
+        parent = above[name]
+        message.parent_key = nearest[parent] if parent is not None else None
+    return nearest
+
+
+# For formats that nobody promised: what has another type than it should is as good as missing.
+
+
+def object_in(value: Any, name: str) -> dict[str, Any]:
+    found = value.get(name) if isinstance(value, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def list_in(value: Any, name: str) -> list[Any]:
+    found = value.get(name) if isinstance(value, dict) else None
+    return found if isinstance(found, list) else []
+
+
+def text_in(value: Any, *names: str) -> str:
+    """Return the first of some members that is a text with words, or an empty one."""
+    for name in names if isinstance(value, dict) else ():
+        found = value.get(name)
+        if isinstance(found, str) and found.strip():
+            return found
+    return ""
+
+
+def name_in(value: Any, *names: str) -> str | None:
+    """Return a title, a model or the like: short, on one line."""
+    return " ".join(text_in(value, *names)[:1000].split()) or None
+
+
+def fenced(text: str, language: str = "") -> str:
+    """Return a text as a block of code in Markdown, whatever fences it holds."""
+    longest = max((len(ticks) for ticks in TICKS.findall(text)), default=2)
+    fence = "`" * (longest + 1)
+    shown = language if LANGUAGE.fullmatch(language) and language != "unknown" else ""
+    end = "" if text.endswith("\n") else "\n"
+    return f"{fence}{shown}\n{text}{end}{fence}"
+
+
+def mark(text: str) -> str:
+    """Return what stands in the place of something that is not kept."""
+    return f"[{text}]"
+
+
+def picture_mark() -> str:
+    return mark(_("A picture that was not imported"))
+
+
+def recording_mark() -> str:
+    return mark(_("A recording that was not imported"))
+
+
+def file_mark(name: str | None) -> str:
+    return mark(_("A file that was not imported: %(name)s", name=name or "?"))

@@ -1,4 +1,4 @@
-"""Taking a file's chats in: check the whole file → write it hidden, a few rows at a time → show it all at once.
+"""Taking a file's chats in: check the whole file → write it hidden, a few rows at a time → show it at once.
 
 A chat that is being written carries the mark of a deleted one. If the process dies in between, housekeeping removes
 what it wrote; nothing half-imported is ever seen. Ids are made from the user's and the file's: the same file finds
@@ -7,9 +7,9 @@ its chats there and leaves them as they are.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -19,70 +19,97 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from chatapp.chats.models import Chat, Message
-from chatapp.database import now, retry_write, write
+from chatapp.database import retry_write, write
 from chatapp.errors import InvalidRequest
 from chatapp.extensions import db
 from chatapp.services import services, settings
 from chatapp.transfers import reading
-from chatapp.transfers.content import InvalidFile, ReadChat, ReadMessage
+from chatapp.transfers.bounds import Intake, InvalidFile
+from chatapp.transfers.content import ReadChat, ReadMessage
+from chatapp.transfers.unpacking import Text
 
 # What is written at once: SQLite's lock is held, and the loop waits, for some ten milliseconds.
 ROWS_AT_ONCE = 50
 CHARS_AT_ONCE = 100_000
-MAX_CHATS = 20_000
+SHOWN_AT_ONCE = 500
 
+log = logging.getLogger(__name__)
 _importing: set[UUID] = set()
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
+    """What came in, and in intake what of the file could not."""
+
+    intake: Intake
     chats: int = 0
     messages: int = 0
     known: int = 0
     """Chats that were there already."""
 
 
-def import_text(user_id: UUID, text: str) -> Imported:
-    """Take the chats of a file in. Raises InvalidFile, naming what is wrong and where; then nothing was."""
+def import_texts(user_id: UUID, texts: list[Text], intake: Intake) -> Imported:
+    """Take in the chats of a file that can be read. Raises InvalidFile, naming what is wrong, if there are none."""
     if user_id in _importing:
         raise InvalidRequest(_("Another file is still being imported"), status=409)
     _importing.add(user_id)
     try:
-        _check(text)
-        return _take_in(user_id, text)
+        _check(texts, intake)
+        return _take_in(user_id, texts, intake)
     except IntegrityError:
         raise InvalidRequest(_("Another file is still being imported"), status=409) from None
     finally:
         _importing.discard(user_id)
 
 
-def _check(text: str) -> None:
-    """Read the file once to its end. Raises InvalidFile."""
-    count = 0
-    for chat in reading.chats(text):
-        gevent.sleep(0)
-        count += 1
-        _values(chat, UUID(int=0), UUID(int=0), now())
-        if count > MAX_CHATS:
-            raise InvalidFile(_("The file holds more than %(limit)s chats", limit=MAX_CHATS))
+def _check(texts: list[Text], intake: Intake) -> None:
+    """Read the file once to its end, and count in intake what cannot be kept. Raises InvalidFile if nothing can."""
+    count = sum(1 for _chat in _chats(texts, intake))
+    if intake.left_out:
+        log.warning(
+            "An imported file holds kinds of content that are not known", extra={"kinds": dict(intake.left_out)}
+        )
+    if not count and intake.unreadable:
+        raise InvalidFile(_("No chat could be read: %(reasons)s", reasons="; ".join(intake.reasons)))
     if not count:
         raise InvalidFile(_("The file holds no chat with a message"))
 
 
-def _take_in(user_id: UUID, text: str) -> Imported:
-    written: list[UUID] = []
+def _chats(texts: list[Text], intake: Intake) -> Iterator[ReadChat]:
+    for chat in reading.chats(texts, intake):
+        intake.breathe()
+        try:
+            _check_fit(chat)
+        except InvalidFile as error:
+            intake.leave_out(error)
+            continue
+        yield chat
+
+
+def _check_fit(chat: ReadChat) -> None:
+    """Raise InvalidFile for what is longer than it may be here."""
+    limit = settings().system_prompt_chars
+    if len(chat.system_prompt) > limit:
+        title = chat.title or chat.key[:40]
+        raise InvalidFile(_("%(title)s: system_prompt is longer than %(limit)s characters", title=title, limit=limit))
+
+
+def _take_in(user_id: UUID, texts: list[Text], intake: Intake) -> Imported:
+    written: dict[UUID, None] = {}
     messages = known = 0
-    for chat in reading.chats(text):
+    # Counted once is enough.
+    again = Intake(intake.bounds, intake.now)
+    for chat in _chats(texts, again):
         gevent.sleep(0)
         chat_id = uuid5(user_id, f"chat {chat.key}")
         if chat_id in written or _is_there(user_id, chat.key, chat_id):
             known += 1
             continue
-        _write(chat, user_id, chat_id)
-        written.append(chat_id)
+        _write(chat, user_id, chat_id, again)
+        written[chat_id] = None
         messages += len(chat.messages)
-    retry_write(lambda: _show(user_id, written))
-    return Imported(len(written), messages, known)
+    _show(user_id, list(written))
+    return Imported(intake, len(written), messages, known)
 
 
 def _is_there(user_id: UUID, key: str, chat_id: UUID) -> bool:
@@ -98,12 +125,11 @@ def _is_there(user_id: UUID, key: str, chat_id: UUID) -> bool:
     return found
 
 
-def _write(chat: ReadChat, user_id: UUID, chat_id: UUID) -> None:
+def _write(chat: ReadChat, user_id: UUID, chat_id: UUID, intake: Intake) -> None:
     """Write a chat, hidden. One that was deleted, or left behind by an import that broke off, makes room."""
-    values = _values(chat, user_id, chat_id, now())
-    retry_write(lambda: _remove(chat_id))
+    _remove(chat_id)
     with write() as session:
-        session.execute(insert(Chat), [values])
+        session.execute(insert(Chat), [_values(chat, user_id, chat_id, intake)])
     for messages in _batches(chat.messages):
         rows = [_message_values(message, chat_id) for message in messages]
         with write() as session:
@@ -112,8 +138,18 @@ def _write(chat: ReadChat, user_id: UUID, chat_id: UUID) -> None:
 
 
 def _remove(chat_id: UUID) -> None:
-    db.session.execute(update(Message).where(Message.chat_id == chat_id).values(parent_id=None))
-    db.session.execute(delete(Chat).where(Chat.id == chat_id))
+    while retry_write(lambda: _remove_some(chat_id)):
+        gevent.sleep(0)
+    retry_write(lambda: db.session.execute(delete(Chat).where(Chat.id == chat_id)))
+
+
+def _remove_some(chat_id: UUID) -> int:
+    """Remove some messages; return how many. Let go of each other first: databases follow a branch only so deep."""
+    ids = list(db.session.scalars(select(Message.id).where(Message.chat_id == chat_id).limit(ROWS_AT_ONCE)))
+    if ids:
+        db.session.execute(update(Message).where(Message.parent_id.in_(ids)).values(parent_id=None))
+        db.session.execute(delete(Message).where(Message.id.in_(ids)))
+    return len(ids)
 
 
 def _batches(messages: list[ReadMessage]) -> Iterator[list[ReadMessage]]:
@@ -131,21 +167,16 @@ def _batches(messages: list[ReadMessage]) -> Iterator[list[ReadMessage]]:
 
 
 def _show(user_id: UUID, chat_ids: list[UUID]) -> None:
-    for start in range(0, len(chat_ids), 500):
-        some = Chat.id.in_(chat_ids[start : start + 500])
-        db.session.execute(update(Chat).where(some, Chat.user_id == user_id).values(deleted_at=None))
+    """Show what was written. If the process dies in between, the same file brings the rest."""
+    for start in range(0, len(chat_ids), SHOWN_AT_ONCE):
+        some = Chat.id.in_(chat_ids[start : start + SHOWN_AT_ONCE])
+        shown = update(Chat).where(some, Chat.user_id == user_id).values(deleted_at=None)
+        retry_write(lambda shown=shown: db.session.execute(shown))  # type: ignore[misc]
+        gevent.sleep(0)
 
 
-def _values(chat: ReadChat, user_id: UUID, chat_id: UUID, instant: datetime) -> dict[str, Any]:
-    """Return a chat's columns. Raises InvalidFile for what is longer than it may be here."""
-    if len(chat.system_prompt) > settings().system_prompt_chars:
-        raise InvalidFile(
-            _(
-                "%(title)s: system_prompt is longer than %(limit)s characters",
-                title=chat.title or chat.key[:40],
-                limit=settings().system_prompt_chars,
-            )
-        )
+def _values(chat: ReadChat, user_id: UUID, chat_id: UUID, intake: Intake) -> dict[str, Any]:
+    """Return a chat's columns."""
     title = " ".join((chat.title or "").split())
     return {
         "id": chat_id,
@@ -159,8 +190,8 @@ def _values(chat: ReadChat, user_id: UUID, chat_id: UUID, instant: datetime) -> 
         "archived": chat.archived,
         "head_id": _message_id(chat_id, chat.head_key),
         "created_at": chat.created_at,
-        "updated_at": min(chat.updated_at, instant),
-        "deleted_at": instant,
+        "updated_at": min(chat.updated_at, intake.now),
+        "deleted_at": intake.now,
     }
 
 

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from flask_babel import gettext as _
 
 from chatapp.chats.options import MAX_TEMPERATURE, MAX_THINKING_TOKENS
-from chatapp.text import clean_model_text
-from chatapp.transfers.content import ROLES, InvalidFile, ReadChat, ReadMessage, parents_first
-from chatapp.transfers.export import FORMAT, VERSION
+from chatapp.transfers.bounds import Intake, InvalidFile
+from chatapp.transfers.content import ROLES, ReadChat, ReadMessage, parents_first
+from chatapp.transfers.export import VERSION
 
 STATUSES = ("completed", "stopped", "interrupted", "failed")
 
 
 def check_format(head: dict[str, Any]) -> None:
-    """Raise InvalidFile for what stands before the chats of another file than ours."""
-    if head.get("format") != FORMAT:
-        raise InvalidFile(_("The file is neither an export of this site nor ChatGPT's conversations.json"))
+    """Raise InvalidFile for another release's file."""
     if head.get("version") != VERSION:
         raise InvalidFile(_("version must be %(known)s: this file was made by another release", known=VERSION))
 
 
-def read_chat(value: Any, place: str) -> ReadChat:
-    of = _Fields(value, place)
+def read_chat(value: Any, place: str, intake: Intake) -> ReadChat:
+    of = _Fields(value, place, intake)
     created_at = of.instant("created_at")
     chat = ReadChat(
         key=of.text("id"),
@@ -40,21 +38,22 @@ def read_chat(value: Any, place: str) -> ReadChat:
         head_key=of.text("head_id", None),
     )
     messages = of.get("messages", list)
-    chat.messages = [_message(each, f"{place}.messages[{number}]") for number, each in enumerate(messages)]
+    chat.messages = [_message(each, f"{place}.messages[{number}]", intake) for number, each in enumerate(messages)]
     keys = {message.key for message in chat.messages}
     if len(keys) < len(chat.messages):
         raise InvalidFile(_("%(place)s: two messages have the same id", place=place))
     for number, message in enumerate(chat.messages):
         if message.parent_key is not None and message.parent_key not in keys:
             raise InvalidFile(_("%(place)s is no message of this chat", place=f"{place}.messages[{number}].parent_id"))
-    chat.messages = parents_first(chat.messages, place)
+    chat.messages = parents_first(chat.messages, place, intake)
     if chat.head_key not in keys:
         chat.head_key = chat.messages[-1].key if chat.messages else None
     return chat
 
 
-def _message(value: Any, place: str) -> ReadMessage:
-    of = _Fields(value, place)
+def _message(value: Any, place: str, intake: Intake) -> ReadMessage:
+    intake.breathe()
+    of = _Fields(value, place, intake)
     status = of.text("status", "completed")
     return ReadMessage(
         key=of.text("id"),
@@ -73,10 +72,10 @@ def _message(value: Any, place: str) -> ReadMessage:
 class _Fields:
     """An object of the file. Every getter names the field when it has another type than it must."""
 
-    def __init__(self, value: Any, place: str) -> None:
+    def __init__(self, value: Any, place: str, intake: Intake) -> None:
         if not isinstance(value, dict):
             raise InvalidFile(_("%(place)s must be an object", place=place))
-        self._value, self._place = value, place
+        self._value, self._place, self._intake = value, place, intake
 
     def _wrong(self, name: str, must: str) -> InvalidFile:
         return InvalidFile(_("%(place)s must be %(kind)s", place=f"{self._place}.{name}", kind=must))
@@ -93,7 +92,7 @@ class _Fields:
             return default[0]
         if not isinstance(found, str):
             raise self._wrong(name, _("a text"))
-        return clean_model_text(found)
+        return self._intake.text(found)
 
     def one_of(self, name: str, values: tuple[str, ...], *default: str) -> str:
         found: str = self.text(name, *default)
@@ -120,7 +119,6 @@ class _Fields:
         if found is None and default:
             return default[0]
         try:
-            instant = datetime.fromisoformat(found)  # type: ignore[arg-type]
-            return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
-        except (TypeError, ValueError, OverflowError):
+            return self._intake.strict_instant(found if isinstance(found, str) else None)
+        except ValueError:
             raise self._wrong(name, _("an instant as 2026-01-31T12:00:00Z")) from None

@@ -7,11 +7,9 @@ from contextlib import closing
 from typing import Any
 from uuid import UUID
 
-import gevent
 from flask import Blueprint, Response, flash, render_template, request, stream_with_context
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
-from flask_babel import ngettext
 from flask_login import current_user, login_required
 
 from chatapp.auth import passwords, sessions
@@ -22,8 +20,8 @@ from chatapp.database import now, release
 from chatapp.errors import InvalidRequest
 from chatapp.extensions import limiter
 from chatapp.services import settings
-from chatapp.transfers import deletion, export, importing, reading
-from chatapp.transfers.content import InvalidFile
+from chatapp.transfers import deletion, export, importing, unpacking, words
+from chatapp.transfers.bounds import MEBIBYTE, Bounds, Intake, InvalidFile
 from chatapp.web import redirect_to
 
 bp = Blueprint("transfers", __name__)
@@ -36,7 +34,7 @@ FORM_BYTES = 64 * 1024
 def allow_a_file(endpoint: str | None, _values: Any) -> None:
     """Let those who are signed in send more than other bodies may have. Before the form is read for its CSRF token."""
     if endpoint == "transfers.create" and current_user.is_authenticated:
-        request.max_content_length = settings().import_bytes + FORM_BYTES
+        request.max_content_length = max(settings().import_bytes, settings().import_zip_bytes) + FORM_BYTES
 
 
 @bp.get("/account/data")
@@ -78,21 +76,15 @@ def create() -> ResponseReturnValue:
         return _page(import_error=_("Choose a file first")), 422
     user_id = current_user.id
     release()
+    intake = Intake(Bounds(unpacked_bytes=settings().import_bytes), now())
     try:
         with closing(file):
-            text = reading.text_of(file.stream, settings().import_bytes, lambda: gevent.sleep(0))
-        found = importing.import_text(user_id, text)
+            texts = unpacking.texts_of(file.stream, intake)
+        found = importing.import_texts(user_id, texts, intake)
     except (InvalidFile, InvalidRequest) as error:
         return _page(import_error=error.message), error.status
-    flash(_imported(found), "message")
+    flash(words.imported(found), "message")
     return redirect_to("transfers.index")
-
-
-def _imported(found: importing.Imported) -> str:
-    said = ngettext("%(num)s chat was imported.", "%(num)s chats were imported.", found.chats)
-    if found.known:
-        said += " " + ngettext("%(num)s was here already.", "%(num)s were here already.", found.known)
-    return said
 
 
 @bp.post("/account/data/deletion")
@@ -110,7 +102,12 @@ def delete_account() -> ResponseReturnValue:
 
 
 def _page(**parts: Any) -> str:
-    values = {"import_error": None, "delete_error": None, "import_mib": settings().import_bytes // 2**20} | parts
+    values: dict[str, Any] = {
+        "import_error": None,
+        "delete_error": None,
+        "import_mib": settings().import_bytes // MEBIBYTE,
+    }
+    values |= {"import_zip_mib": settings().import_zip_bytes // MEBIBYTE, "bounds": Bounds()} | parts
     return render_template("transfers/index.html", **values)
 
 
