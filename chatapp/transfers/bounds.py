@@ -6,22 +6,19 @@ it had to change. A chat that passes a bound is left out with its reason; a file
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import gevent
 from flask_babel import gettext as _
 
 from chatapp.errors import InvalidRequest
+from chatapp.pace import Breath
 from chatapp.text import clean_model_text
 
 MEBIBYTE = 2**20
 FIRST = datetime(1970, 1, 1, tzinfo=UTC)
-# After so long others have their turn.
-BREATH_SECONDS = 0.005
 SHOWN_REASONS = 3
 SHOWN_REASON_CHARS = 120
 
@@ -46,6 +43,8 @@ class Bounds:
     chat_bytes: int = 16 * MEBIBYTE
     chat_values: int = 600_000
     """The same in a chat. In memory one takes up to 150 bytes, and in a file two."""
+    chat_lists: int = 200_000
+    """Lists and objects alone. Python looks at all of them now and then, which takes it 100 ns each."""
     messages: int = 20_000
     message_chars: int = 200_000
     link_chars: int = 2_000
@@ -70,13 +69,7 @@ class Intake:
     """Kinds of content without a text that could be kept."""
     unreadable: int = 0
     reasons: list[str] = field(default_factory=list)
-    _breathed_at: float = 0.0
-
-    def breathe(self) -> None:
-        """Let others have their turn if they have waited long enough."""
-        if time.perf_counter() - self._breathed_at > BREATH_SECONDS:
-            gevent.sleep(0)
-            self._breathed_at = time.perf_counter()
+    breathe: Breath = field(default_factory=Breath)
 
     def leave_out(self, error: InvalidFile) -> None:
         """Count a chat, or a file in a ZIP file, that could not be read."""

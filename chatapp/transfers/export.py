@@ -23,13 +23,13 @@ from typing import IO, Any, cast
 from urllib.parse import quote
 from uuid import UUID
 
-import gevent
 from flask_babel import gettext as _
 from sqlalchemy import Row, select
 
 from chatapp.chats.models import Chat, Message
 from chatapp.database import now, release
 from chatapp.extensions import db
+from chatapp.pace import give_way
 
 FORMAT = "chat-export"
 VERSION = 1
@@ -150,7 +150,7 @@ def _in_batches(wanted: Any, table: Any) -> Iterator[Row[Any]]:
     wanted = wanted.order_by(table.created_at, table.id).limit(BATCH)
     after, size = wanted, BATCH
     while size == BATCH:
-        gevent.sleep(0)
+        give_way()
         rows = list(db.session.execute(after))
         release()
         yield from rows
@@ -194,14 +194,14 @@ def _branch_in_batches(head_id: UUID | None) -> Iterator[list[UUID]]:
     steps: list[list[UUID]] = []
     below = head_id
     while below is not None:
-        gevent.sleep(0)
+        give_way()
         rows = db.session.execute(_upwards(below)).all()
         release()
         steps.append([row.id for row in reversed(rows)])
         below = rows[-1].parent_id if rows else None
     for ids in reversed(steps):
         for start in range(0, len(ids), BATCH):
-            gevent.sleep(0)
+            give_way()
             yield ids[start : start + BATCH]
 
 

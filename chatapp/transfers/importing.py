@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid5
 
-import gevent
 from flask_babel import gettext as _
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -22,6 +21,7 @@ from chatapp.chats.models import Chat, Message
 from chatapp.database import retry_write, write
 from chatapp.errors import InvalidRequest
 from chatapp.extensions import db
+from chatapp.pace import give_way
 from chatapp.services import services, settings
 from chatapp.transfers import reading
 from chatapp.transfers.bounds import Intake, InvalidFile
@@ -100,7 +100,7 @@ def _take_in(user_id: UUID, texts: list[Text], intake: Intake) -> Imported:
     # Counted once is enough.
     again = Intake(intake.bounds, intake.now)
     for chat in _chats(texts, again):
-        gevent.sleep(0)
+        give_way()
         chat_id = uuid5(user_id, f"chat {chat.key}")
         if chat_id in written or _is_there(user_id, chat.key, chat_id):
             known += 1
@@ -134,12 +134,12 @@ def _write(chat: ReadChat, user_id: UUID, chat_id: UUID, intake: Intake) -> None
         rows = [_message_values(message, chat_id) for message in messages]
         with write() as session:
             session.execute(insert(Message), rows)
-        gevent.sleep(0)
+        give_way()
 
 
 def _remove(chat_id: UUID) -> None:
     while retry_write(lambda: _remove_some(chat_id)):
-        gevent.sleep(0)
+        give_way()
     retry_write(lambda: db.session.execute(delete(Chat).where(Chat.id == chat_id)))
 
 
@@ -172,7 +172,7 @@ def _show(user_id: UUID, chat_ids: list[UUID]) -> None:
         some = Chat.id.in_(chat_ids[start : start + SHOWN_AT_ONCE])
         shown = update(Chat).where(some, Chat.user_id == user_id).values(deleted_at=None)
         retry_write(lambda shown=shown: db.session.execute(shown))  # type: ignore[misc]
-        gevent.sleep(0)
+        give_way()
 
 
 def _values(chat: ReadChat, user_id: UUID, chat_id: UUID, intake: Intake) -> dict[str, Any]:

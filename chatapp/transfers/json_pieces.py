@@ -57,7 +57,7 @@ class Document:
         self._frames: list[_Frame] = []
         self._streamed = 0
         """How many frames are open where the elements are; 0 while that is not known."""
-        self._values = self._bytes = self._all_values = 0
+        self._values = self._lists = self._bytes = self._all_values = 0
         self._refusal: InvalidFile | None = None
 
     def elements(self) -> Iterator[tuple[int, Any]]:
@@ -125,11 +125,14 @@ class Document:
         if len(self._frames) >= limit:
             raise InvalidFile(_("The file is nested deeper than %(limit)s levels", limit=limit))
         self._count()
+        self._lists += 1
+        if self._lists > self._intake.bounds.chat_lists and self._refusal is None:
+            self._refuse(_("it holds more than %(limit)s lists and objects", limit=self._intake.bounds.chat_lists))
         is_streamed = not self._streamed and sign == b"[" and self._is_list_of_chats(place)
         self._frames.append(_Frame(sign, place, place + 1, place))
         if is_streamed:
             self._streamed = len(self._frames)
-            self._values = self._bytes = 0
+            self._values = self._lists = self._bytes = 0
 
     def _is_list_of_chats(self, place: int) -> bool:
         """Say whether the list that opens here is the document, or the member of it that holds the chats."""
@@ -245,7 +248,8 @@ class Document:
         if refusal is None and (found is None or len(found) != 1):
             refusal = self._broken(place)
         frame.value, frame.comma = None, place
-        self._refusal, self._values, self._bytes = None, 0, 0
+        self._refusal = None
+        self._values = self._lists = self._bytes = 0
         return refusal or found[0]
 
     def _count(self) -> None:

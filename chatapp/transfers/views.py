@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
+from typing import IO, Any
 from uuid import UUID
 
 from flask import Blueprint, Response, flash, render_template, request, stream_with_context
@@ -19,6 +19,7 @@ from chatapp.chats import queries
 from chatapp.database import now, release
 from chatapp.errors import InvalidRequest
 from chatapp.extensions import limiter
+from chatapp.pace import Breath
 from chatapp.services import settings
 from chatapp.transfers import deletion, export, importing, unpacking, words
 from chatapp.transfers.bounds import MEBIBYTE, Bounds, Intake, InvalidFile
@@ -35,6 +36,21 @@ def allow_a_file(endpoint: str | None, _values: Any) -> None:
     """Let those who are signed in send more than other bodies may have. Before the form is read for its CSRF token."""
     if endpoint == "transfers.create" and current_user.is_authenticated:
         request.max_content_length = max(settings().import_bytes, settings().import_zip_bytes) + FORM_BYTES
+        request.environ["wsgi.input"] = _Breathing(request.environ["wsgi.input"])
+
+
+class _Breathing:
+    """A request's body that lets others have their turn: one that comes fast never makes its reader wait."""
+
+    def __init__(self, body: IO[bytes]) -> None:
+        self._body, self._breathe = body, Breath()
+
+    def read(self, size: int = -1) -> bytes:
+        self._breathe()
+        return self._body.read(size)
+
+    def readline(self, size: int = -1) -> bytes:
+        return self._body.readline(size)
 
 
 @bp.get("/account/data")

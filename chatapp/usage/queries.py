@@ -8,7 +8,6 @@ from datetime import date, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-import gevent
 from flask_babel import gettext as _
 from sqlalchemy import and_, case, func, literal, select, tuple_
 
@@ -18,6 +17,7 @@ from chatapp.chats.models import Chat
 from chatapp.database import now, release
 from chatapp.errors import InvalidRequest
 from chatapp.extensions import db
+from chatapp.pace import give_way
 
 Grouping = Literal["model", "chat"]
 
@@ -203,7 +203,7 @@ def exchanges(user_id: UUID, chosen: Range) -> Iterator[tuple[UsageRecord, str]]
     # One bound below at a time: with two of them SQLite looks for the wrong one in its index.
     after, size = wanted.where(UsageRecord.day >= chosen.first), BATCH
     while size == BATCH:
-        gevent.sleep(0)
+        give_way()
         rows = [(row[0], row[1]) for row in db.session.execute(after)]
         db.session.expunge_all()
         release()
