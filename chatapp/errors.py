@@ -19,12 +19,18 @@ ChatAppError
 │   ├── RateLimited             429
 │   └── Unavailable             503  draining, full, or a store is down
 └── ProviderError               the model's side failed; ends a turn, never a request
-    ├── ProviderRateLimited     429 from the provider
+    ├── ProviderRateLimited     429 from the provider: in a moment again
+    ├── ProviderQuotaUsedUp     nothing is left of the site's quota or credit: not in a moment
+    ├── ProviderOverloaded      503, 529: the provider is busy
     ├── ProviderTimeout         no connection, no data, or not done in time
     ├── ProviderInterrupted     the stream broke off before it finished
     ├── ContentBlocked          the prompt was blocked
     ├── EmptyAnswer             finished without a word
-    └── ProviderMisconfigured   bad key, unknown model: the operator's to mend
+    ├── ContextTooLong          more than the model takes
+    └── ProviderMisconfigured   the operator's to mend
+        ├── ProviderKeyRefused  wrong or missing key
+        ├── ModelNotFound       the provider does not know the model
+        └── PlaceNotServed      the provider does not serve the place where this runs
 """
 
 from __future__ import annotations
@@ -153,9 +159,14 @@ class ProviderError(ChatAppError):
     default_message = N_("The model could not be reached")
 
     def __init__(
-        self, message: str | None = None, *, can_retry: bool = False, retry_after_seconds: float | None = None
+        self,
+        message: str | None = None,
+        *,
+        can_retry: bool = False,
+        retry_after_seconds: float | None = None,
+        code: str | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, code=code)
         self.can_retry = can_retry
         self.retry_after_seconds = retry_after_seconds
 
@@ -163,6 +174,14 @@ class ProviderError(ChatAppError):
 class ProviderRateLimited(ProviderError):
     code = "RATE_LIMIT_ERROR"
     default_message = N_("The model is receiving too many requests. Try again in a moment")
+
+
+class ProviderQuotaUsedUp(ProviderError):
+    default_message = N_("This site's quota with the model's provider is used up. Please tell your administrator")
+
+
+class ProviderOverloaded(ProviderError):
+    default_message = N_("The model is overloaded. Try again in a moment")
 
 
 class ProviderTimeout(ProviderError):
@@ -183,5 +202,21 @@ class EmptyAnswer(ProviderError):
     default_message = N_("The model gave no answer")
 
 
+class ContextTooLong(ProviderError):
+    default_message = N_("This is too long for the model. Shorten it or start a new chat")
+
+
 class ProviderMisconfigured(ProviderError):
-    default_message = N_("The model's service is not set up correctly. Tell the person who runs this site")
+    default_message = N_("The connection to the model isn't set up. Please tell your administrator")
+
+
+class ProviderKeyRefused(ProviderMisconfigured):
+    default_message = N_("The model's provider refuses this site's key. Please tell your administrator")
+
+
+class ModelNotFound(ProviderMisconfigured):
+    default_message = N_("The provider doesn't have this model. Choose another, or tell your administrator")
+
+
+class PlaceNotServed(ProviderMisconfigured):
+    default_message = N_("The provider doesn't serve the place this site runs in. Please tell your administrator")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
+
+# As wide as the columns that keep it. Some servers name a model by the path of its file.
+MODEL_NAME_CHARS = 255
 
 Role = Literal["user", "assistant"]
 FinishReason = Literal["stop", "length", "content_filter"]
@@ -17,6 +20,7 @@ class ModelInfo:
     min_thinking_tokens: what the model is allowed to think on top of the answer even when told not to; 0 where
     thinking can be switched off. max_thinking_tokens: the most it can be allowed; 0 where there is nothing to choose.
     Whoever pays for thoughts reserves them too. has_known_limits: False where the other figures are assumed.
+    shares_window: question and answer together must fit into max_input_tokens.
     """
 
     id: str
@@ -26,6 +30,7 @@ class ModelInfo:
     min_thinking_tokens: int = 0
     max_thinking_tokens: int = 0
     has_known_limits: bool = True
+    shares_window: bool = False
 
     def thinking_tokens(self, asked: int | None) -> int:
         """Return the most that the model thinks on top of the answer where so much is asked for. None is 0."""
@@ -55,6 +60,15 @@ class ChatRequest:
     thinking_tokens: int | None = 0
 
 
+def without_system_role(request: ChatRequest) -> ChatRequest:
+    """Return the request with its instructions before the first question, for models that know no system role."""
+    if not request.system_prompt or not request.messages:
+        return request
+    first = request.messages[0]
+    first = replace(first, content=f"{request.system_prompt}\n\n{first.content}")
+    return replace(request, system_prompt="", messages=(first, *request.messages[1:]))
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What the provider reported, in tokens; never negative. input includes cached, output includes thoughts."""
@@ -74,7 +88,7 @@ class Usage:
 class Chunk:
     """A step of an answer: new text, a new thought, the running usage (cumulative: the last one counts), the end.
 
-    chunks: how many of the provider's it is made of.
+    chunks: how many of the provider's it is made of. restarts: all text before it was a thought, as it turns out.
     """
 
     delta: str = ""
@@ -82,6 +96,7 @@ class Chunk:
     usage: Usage | None = None
     finish_reason: FinishReason | None = None
     chunks: int = 1
+    restarts: bool = False
 
 
 class Provider(Protocol):

@@ -7,6 +7,7 @@ are hand out one HTTP chunk at a time, and need one wake-up for each.
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import re
 import select
@@ -22,17 +23,25 @@ from email.message import Message
 from typing import Any
 from urllib.parse import urlsplit
 
+import gevent
 import gevent.monkey
 
 from chatapp.errors import ProviderError, ProviderInterrupted, ProviderMisconfigured, ProviderTimeout
 from chatapp.pace import Pace
+from chatapp.providers.proxy import ProxyError, proxy_for
 
-READ_BYTES = 65536
+# What is read is worked on in one piece, so it is not more than takes some milliseconds.
+READ_BYTES = 16_384
+BUSY_BYTES = 4096
 KEPT_CONNECTIONS = 64
 KEPT_SECONDS = 60.0
 # No answer of any model, escaped in any way, comes near it.
 LONGEST_LINE_BYTES = 8_000_000
 LONGEST_REFUSAL_BYTES = 65536
+# For everything that is no answer: a list of models, a count, one document in place of a stream.
+LONGEST_DOCUMENT_BYTES = 2_000_000
+LONGEST_STREAM_BYTES = 64_000_000
+BOM = b"\xef\xbb\xbf"
 LONGEST_CHUNK_HEAD_BYTES = 1000
 CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,12}")
 
@@ -109,22 +118,32 @@ class JsonServer:
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._connect_seconds = connect_seconds
         self._pace = pace or Pace()
+        self._proxy = proxy_for(parts.scheme, self._host, self._port)
+        self._target = f"{parts.scheme}://{self._host_header}" if self._proxy and not self._tls else ""
         self._idle: deque[tuple[float, socket.socket]] = deque()
 
     def stream(
-        self, path: str, headers: Mapping[str, str], body: Any, patience: Patience
+        self,
+        path: str,
+        headers: Mapping[str, str],
+        body: Any,
+        patience: Patience,
+        most_bytes: int = LONGEST_STREAM_BYTES,
     ) -> Generator[list[bytes], None, None]:
         """Yield the data of the events that answer a POST, at a time all that arrived together.
 
-        Closing the iterator closes the connection. Raises Refused, StreamError, UnsendableHeader.
+        A server that answers with one JSON document gives one event. Closing the iterator closes the connection.
+        Raises Refused, StreamError (also for more than most_bytes), UnsendableHeader.
         """
         with self._reply("POST", path, headers, body, patience) as reply, self._pace.stream() as wait:
-            yield from _events(_body(reply, patience, wait))
+            kind = reply.response.headers.get_content_type()
+            pieces = _body(reply, patience, wait, most_bytes)
+            yield from _document(pieces) if kind == "application/json" else _events(pieces)
 
     def ask(self, method: str, path: str, headers: Mapping[str, str], body: Any, patience: Patience) -> bytes:
         """Return the body that answers a request. Raises what stream() does."""
         with self._reply(method, path, headers, body, patience) as reply:
-            return b"".join(_body(reply, patience, lambda: None))
+            return b"".join(_body(reply, patience, lambda: None, LONGEST_DOCUMENT_BYTES))
 
     def close(self) -> None:
         """Close the connections that are kept. The next request opens new ones."""
@@ -172,15 +191,25 @@ class JsonServer:
         for name, value in fields.items():
             if not value.isascii() or not value.isprintable():
                 raise UnsendableHeader(name)
-        lines = [f"{method} {self._path}{path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+        if self._target and self._proxy and self._proxy.authorization:
+            fields["Proxy-Authorization"] = self._proxy.authorization
+        lines = [
+            f"{method} {self._target}{self._path}{path} HTTP/1.1",
+            *(f"{name}: {value}" for name, value in fields.items()),
+        ]
         return "\r\n".join([*lines, "", ""]).encode() + content
 
     def _connect(self) -> socket.socket:
+        first = (self._proxy.host, self._proxy.port) if self._proxy else (self._host, self._port)
         try:
-            sock = socket.create_connection((self._host, self._port), self._connect_seconds)
+            sock = socket.create_connection(first, self._connect_seconds)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return self._tls.wrap_socket(sock, server_hostname=self._host) if self._tls else sock
-        except (OSError, UnicodeError) as error:
+            if self._tls is None:
+                return sock
+            if self._proxy:
+                self._proxy.open_tunnel(sock, self._host, self._port)
+            return self._tls.wrap_socket(sock, server_hostname=self._host)
+        except (OSError, UnicodeError, ProxyError) as error:
             # Nothing was heard yet, so these are the words of this machine.
             raise StreamError(str(error), timed_out=isinstance(error, TimeoutError), was_sent=False) from None
 
@@ -207,11 +236,28 @@ def _has_news(sock: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-def _body(reply: _Reply, patience: Patience, wait: Callable[[], None]) -> Iterator[bytes]:
-    """Yield the body without its framing and coding, all that has arrived at a time; wait() is called in between."""
+def _body(reply: _Reply, patience: Patience, wait: Callable[[], None], most_bytes: int) -> Iterator[bytes]:
+    """Yield the body without its framing and coding, all that has arrived at a time; wait() is called in between.
+
+    Others have their turn behind each full piece: a server that never makes us wait must not keep them waiting.
+    """
+    decode = _decoder(reply.response.headers.get("Content-Encoding", ""))
+    left = most_bytes
+    for data in _raw(reply, patience, wait):
+        for piece in decode(data):
+            left -= len(piece)
+            if left < 0:
+                raise http.client.HTTPException("a reply without end")
+            yield piece
+            if len(piece) >= BUSY_BYTES:
+                gevent.sleep(0)
+                patience.seconds()
+
+
+def _raw(reply: _Reply, patience: Patience, wait: Callable[[], None]) -> Iterator[bytes]:
+    """Yield the body without its framing."""
     response, chunks = reply.response, _Chunks()
     left = response.length
-    decode = _decoder(response.headers.get("Content-Encoding", ""))
     source: Any = response.fp
     while True:
         reply.sock.settimeout(patience.seconds())
@@ -230,7 +276,7 @@ def _body(reply: _Reply, patience: Patience, wait: Callable[[], None]) -> Iterat
             if not data and left:
                 raise http.client.IncompleteRead(b"")
         if data:
-            yield decode(data)
+            yield data
         if is_over:
             return
         wait()
@@ -276,25 +322,58 @@ class _Chunks:
         return size + 2 if size else 0
 
 
-def _decoder(coding: str) -> Callable[[bytes], bytes]:
-    """Return what takes off a content coding that was not asked for."""
+def _decoder(coding: str) -> Callable[[bytes], Iterator[bytes]]:
+    """Return what takes off a content coding that was not asked for, some of it at a time: little may become much."""
     if coding in ("", "identity"):
-        return bytes
-    if coding in ("gzip", "deflate"):
-        return zlib.decompressobj(wbits=47 if coding == "gzip" else 15).decompress
-    raise http.client.HTTPException("a coding that is not known")
+        return lambda data: iter((data,))
+    if coding not in ("gzip", "deflate"):
+        raise http.client.HTTPException("a coding that is not known")
+    unpack = zlib.decompressobj(wbits=47 if coding == "gzip" else 15)
+
+    def decode(data: bytes) -> Iterator[bytes]:
+        while data:
+            yield unpack.decompress(data, READ_BYTES)
+            data = unpack.unconsumed_tail
+
+    return decode
+
+
+def _document(pieces: Iterator[bytes]) -> Iterator[list[bytes]]:
+    """Yield a JSON document as one event. What calls itself JSON and is a stream all the same is read as one."""
+    first = next(pieces, b"").removeprefix(BOM)
+    if first.lstrip()[:1] not in (b"{", b"["):
+        yield from _events(itertools.chain([first], pieces))
+        return
+    found, left = [first], LONGEST_DOCUMENT_BYTES
+    for piece in pieces:
+        left -= len(piece)
+        if left < 0:
+            raise http.client.HTTPException("a document without end")
+        found.append(piece)
+    whole = b"".join(found)
+    try:
+        json.loads(whole.decode(errors="replace"))
+    except (ValueError, RecursionError):
+        yield from _events(iter([whole + b"\n"]))
+        return
+    yield [whole]
 
 
 def _events(pieces: Iterator[bytes]) -> Iterator[list[bytes]]:
     """Yield what follows "data:" in the events of each piece; a line that is JSON by itself too: an error, most likely.
 
-    Source: WHATWG HTML 9.2.6. Line ends are LF or CRLF; a bare CR is not looked for: no server of models sends it.
+    Source: WHATWG HTML 9.2.6: a line ends with LF, CRLF or CR.
     """
     data: list[bytes] = []
     waiting = b""
+    is_first = True
     for piece in pieces:
         waiting = waiting + piece if waiting else piece
-        if b"\n" not in piece:
+        if is_first and len(waiting) >= len(BOM):
+            waiting, is_first = waiting.removeprefix(BOM), False
+        if b"\r" in waiting:
+            waiting = _with_one_line_end(waiting)
+        if b"\n" not in waiting:
             if len(waiting) > LONGEST_LINE_BYTES:
                 raise http.client.LineTooLong("event")
             continue
@@ -303,7 +382,7 @@ def _events(pieces: Iterator[bytes]) -> Iterator[list[bytes]]:
         for line in lines:
             if line.startswith(b"data:"):
                 data.append(line[5:].strip())
-            elif line in (b"", b"\r"):
+            elif not line:
                 if data:
                     events.append(data[0] if len(data) == 1 else b"\n".join(data))
                     data = []
@@ -311,5 +390,25 @@ def _events(pieces: Iterator[bytes]) -> Iterator[list[bytes]]:
                 events.append(line)
         if events:
             yield events
-    if waiting[:1] in b"{[" and waiting:
+    if waiting.startswith(b"data:"):
+        data.append(waiting[5:].strip())
+    elif waiting[:1] in b"{[" and waiting:
         yield [waiting]
+    # What a server says last may lack its blank line; what was cut off in the middle is no event.
+    if data and _is_whole(last := b"\n".join(data)):
+        yield [last]
+
+
+def _is_whole(data: bytes) -> bool:
+    try:
+        json.loads(data.decode(errors="replace"))
+    except (ValueError, RecursionError):
+        return data == b"[DONE]"
+    return True
+
+
+def _with_one_line_end(text: bytes) -> bytes:
+    """Return the text with LF for every line end; a CR at its end stays, for an LF may follow."""
+    held = text.endswith(b"\r")
+    text = (text[:-1] if held else text).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return text + b"\r" if held else text

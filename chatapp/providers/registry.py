@@ -9,7 +9,7 @@ from chatapp.errors import InvalidRequest
 from chatapp.providers.base import ModelInfo, Provider
 from chatapp.providers.demo import DemoProvider
 from chatapp.providers.gemini import MODELS, GeminiProvider, gemini_model
-from chatapp.providers.openai_compatible import OpenAICompatibleProvider, declared_models
+from chatapp.providers.openai import OpenAICompatibleProvider, declared_models
 from chatapp.text import N_
 
 

@@ -13,7 +13,9 @@ from chatapp.errors import (
     ContentBlocked,
     ProviderError,
     ProviderInterrupted,
+    ProviderKeyRefused,
     ProviderMisconfigured,
+    ProviderOverloaded,
     ProviderRateLimited,
     ProviderTimeout,
 )
@@ -64,12 +66,12 @@ def kind(error):
         (refuses(429, retry_delay="2s", retry_after="12"), (ProviderRateLimited, True), 2),
         (refuses(429, retry_delay="soon", retry_after="-3"), (ProviderRateLimited, True), None),
         (refuses(500), (ProviderError, True), None),
-        (refuses(503, retry_after="4"), (ProviderError, True), 4),
+        (refuses(503, retry_after="4"), (ProviderOverloaded, True), 4),
         (refuses(504), (ProviderError, True), None),
         (Answer(status=502, body="<html>Bad gateway</html>"), (ProviderError, True), None),
-        (refuses(400, reason="API_KEY_INVALID"), (ProviderMisconfigured, False), None),
-        (refuses(401), (ProviderMisconfigured, False), None),
-        (refuses(403, reason="API_KEY_SERVICE_BLOCKED"), (ProviderMisconfigured, False), None),
+        (refuses(400, reason="API_KEY_INVALID"), (ProviderKeyRefused, False), None),
+        (refuses(401), (ProviderKeyRefused, False), None),
+        (refuses(403, reason="API_KEY_SERVICE_BLOCKED"), (ProviderKeyRefused, False), None),
         (refuses(404), (ProviderMisconfigured, False), None),
         (refuses(400), (ProviderError, False), None),
         (refuses(413), (ProviderError, False), None),
@@ -111,7 +113,7 @@ def test_a_wrong_key_is_the_operator_s_and_told_to_nobody(server, make_gemini, f
     _, error = fail(make_gemini(key="AIza-wrong-and-secret"))
     told = "".join(traceback.format_exception(error)) + repr(error) + caplog.text
 
-    assert kind(error) == (ProviderMisconfigured, False)
+    assert kind(error) == (ProviderKeyRefused, False)
     assert "API_KEY_INVALID" in caplog.text
     assert "AIza" not in told
     assert error.__context__ is None
@@ -244,7 +246,7 @@ def test_an_error_in_mid_stream_is_an_interruption(server, fail, code):
 def test_an_error_in_place_of_the_first_piece_keeps_its_kind(server, fail):
     server.script(says({"error": {"code": 503, "message": "overloaded"}}), says({"error": {"code": 429}}))
 
-    assert kind(fail()[1]) == (ProviderError, True)
+    assert kind(fail()[1]) == (ProviderOverloaded, True)
     assert kind(fail()[1]) == (ProviderRateLimited, True)
 
 

@@ -6,7 +6,7 @@ import sys
 import gevent
 import pytest
 
-from chatapp.errors import ProviderError, ProviderMisconfigured
+from chatapp.errors import ProviderError, ProviderInterrupted, ProviderMisconfigured
 from chatapp.providers.base import Usage
 from chatapp.providers.gemini import MODELS, thinking_of
 from chatapp.providers.gemini.sdk import SdkClient
@@ -170,8 +170,6 @@ def test_odd_figures_are_made_sound(server, gemini, ask, reported, expected):
         ("BLOCKLIST", "content_filter"),
         ("PROHIBITED_CONTENT", "content_filter"),
         ("SPII", "content_filter"),
-        ("OTHER", "stop"),
-        ("A_REASON_OF_NEXT_YEAR", "stop"),
     ],
 )
 def test_each_finish_reason_has_its_word(server, gemini, ask, text_of, reason, expected):
@@ -180,6 +178,29 @@ def test_each_finish_reason_has_its_word(server, gemini, ask, text_of, reason, e
 
     assert text_of(chunks) == "one"
     assert chunks[-1].finish_reason == expected
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        *("OTHER", "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS"),
+        *("NO_IMAGE", "IMAGE_OTHER", "FINISH_REASON_UNSPECIFIED", "A_REASON_OF_NEXT_YEAR"),
+    ],
+)
+def test_a_reason_that_is_no_known_end_makes_no_answer_whole(server, gemini, ask, reason, caplog):
+    server.script(says("one", finish=reason))
+    said = []
+
+    with pytest.raises(ProviderInterrupted):
+        said.extend(chunk.delta for chunk in gemini.stream(ask()))
+
+    assert reason in caplog.text or reason == "FINISH_REASON_UNSPECIFIED"
+
+
+def test_an_answer_without_figures_of_its_own_has_what_the_total_leaves(server, gemini, ask):
+    server.script(says("one", usage={"promptTokenCount": 10, "totalTokenCount": 25}))
+
+    assert list(gemini.stream(ask()))[-1].usage == Usage(input_tokens=10, output_tokens=15)
 
 
 def test_of_many_finish_reasons_the_last_one_counts(server, gemini, ask, text_of):

@@ -7,12 +7,14 @@ from chatapp.errors import (
     ContentBlocked,
     ProviderError,
     ProviderInterrupted,
+    ProviderKeyRefused,
     ProviderMisconfigured,
+    ProviderOverloaded,
     ProviderRateLimited,
     ProviderTimeout,
 )
 from chatapp.providers.base import Chunk, Usage
-from chatapp.providers.openai_compatible import OpenAICompatibleProvider, declared_models
+from chatapp.providers.openai import OpenAICompatibleProvider, declared_models
 from chatapp.providers.retry import stream_with_retries
 from tests.scripted_openai import ScriptedOpenAI, refuses, says
 
@@ -134,7 +136,7 @@ def test_a_blocked_question_is_blocked(provider, openai, ask):
         {"chunk": {"choices": []}},
         {"chunk": {"choices": [None]}},
         {"chunk": {"choices": [{"delta": None}]}},
-        {"chunk": {"choices": [{"delta": {"content": ["x"], "tool_calls": [{}]}}]}},
+        {"chunk": {"choices": [{"delta": {"content": [7, {"type": "image_url"}], "tool_calls": [{}]}}]}},
     ],
 )
 def test_what_is_not_as_it_should_be_is_passed_over(provider, openai, ask, text_of, strange):
@@ -151,11 +153,11 @@ def test_a_stream_that_is_cut_byte_by_byte_says_the_same(provider, openai, ask, 
 
 FAULTS = [
     (refuses(429, retry_after="3"), ProviderRateLimited, True),
-    (refuses(401), ProviderMisconfigured, False),
+    (refuses(401), ProviderKeyRefused, False),
     (refuses(404), ProviderMisconfigured, False),
     (refuses(400), ProviderError, False),
     (refuses(500), ProviderError, True),
-    (refuses(503), ProviderError, True),
+    (refuses(503), ProviderOverloaded, True),
     (says({"chunk": {"error": {"message": f"bad key {KEY}"}}}, finish=None), ProviderError, True),
     (says({"raw": "data: {nonsense\n\n"}, finish=None), ProviderError, True),
     (says("so far", {"chunk": {"error": {"message": "out of memory"}}}, finish=None), ProviderInterrupted, False),

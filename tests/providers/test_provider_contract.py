@@ -5,7 +5,7 @@ import pytest
 
 from chatapp.providers.demo import DemoProvider
 from chatapp.providers.gemini import GeminiProvider
-from chatapp.providers.openai_compatible import OpenAICompatibleProvider
+from chatapp.providers.openai import OpenAICompatibleProvider
 from tests.providers.conftest import KEY
 from tests.providers.scripted import ScriptedProvider
 from tests.scripted_openai import ScriptedOpenAI

@@ -8,13 +8,14 @@ Both make Said of a chunk; from there on there is one path: Said → _Reading.ta
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from typing import Literal, Protocol
 
 from chatapp.errors import ContentBlocked, ProviderError, ProviderInterrupted
 from chatapp.pace import Pace
-from chatapp.providers.base import ChatRequest, Chunk, FinishReason, ModelInfo, Usage
+from chatapp.providers.base import ChatRequest, Chunk, FinishReason, ModelInfo, Usage, without_system_role
 from chatapp.providers.event_stream import Patience
 from chatapp.providers.gemini import wire
 from chatapp.providers.gemini.models import MODELS, gemini_model, thinking_of
@@ -23,6 +24,8 @@ from chatapp.providers.gemini.sdk import SdkClient
 from chatapp.providers.gemini.wire import Call, Said
 
 __all__ = ["MODELS", "GeminiProvider", "gemini_model", "thinking_of"]
+
+logger = logging.getLogger(__name__)
 
 AFTER_FINISH_SECONDS = 10.0  # What may still come after a finish reason is the last usage.
 
@@ -133,6 +136,8 @@ class GeminiProvider:
     def _call(self, request: ChatRequest) -> Call:
         thinking, thinking_tokens = thinking_of(request.model).settings(request.thinking_tokens)
         limit = next((info.max_output_tokens for info in self._models if info.id == request.model), 65_536)
+        if request.model.startswith("gemma"):
+            request = without_system_role(request)  # The API refuses a system instruction for this family.
         return Call(
             request.model,
             wire.contents((message.role, message.content) for message in request.messages),
@@ -179,6 +184,7 @@ class _Reading:
             # Some models send STOP with every chunk: the last reason counts, and the stream is read to its end.
             if said.finish:
                 self.finish = wire.finish_reason(said.finish)
+                self._name(said.finish)
             if said.is_blocked:
                 self.is_blocked = not self.has_piece
                 self.finish = "content_filter"
@@ -192,3 +198,7 @@ class _Reading:
         usage = next(filter(None, map(wire.usage, figures)), None)
         self.usage = usage or self.usage
         return Chunk(text, thought, usage, chunks=taken) if text or thought or usage else None
+
+    def _name(self, reason: str) -> None:
+        if self.finish is None and reason != "FINISH_REASON_UNSPECIFIED":
+            logger.warning("Gemini ended an answer with %s", reason[:60] if reason.isidentifier() else "?")

@@ -55,7 +55,6 @@ class RestClient:
         if isinstance(error, Refused | _Error):
             body = error.body if isinstance(error, _Error) else _json(error.body)
             status = error.code if isinstance(error, _Error) else error.status
-            log.warning("Gemini answered %s, reason %s", status, wire.reason(body))
             headers = error.headers if isinstance(error, Refused) else None
             return wire.refusal(status, body, headers, has_piece=has_piece)
         log.warning("Gemini call failed: %s", cause_of(error))
@@ -137,6 +136,7 @@ def _figures(reported: dict[str, Any]) -> Figures:
         reported.get("thoughtsTokenCount"),
         reported.get("cachedContentTokenCount"),
         reported.get("toolUsePromptTokenCount"),
+        reported.get("totalTokenCount"),
     )
 
 

@@ -91,7 +91,6 @@ class SdkClient:
         if isinstance(error, StreamError):
             return ProviderTimeout()
         if isinstance(error, errors.APIError):
-            log.warning("Gemini answered %s, reason %s", error.code, wire.reason(error.details))
             headers = getattr(error.response, "headers", None)
             return wire.refusal(error.code, error.details, headers, has_piece=has_piece)
         log.warning("Gemini call failed: %s", type(error).__name__)
@@ -159,6 +158,7 @@ def _figures(reported: Any) -> Figures | None:
         reported.thoughts_token_count,
         reported.cached_content_token_count,
         reported.tool_use_prompt_token_count,
+        reported.total_token_count,
     )
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from chatapp.errors import ProviderError, ProviderInterrupted, ProviderMisconfigured, ProviderRateLimited
+from chatapp.errors import ProviderError, ProviderInterrupted
+from chatapp.providers import refusals
 from chatapp.providers.base import FinishReason, Usage
+from chatapp.providers.figures import MAX_REPORTED_TOKENS, tokens
 
-MAX_REPORTED_TOKENS = 10**9
+logger = logging.getLogger(__name__)
+
 MAX_PIECE_CHARACTERS = 1_000_000  # 65,536 tokens, the longest whole answer of any model, are a quarter of it.
 
 CONTENT_FILTERS = frozenset(
@@ -29,6 +33,8 @@ CONTENT_FILTERS = frozenset(
     }
 )
 LENGTH_LIMITS = frozenset({"MAX_TOKENS", "CONTINUATION"})
+# Anything else (OTHER, MALFORMED_FUNCTION_CALL, UNEXPECTED_TOOL_CALL, what is new) tells of an answer that broke off.
+STOPS = frozenset({"STOP"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,7 @@ class Figures(NamedTuple):
     thoughts: Any
     cached: Any
     tools: Any
+    total: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +83,13 @@ def contents(messages: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
     return [{"role": roles[role], "parts": [{"text": text}]} for role, text in messages]
 
 
-def finish_reason(name: str) -> FinishReason:
+def finish_reason(name: str) -> FinishReason | None:
+    """Return our word for the end of an answer; None for a reason that makes no whole answer."""
     if name in LENGTH_LIMITS:
         return "length"
-    return "content_filter" if name in CONTENT_FILTERS else "stop"
+    if name in CONTENT_FILTERS:
+        return "content_filter"
+    return "stop" if name in STOPS else None
 
 
 def usage(figures: Figures) -> Usage | None:
@@ -89,25 +99,18 @@ def usage(figures: Figures) -> Usage | None:
     Source: Gemini API, GenerateContentResponse.UsageMetadata.
     """
     thoughts_tokens, input_tokens = tokens(figures.thoughts), tokens(figures.prompt)
+    output_tokens = tokens(figures.candidates) + thoughts_tokens
+    if not tokens(figures.candidates):
+        # Some answers name the total and not the answer's own.
+        output_tokens = max(output_tokens, tokens(figures.total) - input_tokens - tokens(figures.tools))
     found = Usage(
         input_tokens=input_tokens,
-        output_tokens=min(tokens(figures.candidates) + thoughts_tokens, MAX_REPORTED_TOKENS),
+        output_tokens=min(output_tokens, MAX_REPORTED_TOKENS),
         cached_tokens=min(tokens(figures.cached), input_tokens),
         thoughts_tokens=thoughts_tokens,
         tool_tokens=tokens(figures.tools),
     )
     return found if found.total_tokens else None
-
-
-def tokens(figure: Any) -> int:
-    """Return a reported figure as a number that can be stored; 0 for what is none. int64 may come as a string."""
-    if figure is None:
-        return 0
-    if isinstance(figure, str) and figure.isascii() and figure.isdigit():
-        figure = int(figure[:20])
-    if isinstance(figure, float) and figure.is_integer():
-        figure = int(figure)
-    return min(max(figure, 0), MAX_REPORTED_TOKENS) if isinstance(figure, int) else 0
 
 
 # Errors. A provider's message may hold the key: none of it goes further than its code and its reason.
@@ -116,24 +119,9 @@ def tokens(figure: Any) -> int:
 def refusal(code: Any, body: Any, headers: Any, *, has_piece: bool) -> ProviderError:
     """Turn an error answer into our own error. body is the parsed JSON of any shape, with or without "error" around."""
     code = code if isinstance(code, int) and not isinstance(code, bool) else 500
-    details = _details(body)
-    if has_piece:
-        return ProviderInterrupted()
-    if code == 429:
-        return ProviderRateLimited(can_retry=True, retry_after_seconds=_retry_after_seconds(details, headers))
-    if code in (401, 403, 404) or reason(body) == "API_KEY_INVALID":
-        return ProviderMisconfigured()
-    can_retry = code >= 500 or code == 408
-    return ProviderError(can_retry=can_retry, retry_after_seconds=_retry_after_seconds(details, headers))
-
-
-def reason(body: Any) -> str:
-    """Return the reason of Google's ErrorInfo, a constant such as API_KEY_INVALID; "" where there is none."""
-    for detail in _details(body):
-        name = detail.get("reason")
-        if isinstance(name, str) and name.isascii() and name.replace("_", "").isalnum() and name.isupper():
-            return name
-    return ""
+    told = refusals.read(body, headers)
+    logger.warning("Gemini answered %s: %s", code, told.for_log)
+    return ProviderInterrupted() if has_piece else refusals.error_for(code, told)
 
 
 def error_of(body: Any) -> dict[str, Any] | None:
@@ -142,20 +130,3 @@ def error_of(body: Any) -> dict[str, Any] | None:
         body = body[0] if body else None
     error = body.get("error") if isinstance(body, dict) else None
     return error if isinstance(error, dict) else {} if error else None
-
-
-def _details(body: Any) -> list[dict[str, Any]]:
-    error = error_of(body)
-    if error is None:
-        error = body if isinstance(body, dict) else {}
-    details = error.get("details")
-    return [detail for detail in details if isinstance(detail, dict)] if isinstance(details, list) else []
-
-
-def _retry_after_seconds(details: list[dict[str, Any]], headers: Any) -> float | None:
-    """Return the wait asked for by RetryInfo ("3.5s") or the Retry-After header (whole seconds); None without one."""
-    delays = [str(detail["retryDelay"]).removesuffix("s") for detail in details if "retryDelay" in detail]
-    for text in [*delays, (headers or {}).get("retry-after", "")]:
-        if text.replace(".", "", 1).isdecimal():
-            return float(text)
-    return None

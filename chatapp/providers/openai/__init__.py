@@ -1,0 +1,210 @@
+"""Models behind an OpenAI-compatible API: Ollama, vLLM, llama.cpp, LM Studio and their kin.
+
+asking.py   what is sent, without what this server refuses
+wire.py     what it answers, in every dialect
+models.py   which models it has
+
+Source: OpenAI API reference, "Create chat completion" and "The chat completion chunk object", November 2026.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import gevent
+
+from chatapp.errors import ContentBlocked, ProviderError, ProviderMisconfigured
+from chatapp.pace import Pace
+from chatapp.providers import refusals
+from chatapp.providers.base import ChatRequest, Chunk, ModelInfo
+from chatapp.providers.event_stream import JsonServer, Patience, Refused, cause_of, network_failure
+from chatapp.providers.openai.asking import Asking
+from chatapp.providers.openai.models import ASSUMED_INPUT_TOKENS, declared_models, info_of, listed_models
+from chatapp.providers.openai.wire import Reading
+from chatapp.providers.thoughts import ThoughtSplitter
+
+__all__ = ["OpenAICompatibleProvider", "declared_models"]
+
+log = logging.getLogger(__name__)
+
+AFTER_FINISH_SECONDS = 10.0  # What may still come after a finish reason is the usage.
+LIST_SECONDS = 5.0
+ASK_AGAIN_SECONDS = 30.0
+# A token is a few letters, and a piece of one token comes in a few hundred bytes.
+BYTES_PER_TOKEN = 2000
+LEAST_BYTES = 4_000_000
+MOST_THOUGHT_TOKENS = 32_768
+
+
+class OpenAICompatibleProvider:
+    """Serve the models of one server. One per process: it keeps connections and is safe across greenlets.
+
+    Without a list of models the server is asked for one once the process serves (warm_up), and again from time to time
+    while it cannot be reached. Until then there is one model that stands for the server's first. default_model stands
+    first, whether the server lists it or not.
+    """
+
+    name = "openai_compatible"
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None = None,
+        connect_seconds: float = 5,
+        idle_seconds: float = 60,
+        total_seconds: float = 600,
+        models: Sequence[ModelInfo] = (),
+        default_model: str | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        self._host = urlsplit(base_url).netloc.rpartition("@")[2]
+        self._server = JsonServer(base_url.rstrip("/"), connect_seconds, pace or Pace())
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._idle_seconds = idle_seconds
+        self._total_seconds = total_seconds
+        self._models = tuple(models)
+        self._default_model = default_model
+        self._stand_in = ModelInfo(
+            "openai-compatible",
+            f"First model of {self._host}",
+            ASSUMED_INPUT_TOKENS,
+            ASSUMED_INPUT_TOKENS,
+            has_known_limits=False,
+            shares_window=True,
+        )
+        self._asking: dict[str, Asking] = {}
+        self._begin_inside: set[str] = set()
+        self._asks_at = float("inf")
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        """Return the models that were set or listed. Does not wait: the server is asked beside."""
+        if not self._models and time.monotonic() >= self._asks_at:
+            self._asks_at = time.monotonic() + ASK_AGAIN_SECONDS
+            gevent.spawn(self._try_to_list)
+        first = self._default_model
+        if first is None:
+            return self._models or (self._stand_in,)
+        known = next((info for info in self._models if info.id == first), info_of(first, None))
+        return (known, *(info for info in self._models if info.id != first))
+
+    def warm_up(self) -> None:
+        """Begin to ask for the list of models. A server that is down holds nothing up."""
+        self._asks_at = time.monotonic()
+        self.models()
+
+    def close(self) -> None:
+        """Close idle connections. The provider stays usable: the next call opens new ones."""
+        self._server.close()
+
+    def count_tokens(self, model: str, text: str) -> int | None:
+        """Return None: the API has no counter."""
+        return None
+
+    def list_models(self) -> tuple[ModelInfo, ...]:
+        """Ask the server for its models and keep them. Raises ProviderError."""
+        patience = Patience(LIST_SECONDS, time.monotonic() + LIST_SECONDS)
+        try:
+            reply = json.loads(self._server.ask("GET", "/models", self._headers, None, patience))
+        except Exception as error:
+            raise _translate(error, has_begun=False, has_piece=False) from None
+        found = listed_models(reply)
+        if not found:
+            log.warning("%s lists no model that can chat", self._host)
+        self._models = found or self._models
+        return self._models
+
+    def stream(self, request: ChatRequest) -> Iterator[Chunk]:
+        """Yield the answer while it is generated. The contract is Provider's.
+
+        Thoughts count inside max_tokens, and whether a model thinks is set up on its server: so an allowance is added
+        to the limit, and without one its thoughts come off the answer. What the server refuses of the request is left
+        out, remembered, and the request made again: that is no retry, since the model has not been asked.
+        """
+        model = self._model_of(request)
+        asking = self._asking.setdefault(model, Asking())
+        while True:
+            refused, body = None, asking.body(model, request)
+            try:
+                yield from self._answer(model, body, request)
+                return
+            except Refused as error:
+                refused = error
+            if not asking.learn(body, refusals.read(refused.body), refused.status):
+                # Raised outside of the handler: a server's message may hold the key, and must not travel as context.
+                raise _translate(refused, has_begun=False, has_piece=False)
+            log.warning("The OpenAI-compatible server takes this for %s: %s", model, asking)
+
+    def _answer(self, model: str, body: dict[str, Any], request: ChatRequest) -> Iterator[Chunk]:
+        """Yield the answer to one request. Raises Refused too."""
+        patience = Patience(self._idle_seconds, time.monotonic() + self._total_seconds)
+        reading = Reading(ThoughtSplitter(begins_inside=model in self._begin_inside))
+        arriving = self._server.stream("/chat/completions", self._headers, body, patience, _most_bytes(request))
+        upstream = (data for events in arriving for data in events)
+        try:
+            while not reading.is_done and (data := _next(upstream, reading)) is not None:
+                yield from reading.take(data)
+                if reading.finish is not None:
+                    patience.idle_seconds = min(patience.idle_seconds, AFTER_FINISH_SECONDS)
+            if (rest := reading.rest()) is not None:
+                yield rest
+            if reading.restarted:
+                # Its template begins the thought: next time it is known from the first word on.
+                self._begin_inside.add(model)
+            finish = reading.end()
+            if finish == "content_filter" and not reading.has_piece:
+                raise ContentBlocked
+            yield Chunk(usage=reading.usage, finish_reason=finish)
+        finally:
+            arriving.close()
+
+    def _model_of(self, request: ChatRequest) -> str:
+        if request.model != self._stand_in.id:
+            return request.model
+        listed = self._models or self.list_models()
+        if not listed:
+            raise ProviderMisconfigured
+        return listed[0].id
+
+    def _try_to_list(self) -> None:
+        try:
+            self.list_models()
+        except ProviderError:
+            log.warning("%s gives no list of its models and is asked again; is OPENAI_BASE_URL right?", self._host)
+
+
+def _next(upstream: Iterator[bytes], reading: Reading) -> bytes | None:
+    """Return the next event; None at the end, however it came about if the answer had finished."""
+    try:
+        return next(upstream, None)
+    except Refused:
+        raise
+    except Exception as error:
+        # Not BaseException: a kill and GeneratorExit are not ours.
+        failure = _translate(error, has_begun=reading.has_begun, has_piece=reading.has_piece)
+    if reading.finish is not None:
+        return None
+    # Raised outside of the handler: a server's message may hold the key, and must not travel as context.
+    raise failure
+
+
+def _most_bytes(request: ChatRequest) -> int:
+    """Return how long a reply may be: far longer than what was asked for, and not without end."""
+    thoughts = MOST_THOUGHT_TOKENS if request.thinking_tokens is None else request.thinking_tokens
+    return LEAST_BYTES + BYTES_PER_TOKEN * (request.max_output_tokens + thoughts)
+
+
+def _translate(error: Exception, *, has_begun: bool, has_piece: bool) -> ProviderError:
+    """Turn what the network or the server did into our own error, and log its cause, never the server's words."""
+    if isinstance(error, ProviderError):
+        return error
+    if isinstance(error, Refused):
+        told = refusals.read(error.body, error.headers)  # type: ignore[arg-type]
+        log.warning("The OpenAI-compatible server answered %s: %s", error.status, told.for_log)
+        return refusals.error_for(error.status, told)
+    log.warning("The OpenAI-compatible server could not be read: %s", cause_of(error))
+    return network_failure(error, has_begun=has_begun, has_piece=has_piece)

@@ -1,0 +1,110 @@
+"""What is sent to an OpenAI-compatible server, without what it refuses.
+
+A server may refuse a parameter by name, the system role, or more than its window. What it says of that is kept for its
+model as long as the process lives, and the request is made again accordingly.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from chatapp.providers.base import ChatRequest, PromptMessage, without_system_role
+from chatapp.providers.refusals import TOO_LONG, Told
+from chatapp.tokens.estimate import calibrated
+
+# What a message costs besides its text: its role and its marks.
+MESSAGE_TOKENS = 8
+LEAST_ANSWER_TOKENS = 16
+REFUSING = (400, 404, 405, 415, 422, 500, 501)
+LENGTH_NAMES = ("max_tokens", "max_completion_tokens")
+OPTIONAL = ("stream_options", "temperature", *LENGTH_NAMES)
+NO_SYSTEM = re.compile(
+    r"system[_ ](role|message|prompt|instruction)|role[^.]{0,30}\bsystem\b|\bsystem\b[^.]{0,30}role|"
+    r"developer[_ ](instruction|message|role)|roles must alternate|must (start|begin) with[^.]{0,20}user|"
+    r"first message[^.]{0,40}user|only user[^.]{0,30}roles",
+    re.IGNORECASE,
+)
+WINDOW = re.compile(
+    r"(?:context (?:length|window|size)|n_ctx|context_length|max_model_len|maximum[^.]{0,30}tokens)\D{0,40}(\d{3,8})",
+    re.IGNORECASE,
+)
+
+
+@dataclass
+class Asking:
+    """How one model is asked. window: question and answer together, in tokens, where a refusal told it."""
+
+    left_out: set[str] = field(default_factory=set)
+    length_name: str = "max_tokens"
+    has_system_role: bool = True
+    window: int | None = None
+
+    def __str__(self) -> str:
+        left_out = ", ".join(sorted(self.left_out)) or "nothing"
+        system = "with" if self.has_system_role else "without"
+        return f"{self.length_name}, {system} a system role, left out: {left_out}, window: {self.window or 'not told'}"
+
+    def body(self, model: str, request: ChatRequest) -> dict[str, Any]:
+        if not self.has_system_role:
+            request = without_system_role(request)
+        if self.window is not None:
+            request = fitted(request, self.window)
+        system = [{"role": "system", "content": request.system_prompt}] if request.system_prompt else []
+        body: dict[str, Any] = {
+            "model": model,
+            "messages": [*system, *({"role": m.role, "content": m.content} for m in request.messages)],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            self.length_name: request.max_output_tokens + (request.thinking_tokens or 0),
+            "temperature": request.temperature,
+        }
+        return {name: each for name, each in body.items() if each is not None and name not in self.left_out}
+
+    def learn(self, body: dict[str, Any], told: Told, status: int) -> bool:
+        """Note what a refusal says of the request. Return whether to make it again; each thing is learned once."""
+        if status not in REFUSING:
+            return False
+        said = f"{' '.join(told.codes)} {told.words} {told.places}"
+        if TOO_LONG.search(said):
+            return self._learn_window(said)
+        for name in OPTIONAL:
+            if name in body and re.search(rf"(?<![a-z_]){name}(?![a-z_])", said):
+                return self._leave_out(name, said)
+        if self.has_system_role and body["messages"][0]["role"] == "system" and NO_SYSTEM.search(said):
+            self.has_system_role = False
+            return True
+        return False
+
+    def _learn_window(self, said: str) -> bool:
+        match = WINDOW.search(said)
+        if self.window is not None or match is None:
+            return False
+        self.window = int(match[1])
+        return True
+
+    def _leave_out(self, name: str, said: str) -> bool:
+        other = next((each for each in LENGTH_NAMES if each != name), "") if name in LENGTH_NAMES else ""
+        if name == "max_tokens" and other not in self.left_out:
+            self.length_name = other
+        self.left_out.add(name)
+        return True
+
+
+def fitted(request: ChatRequest, window: int) -> ChatRequest:
+    """Return the request so that question and answer fit into a window: the oldest exchanges are left out first."""
+    messages = list(request.messages)
+    most_prompt = window - min(request.max_output_tokens, max(LEAST_ANSWER_TOKENS, window // 4))
+    while len(messages) > 2 and prompt_tokens(request.system_prompt, messages) > most_prompt:
+        del messages[:2]
+    room = max(LEAST_ANSWER_TOKENS, window - prompt_tokens(request.system_prompt, messages))
+    thinking = request.thinking_tokens and min(request.thinking_tokens, max(0, room - request.max_output_tokens))
+    answer = min(request.max_output_tokens, room)
+    return replace(request, messages=tuple(messages), max_output_tokens=answer, thinking_tokens=thinking)
+
+
+def prompt_tokens(system_prompt: str, messages: list[PromptMessage]) -> int:
+    """Return an upper estimate of a prompt: the texts with a tenth on top, and the marks around each."""
+    texts = calibrated(system_prompt) + sum(calibrated(message.content) for message in messages)
+    return -(-texts * 11 // 10) + MESSAGE_TOKENS * (len(messages) + 2)

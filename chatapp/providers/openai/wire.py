@@ -1,0 +1,277 @@
+"""What OpenAI-compatible servers say, in all the dialects they have for it. docs/providers.md is the table.
+
+Whatever is not known is named in the log, once a process, and never makes an answer whole.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+from chatapp.errors import ProviderError, ProviderInterrupted
+from chatapp.providers import refusals
+from chatapp.providers.base import Chunk, FinishReason, Usage
+from chatapp.providers.figures import tokens
+from chatapp.providers.thoughts import Split, ThoughtSplitter
+
+logger = logging.getLogger(__name__)
+
+MAX_PIECE_CHARACTERS = 1_000_000
+MAX_PARTS = 1000
+STOPS = (
+    *("stop", "stopped", "eos", "eos_token", "eos_found", "end_turn", "end", "end_of_turn", "end_of_text", "complete"),
+    *("completed", "stop_sequence", "stop_str", "stop_word", "done", "finish", "finished", "finish_reason_stop"),
+)
+LENGTHS = (
+    *("length", "max_tokens", "max_length", "max_new_tokens", "max_output_tokens", "max_completion_tokens", "limit"),
+    *("model_length", "model_context_window_exceeded", "token_limit", "context_length", "finish_reason_max_tokens"),
+)
+FILTERS = (
+    *("content_filter", "content_filtered", "safety", "refusal", "recitation", "blocked", "blocklist", "sensitive"),
+    *("prohibited_content", "guardrail_intervened", "content_policy", "moderation", "spii", "error_toxic"),
+)
+FINISH_REASONS: dict[str, FinishReason] = {
+    **dict.fromkeys(STOPS, "stop"),
+    **dict.fromkeys(LENGTHS, "length"),
+    **dict.fromkeys(FILTERS, "content_filter"),
+}
+THOUGHT_KEYS = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "thought", "thoughts")
+TEXT_TYPES = ("text", "output_text", "input_text", "answer", "markdown", "refusal", "")
+THOUGHT_TYPES = (
+    *("thinking", "reasoning", "thought", "reasoning_content", "reasoning_text", "summary_text"),
+    *("reasoning.text", "reasoning.summary"),
+)
+# Where a part keeps its words, whatever it is called.
+WORD_KEYS = ("text", "thinking", "reasoning", "content", "value", "summary", "refusal")
+PASSED_OVER = ("redacted_thinking", "reasoning.encrypted", "ping")
+
+_named: set[tuple[str, str]] = set()
+
+
+def name_once(what: str, which: Any) -> None:
+    """Say in the log, once a process, what was passed over. Only its name: the rest may be somebody's text."""
+    name = (which if isinstance(which, str) else type(which).__name__)[:40]
+    name = name if name.isascii() and name.isprintable() else "?"
+    if (what, name) not in _named and len(_named) < 200:
+        _named.add((what, name))
+        logger.warning("An OpenAI-compatible server sent %s that is not known: %s", what, name)
+
+
+@dataclass
+class Reading:
+    """What one answer has come to so far."""
+
+    splitter: ThoughtSplitter = field(default_factory=ThoughtSplitter)
+    usage: Usage | None = None
+    finish: FinishReason | None = None
+    has_begun: bool = False
+    has_piece: bool = False
+    is_done: bool = False
+    restarted: bool = False
+    # A reason that tells of a failure, or that is not known.
+    broke_off: str = ""
+
+    def take(self, data: bytes) -> list[Chunk]:
+        """Return what is new in one event. Raises ProviderError for an error in place of a chunk."""
+        if data.strip() == b"[DONE]":
+            self.is_done = True
+            return []
+        return [chunk for each in self._parsed(data) if (chunk := self._read(each)) is not None]
+
+    def rest(self) -> Chunk | None:
+        """Return what was held back, for it might have been the beginning of a tag."""
+        return self._chunk(self.splitter.finish(), "", None)
+
+    def end(self) -> FinishReason:
+        """Return how the answer ended. Raises ProviderInterrupted where no reason came that is known to be an end."""
+        if self.finish is None or self.broke_off:
+            raise ProviderInterrupted(can_retry=not self.has_piece)
+        return self.finish
+
+    def _parsed(self, data: bytes) -> list[Any]:
+        text = data.decode(errors="replace")
+        try:
+            return [json.loads(text)]
+        except (ValueError, RecursionError):
+            pass
+        try:
+            # Events without a blank line between them.
+            lines = [line for line in text.split("\n") if line.strip()]
+            if len(lines) > 1:
+                return [json.loads(line) for line in lines if line.strip() != "[DONE]"]
+        except (ValueError, RecursionError):
+            pass
+        raise self._failure({}) from None
+
+    def _read(self, chunk: Any) -> Chunk | None:
+        if isinstance(chunk, list) and chunk and isinstance(chunk[0], dict):
+            chunk = chunk[0]
+        if not isinstance(chunk, dict):
+            name_once("an event", chunk)
+            return None
+        if (error := error_in(chunk)) is not None:
+            raise self._failure(error)
+        self.has_begun = True
+        choice = _choice(chunk)
+        text, thought = self._words_of(choice)
+        usage = _usage_in(chunk, choice)
+        self.usage = usage or self.usage
+        self._note_finish(chunk, choice)
+        return self._chunk(self.splitter.feed(text) if text else Split(), thought, usage)
+
+    def _words_of(self, choice: dict[str, Any]) -> tuple[str, str]:
+        text, thought = words_of(choice)
+        if len(text) + len(thought) > MAX_PIECE_CHARACTERS:
+            raise ProviderInterrupted
+        self.has_piece = self.has_piece or bool(text or thought)
+        return text, thought
+
+    def _chunk(self, split: Split, thought: str, usage: Usage | None) -> Chunk | None:
+        thought = split.thought + thought
+        self.restarted = self.restarted or split.restarts
+        if split.text or thought or usage or split.restarts:
+            return Chunk(split.text, thought, usage, restarts=split.restarts)
+        return None
+
+    def _note_finish(self, chunk: dict[str, Any], choice: dict[str, Any]) -> None:
+        reason = _finish_in(chunk, choice)
+        if not reason:
+            return
+        self.finish = FINISH_REASONS.get(reason.lower().removeprefix("finishreason."))
+        self.broke_off = "" if self.finish else reason
+        if self.broke_off:
+            name_once("a finish reason", reason)
+
+    def _failure(self, error: Any) -> ProviderError:
+        told = refusals.read(error)
+        logger.warning("The OpenAI-compatible server sent an error in place of a piece: %s", told.for_log)
+        if self.has_piece:
+            return ProviderInterrupted()
+        return refusals.error_for(refusals.status_in(error, 500), told)
+
+
+def error_in(chunk: dict[str, Any]) -> Any:
+    """Return the error that stands in place of a chunk, in whatever words; None where there is none."""
+    for key in ("error", "errors"):
+        if chunk.get(key):
+            return chunk[key] if isinstance(chunk[key], dict) else {"message": chunk[key], **_plain(chunk)}
+    if chunk.get("object") == "error" or chunk.get("type") == "error" or chunk.get("status") in ("error", "failed"):
+        return chunk
+    is_answer = any(key in chunk for key in ("choices", "message", "response", "usage", "content", "delta", "text"))
+    if not is_answer and any(chunk.get(key) for key in ("detail", "error_message", "error_msg", "status_code")):
+        return chunk
+    if isinstance(chunk.get("message"), str) and "choices" not in chunk:
+        return chunk  # A message of words and not of a role: {"code": 500, "message": "…"}.
+    return None
+
+
+def _plain(chunk: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in chunk.items() if key in refusals.CODE_KEYS}
+
+
+def _choice(chunk: dict[str, Any]) -> dict[str, Any]:
+    """Return the first choice; the chunk itself where it has none, as Ollama's own API writes."""
+    choices = chunk.get("choices")
+    if isinstance(choices, dict):
+        choices = [choices]
+    if isinstance(choices, list):
+        return next((choice for choice in choices if isinstance(choice, dict) and not choice.get("index")), {})
+    known = ("message", "response", "delta", "content", "text")
+    if not any(key in chunk for key in (*known, "usage", "done", "object", "id")):
+        name_once("an event", chunk.get("type") or "?")
+    return chunk if any(key in chunk for key in known) else {}
+
+
+def words_of(choice: dict[str, Any]) -> tuple[str, str]:
+    """Return the text and the thought of a choice: of its delta, of a whole message, or of its own text."""
+    said = next((choice[key] for key in ("delta", "message") if isinstance(choice.get(key), dict)), None)
+    if said is None:
+        plain = next((choice[key] for key in ("delta", "text", "response", "content") if choice.get(key)), "")
+        return _words(plain)
+    text, thought = _words(said.get("content"))
+    for key in THOUGHT_KEYS:
+        if said.get(key):
+            thought += "".join(_words(said[key]))
+            break
+    else:
+        thought += "".join(_words(said.get("reasoning_details")))
+    for key in ("refusal", "text"):
+        if not text and isinstance(said.get(key), str):
+            text = said[key]
+    for key in ("tool_calls", "function_call", "audio", "images"):
+        if said.get(key):
+            name_once("a part", key)
+    return text, thought
+
+
+def _words(content: Any, *, is_thought: bool = False, depth: int = 0) -> tuple[str, str]:
+    """Return the text and the thought of a content: a string, a part, or a list of parts, each in any shape."""
+    if isinstance(content, str):
+        return ("", content) if is_thought else (content, "")
+    if isinstance(content, list) and depth < 5:
+        pairs = [_words(part, is_thought=is_thought, depth=depth + 1) for part in content[:MAX_PARTS]]
+        return "".join(text for text, _thought in pairs), "".join(thought for _text, thought in pairs)
+    if not isinstance(content, dict) or depth >= 5:
+        if content is not None and not isinstance(content, bool):
+            name_once("a content", content)
+        return "", ""
+    kind = content.get("type")
+    kind = kind if isinstance(kind, str) else ""
+    if kind in PASSED_OVER:
+        return "", ""
+    if kind not in TEXT_TYPES and kind not in THOUGHT_TYPES:
+        name_once("a part", kind)
+        return "", ""
+    words = next((content[key] for key in WORD_KEYS if content.get(key)), "")
+    return _words(words, is_thought=is_thought or kind in THOUGHT_TYPES, depth=depth + 1)
+
+
+def _finish_in(chunk: dict[str, Any], choice: dict[str, Any]) -> str:
+    """Return the word for the end of the answer, wherever it stands; "" while there is none."""
+    delta = choice.get("delta")
+    places = [choice, delta if isinstance(delta, dict) else {}, chunk]
+    for place in places:
+        for key in ("finish_reason", "finishReason", "native_finish_reason", "stop_reason", "done_reason"):
+            if isinstance(reason := place.get(key), str) and reason and (key != "stop_reason" or place is chunk):
+                return reason
+    if chunk.get("done") is True:
+        return "stop"
+    if chunk.get("stop") is True:  # llama.cpp's own API.
+        return "length" if chunk.get("stopped_limit") or chunk.get("stop_type") == "limit" else "stop"
+    return ""
+
+
+def _usage_in(chunk: dict[str, Any], choice: dict[str, Any]) -> Usage | None:
+    places = [chunk.get("usage"), choice.get("usage")]
+    groq = chunk.get("x_groq")
+    if isinstance(groq, dict):
+        places.append(groq.get("usage"))
+    if "eval_count" in chunk or "tokens_predicted" in chunk:
+        places.append(chunk)
+    return next((found for place in places if (found := usage_of(place)) is not None), None)
+
+
+def usage_of(reported: Any) -> Usage | None:
+    """Return the figures of a chunk, None where it has none. completion_tokens include those of the reasoning."""
+    if not isinstance(reported, dict):
+        return None
+    prompt = _figure(reported, "prompt_tokens", "input_tokens", "prompt_eval_count", "tokens_evaluated")
+    completion = _figure(reported, "completion_tokens", "output_tokens", "eval_count", "tokens_predicted")
+    if not completion:
+        completion = max(0, tokens(reported.get("total_tokens")) - prompt)
+    of_prompt = _details(reported, "prompt_tokens_details", "input_tokens_details")
+    of_completion = _details(reported, "completion_tokens_details", "output_tokens_details")
+    cached = _figure(of_prompt, "cached_tokens") or _figure(reported, "prompt_cache_hit_tokens", "cached_tokens")
+    reasoning = _figure(of_completion, "reasoning_tokens") or _figure(reported, "reasoning_tokens")
+    usage = Usage(prompt, completion, cached_tokens=min(cached, prompt), thoughts_tokens=min(reasoning, completion))
+    return usage if usage.total_tokens else None
+
+
+def _figure(reported: dict[str, Any], *names: str) -> int:
+    return next((figure for name in names if (figure := tokens(reported.get(name)))), 0)
+
+
+def _details(reported: dict[str, Any], *names: str) -> dict[str, Any]:
+    return next((reported[name] for name in names if isinstance(reported.get(name), dict)), {})

@@ -1,0 +1,86 @@
+"""The proxy through which this machine's network is left: HTTPS_PROXY, HTTP_PROXY and NO_PROXY, as curl reads them.
+
+Read when a server's address is set up. Only http:// proxies are known; they take https through CONNECT.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import socket
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies_environment
+
+MOST_HEAD_BYTES = 16_384
+
+
+class ProxyError(Exception):
+    """The proxy did not let us through. The message holds neither its address nor its password."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    host: str
+    port: int
+    authorization: str = ""
+
+    def open_tunnel(self, sock: socket.socket, host: str, port: int) -> None:
+        """Ask for a connection to another host. Raises ProxyError, OSError."""
+        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+        lines += [f"Proxy-Authorization: {self.authorization}"] if self.authorization else []
+        sock.sendall("\r\n".join([*lines, "", ""]).encode())
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            # One byte at a time: what follows the head belongs to the other host.
+            byte = sock.recv(1)
+            head += byte
+            if not byte or len(head) > MOST_HEAD_BYTES:
+                raise ProxyError("the proxy hung up")
+        status = head.split(b" ", 2)[1:2]
+        if not status or status[0] != b"200":
+            raise ProxyError(f"the proxy answered {status[0].decode('ascii', 'replace')[:3] if status else 'nonsense'}")
+
+
+def proxy_for(scheme: str, host: str, port: int) -> Proxy | None:
+    """Return the proxy that the environment names for a host; None where there is none. Raises ValueError."""
+    proxies = getproxies_environment()
+    address = proxies.get(scheme, "")
+    if not address or is_exempt(host, port, proxies.get("no", "")):
+        return None
+    parts = urlsplit(address if "://" in address else f"http://{address}")
+    if parts.scheme != "http" or not parts.hostname:
+        raise ValueError(f"{scheme.upper()}_PROXY: only http://host:port is known")
+    return Proxy(parts.hostname, parts.port or 80, _basic(parts.username, parts.password))
+
+
+def is_exempt(host: str, port: int, listed: str) -> bool:
+    """Say whether NO_PROXY lists a host: by its name, a domain above it, its address, a network, or all with *."""
+    return any(_matches(host.lower(), port, entry) for entry in listed.replace(",", " ").lower().split())
+
+
+def _matches(host: str, port: int, entry: str) -> bool:
+    if entry == "*":
+        return True
+    if (network := _network(entry)) is not None:
+        address = _network(host)
+        return address is not None and address.version == network.version and address.subnet_of(network)  # type: ignore[arg-type]
+    name, _, entry_port = entry.rpartition(":") if entry.rpartition(":")[2].isdigit() else (entry, "", "")
+    if entry_port and int(entry_port) != port:
+        return False
+    name = name.strip("[]").removeprefix("*").lstrip(".")
+    return bool(name) and (host == name or host.endswith(f".{name}"))
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(text.strip("[]"), strict=False)
+    except ValueError:
+        return None
+
+
+def _basic(user: str | None, password: str | None) -> str:
+    if user is None:
+        return ""
+    return "Basic " + base64.b64encode(f"{unquote(user)}:{unquote(password or '')}".encode()).decode()

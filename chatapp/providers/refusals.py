@@ -1,0 +1,189 @@
+"""What a refusal of a model's server is about. No Flask, no database.
+
+Servers say the same things in many words and shapes. What is read here: the status, codes and types wherever they
+stand, the reasons of Google's details, and, for telling the kinds apart only, the message. None of the server's words
+goes further: a message may hold the key. The log gets the codes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from chatapp.errors import (
+    ContentBlocked,
+    ContextTooLong,
+    ModelNotFound,
+    PlaceNotServed,
+    ProviderError,
+    ProviderKeyRefused,
+    ProviderMisconfigured,
+    ProviderOverloaded,
+    ProviderQuotaUsedUp,
+    ProviderRateLimited,
+)
+
+CODE_KEYS = ("code", "type", "status", "reason", "quotaId", "error_type")
+TEXT_KEYS = ("message", "detail", "msg", "error", "error_message", "raw")
+PLACE_KEYS = ("param", "loc", "parameter", "field")
+CODE = re.compile(r"[A-Za-z0-9_.:-]{1,80}")
+MOST_NODES = 500
+A_DAY_SECONDS = 3600.0
+
+TOO_LONG = re.compile(
+    r"context_length|context_window|exceed_context|string_above_max_length|request_too_large|"
+    r"(maximum|max|model'?s|available|the) context|context (length|window|size|limit)|too many (input )?tokens|"
+    r"(prompt|input|request|message)s? (is|are|was|were)? ?too (long|large)|reduce the length|"
+    r"exceeds? the (maximum|limit|number|model)[^.]{0,40}(token|length)|input token count|"
+    r"maximum (number of )?tokens allowed",
+    re.IGNORECASE,
+)
+PLACE = re.compile(
+    r"unsupported_country|location is not supported|country, region,? or territory|"
+    r"not (available|supported) in your (country|region|location|territory)",
+    re.IGNORECASE,
+)
+QUOTA = re.compile(
+    r"insufficient[_ ](quota|balance|credits?|funds)|current quota|quota_exceeded|billing|out of credits?|no credits?|"
+    r"credit balance|payment required|hard_limit|per_?day|daily[_ ]limit|arrears|spend(ing)?[_ ]limit|usage_limit",
+    re.IGNORECASE,
+)
+KEY = re.compile(
+    r"api[_ -]?key|authentication|unauthori[sz]ed|unauthenticated|invalid[_ ]token|permission|access[_ ]denied",
+    re.IGNORECASE,
+)
+MODEL = re.compile(
+    r"model_not_found|model[_ ]not[_ ]available|no such model|unknown model|invalid model|"
+    r"model\b.{0,200}(not found|does not exist|not exist|not loaded|unavailable|is not supported|decommissioned)",
+    re.IGNORECASE,
+)
+BLOCKED = re.compile(r"content_policy|content_filter|content management policy|safety system|moderation", re.IGNORECASE)
+BUSY = re.compile(r"overload|loading|capacity|unavailable|insufficient_system_resource|busy|engine_", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a refusal says: its codes, and its words for telling kinds apart."""
+
+    codes: tuple[str, ...]
+    words: str
+    retry_after_seconds: float | None = None
+    # The parameters that a refusal names.
+    places: str = ""
+
+    @property
+    def for_log(self) -> str:
+        """Return the codes, which are the server's own and hold no words."""
+        return ", ".join(self.codes[:5]) or "no code"
+
+
+def read(body: Any, headers: Mapping[str, str] | None = None) -> Told:
+    """Read a refusal. body is the parsed JSON of any shape, or bytes."""
+    body = _parsed(body)
+    codes, words, places, delay = [], [], [], None
+    for key, value in _pairs(body):
+        if key in CODE_KEYS and CODE.fullmatch(text := str(value)) and not isinstance(value, bool):
+            codes.append(text)
+        if isinstance(value, str) and key in (*TEXT_KEYS, *CODE_KEYS):
+            words.append(value[:2000])
+        if key in PLACE_KEYS and isinstance(value, str):
+            places.append(value[:100])
+        if key == "retryDelay" and isinstance(value, str):
+            delay = _seconds(value.removesuffix("s"))
+    waits = (delay, retry_after_seconds(headers or {}))
+    wait = next((each for each in waits if each is not None), None)
+    return Told(tuple(dict.fromkeys(codes)), " ".join(words)[:8000], wait, " ".join(places)[:1000])
+
+
+def error_for(status: int, told: Told) -> ProviderError:
+    """Return our own error for a refusal. status is HTTP's, or the one that stands in the body."""
+    said, wait = f"{' '.join(told.codes)} {told.words}", told.retry_after_seconds
+    if status in (400, 413, 422, 500) and TOO_LONG.search(said):
+        return ContextTooLong()
+    if status != 429 and PLACE.search(said):
+        return PlaceNotServed()
+    if status == 402 or (status in (400, 403, 429) and QUOTA.search(said)) or (status == 429 and is_long(wait)):
+        return ProviderQuotaUsedUp(code="RATE_LIMIT_ERROR" if status == 429 else None, retry_after_seconds=wait)
+    if status == 429:
+        return ProviderRateLimited(can_retry=True, retry_after_seconds=wait)
+    if BLOCKED.search(said) and status in (400, 403, 422):
+        return ContentBlocked()
+    if status in (400, 403, 404, 422) and MODEL.search(said):
+        return ModelNotFound()
+    if status == 404:
+        return ProviderMisconfigured()
+    if status in (401, 403) or (status == 400 and KEY.search(said)):
+        return ProviderKeyRefused()
+    if status in (503, 529) or (status >= 500 and BUSY.search(said)):
+        return ProviderOverloaded(can_retry=True, retry_after_seconds=wait)
+    return ProviderError(can_retry=status >= 500 or status in (408, 425), retry_after_seconds=wait)
+
+
+def is_long(seconds: float | None) -> bool:
+    """Say whether a wait is none for a person in front of a page."""
+    return seconds is not None and seconds >= A_DAY_SECONDS
+
+
+def status_in(body: Any, default: int) -> int:
+    """Return the HTTP status that an error object in a stream names, or that its codes mean."""
+    told = read(body)
+    for code in told.codes:
+        if code.isdigit() and 400 <= int(code) <= 599:
+            return int(code)
+    meant = {"rate_limit": 429, "overload": 503, "unavailable": 503, "insufficient_quota": 429, "authentication": 401}
+    said = " ".join(told.codes).lower()
+    return next((status for word, status in meant.items() if word in said), default)
+
+
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """Return what Retry-After asks for: seconds, or a date. None without one that can be read."""
+    text = str(headers.get("retry-after") or headers.get("Retry-After") or "").strip()
+    if (seconds := _seconds(text)) is not None:
+        return seconds
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return max(0.0, (at - datetime.now(UTC)).total_seconds())
+
+
+def _seconds(text: str) -> float | None:
+    return float(text) if text.isascii() and len(text) < 20 and text.replace(".", "", 1).isdecimal() else None
+
+
+def _parsed(body: Any) -> Any:
+    if not isinstance(body, bytes):
+        return body
+    text = body.decode(errors="replace")
+    parsed = _json(text)
+    return {"message": text} if parsed is None else parsed
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _pairs(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every key with its plain value, the outermost first; JSON that stands in a text too (proxies do so)."""
+    waiting, seen = [("message", value)], 0
+    while waiting and seen < MOST_NODES:
+        key, value = waiting.pop(0)
+        seen += 1
+        if isinstance(value, dict):
+            waiting += [(str(name), each) for name, each in value.items()]
+        elif isinstance(value, list):
+            waiting += [(key, each) for each in value]
+        else:
+            yield key, value
+            if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+                inner = _json(value)
+                waiting += [(key, inner)] if inner is not None else []
