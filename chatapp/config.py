@@ -18,6 +18,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from chatapp.text import MODEL_NAME_CHARS, TITLE_CHARS
+
 PACKAGE = Path(__file__).resolve().parent
 # Templates, static files and migrations: beside the package in a checkout, inside it in a wheel (hatch_build.py).
 FILES = PACKAGE / "files" if (PACKAGE / "files").is_dir() else PACKAGE.parent
@@ -73,7 +75,7 @@ class Settings(BaseSettings):
     openai_base_url: str | None = None
     openai_api_key: str | None = None
     openai_models: str = ""
-    default_model: str | None = None
+    default_model: Annotated[str, Field(max_length=MODEL_NAME_CHARS)] | None = None
     system_prompt: str = ""
     demo_pace_seconds: Annotated[float, Field(ge=0)] = 0.03
     provider_connect_seconds: Seconds = 5
@@ -84,12 +86,14 @@ class Settings(BaseSettings):
 
     # Sizes
     message_chars: Positive = 5000
-    title_chars: Positive = 200
+    title_chars: Annotated[int, Field(gt=0, le=TITLE_CHARS)] = TITLE_CHARS
     system_prompt_chars: Positive = 8000
     body_bytes: Positive = 256 * 1024
     import_bytes: Positive = 32 * 1024 * 1024
     import_zip_bytes: Positive = 512 * 1024 * 1024
     history_messages: NotNegative = 10
+    # Ten of the longest messages and answers come to less: this is for what was imported.
+    history_tokens: NotNegative = 65_536
     max_open_turns: Positive = 500
     max_loop_lag_ms: Positive = 500
     max_listeners: Positive = 6000

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import re
 
+# As wide as the columns that keep a model's name. Some servers name a model by the path of its file.
+MODEL_NAME_CHARS = 255
+TITLE_CHARS = 200
+
 LINE_END = re.compile(r"\r\n?")
 SURROGATE_PAIR = re.compile(r"[\ud800-\udbff][\udc00-\udfff]")
 # PostgreSQL stores no NUL, and UTF-8 has no lone surrogates.

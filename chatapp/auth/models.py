@@ -19,6 +19,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from chatapp.database import UtcDateTime, execute, now, write
 from chatapp.errors import Forbidden, InvalidRequest, NotFound
 from chatapp.extensions import db
+from chatapp.text import MODEL_NAME_CHARS
 
 # What a request came with, in plain values that outlive a database session.
 Identity = tuple[Literal["login", "key"], UUID]
@@ -52,7 +53,7 @@ class User(db.Model, UserMixin):
     is_enabled: Mapped[bool] = mapped_column(default=True)
     timezone: Mapped[str] = mapped_column(String(64), default="UTC")
     locale: Mapped[str | None] = mapped_column(String(8))
-    default_model: Mapped[str | None] = mapped_column(String(100))
+    default_model: Mapped[str | None] = mapped_column(String(MODEL_NAME_CHARS))
     default_system_prompt: Mapped[str | None]
     default_temperature: Mapped[float | None]
     default_thinking_tokens: Mapped[int | None]

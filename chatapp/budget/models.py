@@ -15,6 +15,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from chatapp.database import UtcDateTime, now
 from chatapp.extensions import db
+from chatapp.text import MODEL_NAME_CHARS
 
 Operation = Literal["grant", "reserve", "release", "charge", "reset"]
 ResetPeriod = Literal["none", "daily", "weekly", "monthly"]
@@ -69,7 +70,7 @@ class UsageRecord(db.Model):
     turn_id: Mapped[UUID] = mapped_column(primary_key=True)
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     chat_id: Mapped[UUID]
-    model: Mapped[str] = mapped_column(String(100))
+    model: Mapped[str] = mapped_column(String(MODEL_NAME_CHARS))
     day: Mapped[date]
     ended_at: Mapped[datetime] = mapped_column(UtcDateTime)
     status: Mapped[str] = mapped_column(String(12))

@@ -13,6 +13,7 @@ from chatapp.auth.models import User
 from chatapp.database import UtcDateTime, now
 from chatapp.errors import ChatNotFound, ChatNotYours
 from chatapp.extensions import db
+from chatapp.text import MODEL_NAME_CHARS
 
 # An answer with text takes part in the conversation however it ended.
 HAS_ENDED = ("completed", "stopped", "interrupted", "failed")
@@ -28,7 +29,7 @@ class Chat(db.Model):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     title: Mapped[str | None] = mapped_column(String(200))
-    model: Mapped[str] = mapped_column(String(100))
+    model: Mapped[str] = mapped_column(String(MODEL_NAME_CHARS))
     system_prompt: Mapped[str] = mapped_column(default="")
     temperature: Mapped[float | None]
     thinking_tokens: Mapped[int | None]
@@ -72,7 +73,7 @@ class Message(db.Model):
     """A question that only asks for the rest of the answer above it: shown as a line, not as words of the user's."""
     thoughts: Mapped[str] = mapped_column(default="")
     status: Mapped[str] = mapped_column(String(12), default="completed")
-    model: Mapped[str | None] = mapped_column(String(100))
+    model: Mapped[str | None] = mapped_column(String(MODEL_NAME_CHARS))
     tokens_consumed: Mapped[int] = mapped_column(default=0)
     usage: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)

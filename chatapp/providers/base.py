@@ -6,9 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
-# As wide as the columns that keep it. Some servers name a model by the path of its file.
-MODEL_NAME_CHARS = 255
-
 Role = Literal["user", "assistant"]
 FinishReason = Literal["stop", "length", "content_filter"]
 

@@ -33,6 +33,10 @@ def seed(text: str, *, chars_per_token: float = 4, special_factor: float = 0.02,
     return ceil(base_tokens * special_char_factor * buffer)
 
 
+# What a message costs besides its text: its role and its marks.
+MESSAGE_TOKENS = 8
+
+
 def calibrated(text: str) -> int:
     """Return an estimate that is about 3 % above the true tokens in aggregate.
 
@@ -298,3 +302,8 @@ _RUNS = [
 _PATTERNS = [
     (name, name.encode()) for name in WEIGHTS if len(name) > 1 and not name.endswith("+") and name not in _MEASURED
 ]
+
+
+def prompt_bound(text_tokens: int, messages: int) -> int:
+    """Return how many tokens a prompt has at most: the estimate may be a tenth too low, and each message has marks."""
+    return -(-text_tokens * 11 // 10) + MESSAGE_TOKENS * messages

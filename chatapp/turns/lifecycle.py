@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import pairwise
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -22,15 +21,15 @@ from sqlalchemy.exc import IntegrityError
 
 from chatapp.auth.models import User
 from chatapp.budget import ledger
-from chatapp.chats.models import Chat, Message, branch, last_below
+from chatapp.chats.models import Chat, Message, last_below
 from chatapp.database import execute, now, retry_write
 from chatapp.errors import ChatNotFound, InvalidMessage, InvalidRequest, KeyReused, TurnConflict
 from chatapp.extensions import db
 from chatapp.providers.base import ChatRequest, PromptMessage
 from chatapp.services import services, settings
 from chatapp.text import is_storable, normalise
-from chatapp.tokens.estimate import calibrated
 from chatapp.turns import owner
+from chatapp.turns.context import Fitted, fit, history_from
 from chatapp.turns.models import CHANGE_CHAT, MESSAGES, TURNS, Turn
 from chatapp.turns.settle import Facts
 from chatapp.turns.titles import first_line
@@ -212,19 +211,6 @@ def checked_message(text: object) -> str:
     return text
 
 
-def context(messages: list[Message], limit: int) -> list[Message]:
-    """Return the last messages that the model is shown, at most limit, oldest first, beginning with a user's.
-
-    A question without an answer, and an answer without a text, are left out.
-    """
-    shown: list[Message] = []
-    for question, answer in pairwise(messages):
-        if question.role == "user" and answer.role == "assistant" and answer.content and answer.status != "in_progress":
-            shown += [question, answer]
-    shown = shown[-limit:] if limit else []
-    return shown[1:] if shown and shown[0].role == "assistant" else shown
-
-
 def _checked_key(key: str | None) -> str | None:
     if key is None or (1 <= len(key) <= KEY_CHARS and key.isascii() and key.isprintable() and " " not in key):
         return key
@@ -285,8 +271,10 @@ def _admit(send: _Send) -> tuple[Started, Facts, ChatRequest]:
     model = services().providers.offered(chat.model)
     place = send.place or Place(chat.head_id)
     started = Started(uuid4(), chat.id, place.question_id or uuid4(), uuid4())
-    history, prompt = history_from(_above(place)), system_prompt_of(chat)
-    sent = _sent(prompt, history, started.question_id, send.text)
+    bounds = bounds_of(model, chat.thinking_tokens, settings().metering)
+    prompt = system_prompt_of(chat)
+    fitted = fit(services().providers.model(model), prompt, send.text, history_from(_above(place)), bounds.longest)
+    sent = _sent(prompt, fitted, started.question_id, send.text)
     facts = Facts(
         chat_id=chat.id,
         user_id=send.user_id,
@@ -301,12 +289,12 @@ def _admit(send: _Send) -> tuple[Started, Facts, ChatRequest]:
     _save_messages(send, started, place, model)
     # The database refuses a second open turn and a second use of a key here, before any budget is held.
     _save_turn(send, started, facts, sent)
-    held = _reserve(started.turn_id, bounds_of(model, chat.thinking_tokens, facts.metering), sent, facts)
+    held = _reserve(started.turn_id, replace(bounds, longest=fitted.longest), sent, facts)
     shown = {"model": model, "head_id": started.answer_id, "title": chat.title or first_line(send.text)}
     execute(CHANGE_CHAT, {"chat": chat.id, "updated_at": now(), **shown})
     request = ChatRequest(
         model=model,
-        messages=(*map(_as_prompt, history), PromptMessage("user", send.text)),
+        messages=(*map(_as_prompt, fitted.history), PromptMessage("user", send.text)),
         max_output_tokens=held.answer_tokens,
         system_prompt=prompt,
         temperature=chat.temperature,
@@ -371,15 +359,15 @@ def _question_of(answer: Message) -> Message:
     return question
 
 
-def _sent(prompt: str, history: list[Message], question_id: UUID, text: str) -> list[dict[str, Any]]:
+def _sent(prompt: str, fitted: Fitted, question_id: UUID, text: str) -> list[dict[str, Any]]:
     """Return what the model is shown, oldest first, with estimates: the bill tells it, whatever is there by then."""
     return [
-        {"role": "system", "tokens": calibrated(prompt), "text": prompt},
+        {"role": "system", "tokens": fitted.system_tokens, "text": prompt},
         *(
-            {"role": message.role, "message_id": str(message.id), "tokens": calibrated(message.content)}
-            for message in history
+            {"role": message.role, "message_id": str(message.id), "tokens": tokens}
+            for message, tokens in zip(fitted.history, fitted.history_tokens, strict=True)
         ),
-        {"role": "user", "message_id": str(question_id), "tokens": calibrated(text)},
+        {"role": "user", "message_id": str(question_id), "tokens": fitted.question_tokens},
     ]
 
 
@@ -414,13 +402,6 @@ def bounds_of(model: str, thinking_tokens: int | None, metering: str) -> Bounds:
     # Who is charged what the provider reports pays for thoughts: then they are held too, and the answer comes first.
     held_thinking, least_thinking = (thinking, info.min_thinking_tokens) if metering == "provider" else (0, 0)
     return Bounds(longest, thinking, held_thinking, least_thinking)
-
-
-def history_from(head_id: UUID | None) -> list[Message]:
-    """Return what the model is shown of the messages up to one of them, oldest first."""
-    limit = settings().history_messages
-    # Questions without an answer are left out, so a few more are read than are shown.
-    return context(branch(head_id, limit * 2 + 10), limit)
 
 
 def _as_prompt(message: Message) -> PromptMessage:

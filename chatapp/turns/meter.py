@@ -6,6 +6,8 @@ from chatapp.providers.base import Usage
 from chatapp.tokens.estimate import calibrated
 
 ESTIMATED_CHARS = 200
+# No text has so many characters a token on average: who reports less is not believed.
+MOST_CHARS_PER_TOKEN = 20
 
 
 class RunningMeter:
@@ -17,13 +19,15 @@ class RunningMeter:
     def __init__(self, max_tokens: int) -> None:
         self._max_tokens = max_tokens
         self._tokens = 0
+        self._chars = 0
         self._waiting = ""
 
     @property
     def is_over(self) -> bool:
-        return self._tokens > self._max_tokens
+        return max(self._tokens, self._chars // MOST_CHARS_PER_TOKEN) > self._max_tokens
 
     def add(self, delta: str, usage: Usage | None) -> None:
+        self._chars += len(delta)
         self._waiting += delta
         if usage is not None and usage.output_tokens > usage.thoughts_tokens:
             self._tokens = usage.output_tokens - usage.thoughts_tokens

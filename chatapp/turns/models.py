@@ -14,6 +14,7 @@ from chatapp.chats.models import Chat
 from chatapp.database import UtcDateTime, now
 from chatapp.errors import NotFound
 from chatapp.extensions import db
+from chatapp.text import MODEL_NAME_CHARS
 
 Status = Literal["in_progress", "completed", "stopped", "interrupted", "failed"]
 
@@ -45,7 +46,7 @@ class Turn(db.Model):
     question_id: Mapped[UUID] = mapped_column(ForeignKey("messages.id", ondelete="CASCADE"))
     answer_id: Mapped[UUID] = mapped_column(ForeignKey("messages.id", ondelete="CASCADE"), index=True)
     key: Mapped[str | None] = mapped_column(String(200))
-    model: Mapped[str] = mapped_column(String(100))
+    model: Mapped[str] = mapped_column(String(MODEL_NAME_CHARS))
     status: Mapped[str] = mapped_column(String(12), default="in_progress")
     error_code: Mapped[str | None] = mapped_column(String(30))
     finish_reason: Mapped[str | None] = mapped_column(String(20))
@@ -100,7 +101,7 @@ class TitleTurn(db.Model):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     chat_id: Mapped[UUID] = mapped_column(index=True)
-    model: Mapped[str] = mapped_column(String(100))
+    model: Mapped[str] = mapped_column(String(MODEL_NAME_CHARS))
     started_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     reserved_tokens: Mapped[int] = mapped_column(BigInteger)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from chatapp.budget.queries import Budget, usage_of
 from chatapp.chats.models import Chat
+from chatapp.errors import InvalidMessage
 from chatapp.services import services, settings
 from chatapp.text import normalise
-from chatapp.tokens.estimate import calibrated
-from chatapp.turns.lifecycle import bounds_of, held_for_texts, history_from, system_prompt_of
+from chatapp.turns.context import fit, history_from
+from chatapp.turns.lifecycle import bounds_of, held_for_texts, system_prompt_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +32,20 @@ def preview(user_id: UUID, chat: Chat | None, text: str, model: str | None = Non
     text = normalise(text).strip()
     if not 1 <= len(text) <= settings().message_chars:
         return None
-    draft = calibrated(text)
-    estimated = draft + calibrated(system_prompt_of(chat) if chat else settings().system_prompt)
-    if chat and settings().metering == "provider":
-        estimated += sum(calibrated(message.content) for message in history_from(chat.head_id))
-    budget = usage_of(user_id)
-    needed = held_for_texts(estimated)
     model = services().providers.offered(model or (chat.model if chat else None))
     bounds = bounds_of(model, chat.thinking_tokens if chat else None, settings().metering)
+    prompt = system_prompt_of(chat) if chat else settings().system_prompt
+    history = history_from(chat.head_id) if chat else []
+    try:
+        fitted = fit(services().providers.model(model), prompt, text, history, bounds.longest)
+    except InvalidMessage:
+        return None
+    bounds, draft = replace(bounds, longest=fitted.longest), fitted.question_tokens
+    estimated = draft + fitted.system_tokens
+    if settings().metering == "provider":
+        estimated += sum(fitted.history_tokens)
+    budget = usage_of(user_id)
+    needed = held_for_texts(estimated)
     answer = min(bounds.most, budget.remaining_tokens - needed)
     fits = answer >= bounds.least
     return Preview(draft, needed + (answer if fits else bounds.least), budget, fits)

@@ -112,7 +112,11 @@ class Run:
         chunks = stream_with_retries(
             services().providers.for_model(self.request.model), self.request, tries=services().settings.provider_tries
         )
+        answer_from = 0
         for chunk in chunks:
+            if chunk.restarts:
+                answer_from = len(self.log.text)
+                self.log.think(self.log.text)
             self._take(chunk, text, thoughts, meter)
             if meter.is_over:
                 # Leaving the loop lets go of the generator, and with it of the connection.
@@ -120,6 +124,9 @@ class Run:
                 break
         self.log.append(text.finish())
         self.log.think(thoughts.finish())
+        if answer_from:
+            # Only now: no listener elsewhere could follow a text that becomes shorter.
+            self.log.replace(self.log.text[answer_from:].lstrip())
 
     def _take(self, chunk: Chunk, text: ModelText, thoughts: ModelText, meter: RunningMeter) -> None:
         self.chunks += chunk.chunks

@@ -12,10 +12,8 @@ from typing import Any
 
 from chatapp.providers.base import ChatRequest, PromptMessage, without_system_role
 from chatapp.providers.refusals import TOO_LONG, Told
-from chatapp.tokens.estimate import calibrated
+from chatapp.tokens.estimate import calibrated, prompt_bound
 
-# What a message costs besides its text: its role and its marks.
-MESSAGE_TOKENS = 8
 LEAST_ANSWER_TOKENS = 16
 REFUSING = (400, 404, 405, 415, 422, 500, 501)
 LENGTH_NAMES = ("max_tokens", "max_completion_tokens")
@@ -105,6 +103,5 @@ def fitted(request: ChatRequest, window: int) -> ChatRequest:
 
 
 def prompt_tokens(system_prompt: str, messages: list[PromptMessage]) -> int:
-    """Return an upper estimate of a prompt: the texts with a tenth on top, and the marks around each."""
     texts = calibrated(system_prompt) + sum(calibrated(message.content) for message in messages)
-    return -(-texts * 11 // 10) + MESSAGE_TOKENS * (len(messages) + 2)
+    return prompt_bound(texts, len(messages) + 1)
