@@ -95,6 +95,7 @@ class Settings(BaseSettings):
     # Ten of the longest messages and answers come to less: this is for what was imported.
     history_tokens: NotNegative = 65_536
     max_open_turns: Positive = 500
+    max_user_turns: Positive = 50
     max_loop_lag_ms: Positive = 500
     max_listeners: Positive = 6000
     max_listeners_per_turn: Positive = 20

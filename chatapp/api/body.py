@@ -65,6 +65,14 @@ def query_int(name: str, default: int, *, low: int, high: int) -> int:
     return int(raw)
 
 
+def query_uuid(name: str) -> UUID | None:
+    raw = request.args.get(name)
+    try:
+        return UUID(raw) if raw else None
+    except ValueError:
+        raise InvalidRequest(_("%(name)s is not one of this list's", name=name)) from None
+
+
 def query_key(name: str) -> str | None:
     """Return an idempotency key from the address: a UUID."""
     raw = request.args.get(name)

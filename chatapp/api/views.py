@@ -17,7 +17,7 @@ from chatapp.api.paging import page
 from chatapp.auth import sessions
 from chatapp.budget.queries import estimated_days_until_limit, usage_of
 from chatapp.chats import options
-from chatapp.chats.models import Chat
+from chatapp.chats.models import Chat, page_upwards
 from chatapp.chats.search import search
 from chatapp.database import release, write
 from chatapp.errors import ChatNotFound, Forbidden, Unauthenticated
@@ -33,6 +33,7 @@ bp = Blueprint("api", __name__, url_prefix="/api")
 # A frame may wait this long for more text to go with it.
 TICK_SECONDS = 0.02
 PAGE_SIZE = 50
+MESSAGES_AT_ONCE = 200
 
 limit_sends = limiter.shared_limit(lambda: f"{settings().sends_per_minute} per minute", scope="sends")
 
@@ -72,8 +73,11 @@ def index() -> ResponseReturnValue:
 @bp.get("/chat/<chat_id>")
 def show(chat_id: str) -> ResponseReturnValue:
     chat = _chat(chat_id)
-    messages = [shapes.message(message, conversation.text_so_far(message)) for message in chat.branch()]
-    return jsonify(shapes.chat(chat) | shapes.options(chat) | {"messages": messages})
+    limit = body.query_int("limit", MESSAGES_AT_ONCE, low=1, high=MESSAGES_AT_ONCE)
+    found, cursor = page_upwards(chat, limit, body.query_uuid("cursor"))
+    messages = [shapes.message(message, conversation.text_so_far(message)) for message in found]
+    last = {"messages": messages, "next_cursor": str(cursor) if cursor else None}
+    return jsonify(shapes.chat(chat) | shapes.options(chat) | last)
 
 
 @bp.patch("/chat/<chat_id>")

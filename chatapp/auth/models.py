@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 from flask_babel import gettext as _
 from flask_login import UserMixin
-from sqlalchemy import ColumnElement, ForeignKey, String, delete, or_, select, update
+from sqlalchemy import ColumnElement, ForeignKey, Index, String, delete, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -45,6 +45,14 @@ def canonical_email(text: str) -> str:
 
 class User(db.Model, UserMixin):
     __tablename__ = "users"
+    __table_args__ = (
+        Index(
+            "ix_users_deleted",
+            "deleted_at",
+            sqlite_where=text("deleted_at IS NOT NULL"),
+            postgresql_where=text("deleted_at IS NOT NULL"),
+        ),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     email: Mapped[str] = mapped_column(String(254), unique=True)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import JSON, ForeignKey, Index, String, select
+from sqlalchemy import JSON, ForeignKey, Index, String, select, text
 from sqlalchemy.orm import Mapped, aliased, mapped_column
 
 from chatapp.auth.models import User
@@ -18,12 +18,22 @@ from chatapp.text import MODEL_NAME_CHARS
 # An answer with text takes part in the conversation however it ended.
 HAS_ENDED = ("completed", "stopped", "interrupted", "failed")
 
+# Messages are read a few at a time, until they are enough or long enough.
+PAGE_STEP = 20
+PAGE_CHARS = 1_000_000
+
 
 class Chat(db.Model):
     __tablename__ = "chats"
     __table_args__ = (
         Index("ix_chats_user_updated", "user_id", "updated_at"),
         Index("ix_chats_export", "user_id", "created_at", "id"),
+        Index(
+            "ix_chats_deleted",
+            "deleted_at",
+            sqlite_where=text("deleted_at IS NOT NULL"),
+            postgresql_where=text("deleted_at IS NOT NULL"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
@@ -42,10 +52,10 @@ class Chat(db.Model):
     deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     @classmethod
-    def for_user(cls, user: User, chat_id: UUID) -> Chat:
+    def for_user(cls, user: User, chat_id: UUID, *, or_deleted: bool = False) -> Chat:
         """Load a user's chat. Raises ChatNotFound, or ChatNotYours for a stranger's (pages show both as a 404)."""
         chat = db.session.get(cls, chat_id)
-        if chat is None or chat.deleted_at is not None:
+        if chat is None or (chat.deleted_at is not None and not or_deleted):
             raise ChatNotFound()
         if chat.user_id != user.id:
             raise ChatNotYours()
@@ -63,9 +73,11 @@ class Chat(db.Model):
 
 class Message(db.Model):
     __tablename__ = "messages"
+    # A chat's messages in the order of their time, a page at a time.
+    __table_args__ = (Index("ix_messages_chat_id_created_at_id", "chat_id", "created_at", "id"),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
-    chat_id: Mapped[UUID] = mapped_column(ForeignKey("chats.id", ondelete="CASCADE"), index=True)
+    chat_id: Mapped[UUID] = mapped_column(ForeignKey("chats.id", ondelete="CASCADE"))
     parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("messages.id", ondelete="CASCADE"), index=True)
     role: Mapped[str] = mapped_column(String(10))
     content: Mapped[str] = mapped_column(default="")
@@ -83,6 +95,23 @@ class Message(db.Model):
         """Say whether this is an answer that ended early, with words to go on from."""
         ended_early = self.status in ("stopped", "interrupted") or (self.usage or {}).get("finish_reason") == "length"
         return self.role == "assistant" and bool(self.content) and self.status != "in_progress" and ended_early
+
+
+def page_upwards(chat: Chat, limit: int, before: UUID | None = None) -> tuple[list[Message], UUID | None]:
+    """Return the last messages of the shown branch, or those before one of them, oldest first; and where to go on.
+
+    At most limit, and fewer where they are long (PAGE_CHARS). The second is None where nothing is above.
+    """
+    found: list[Message] = []
+    while len(found) < limit:
+        step = chat.branch(min(PAGE_STEP, limit - len(found)), before)
+        found = [*step, *found]
+        if not step or step[0].parent_id is None:
+            return found, None
+        before = step[0].id
+        if sum(len(message.content) for message in found) > PAGE_CHARS:
+            break
+    return found, before
 
 
 def last_below(message_id: UUID) -> UUID:

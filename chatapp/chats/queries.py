@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from chatapp.auth.models import User
 from chatapp.budget.periods import zone
-from chatapp.chats.models import Chat, Message
+from chatapp.chats.models import Chat, Message, branch
 from chatapp.chats.search import Hit, search
 from chatapp.database import now
 from chatapp.errors import ChatNotFound, ChatNotYours
@@ -24,6 +24,9 @@ from chatapp.rendering import open_fence
 
 LISTED_CHATS = 40
 MAX_LISTED_CHATS = 2000
+# An answer that was continued is read in steps: usually it is one piece.
+PIECES_AT_ONCE = 5
+MOST_PIECES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +85,10 @@ class Versions:
     after_id: UUID | None
 
 
-def own_chat(user: User, chat_id: UUID) -> Chat:
+def own_chat(user: User, chat_id: UUID, *, or_deleted: bool = False) -> Chat:
     """Load a chat for a page. Raises ChatNotFound for a stranger's too: a page does not say that it exists."""
     try:
-        return Chat.for_user(user, chat_id)
+        return Chat.for_user(user, chat_id, or_deleted=or_deleted)
     except ChatNotYours:
         raise ChatNotFound() from None
 
@@ -155,21 +158,32 @@ def opening_of(question: Message) -> str:
     """Return what Exchange.opening is for the answer to a question."""
     if not question.continues or question.parent_id is None:
         return ""
-    answer = db.session.get_one(Message, question.parent_id)
-    asked = db.session.get(Message, answer.parent_id) if answer.parent_id else None
-    return open_fence((opening_of(asked) if asked else "") + answer.content)
+    opening = ""
+    for content in _pieces(question.parent_id):
+        opening = open_fence(opening + content)
+    return opening
 
 
 def whole_text(message: Message) -> str:
     """Return a message's text; of an answer that goes on with those above it all of them, as one text."""
-    parts = [message.content]
-    while message.role == "assistant" and message.parent_id:
-        question = db.session.get_one(Message, message.parent_id)
-        if not question.continues or question.parent_id is None:
-            break
-        message = db.session.get_one(Message, question.parent_id)
-        parts.append(message.content)
-    return "".join(reversed(parts))
+    return "".join(_pieces(message.id)) if message.role == "assistant" else message.content
+
+
+def _pieces(answer_id: UUID) -> list[str]:
+    """Return the texts of an answer and of those above it that it goes on with, the first one first."""
+    texts: list[str] = []
+    before: UUID | None = None
+    while len(texts) < MOST_PIECES:
+        above = branch(answer_id, PIECES_AT_ONCE * 2, before)
+        for message in reversed(above):
+            if message.role == "assistant":
+                texts.insert(0, message.content)
+            elif not message.continues:
+                return texts
+        if not above or above[0].parent_id is None:
+            return texts
+        before = above[0].id
+    return texts
 
 
 def versions(messages: Sequence[Message]) -> dict[UUID, Versions]:

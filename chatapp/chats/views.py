@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 from uuid import UUID, uuid4, uuid5
@@ -11,17 +12,19 @@ from flask.typing import ResponseReturnValue
 from flask_babel import get_locale
 from flask_babel import gettext as _
 from flask_login import current_user, login_required
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import delete as delete_rows
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from chatapp.auth.account_views import account_page
 from chatapp.auth.sessions import browser_required
 from chatapp.budget.queries import usage_of
 from chatapp.chats import options, queries
 from chatapp.chats.forms import ChatForm, OptionsForm
-from chatapp.chats.models import Chat
+from chatapp.chats.models import Chat, Message
 from chatapp.chats.personas import PERSONAS
 from chatapp.database import write
-from chatapp.errors import ChatNotFound, InvalidRequest, KeyReused, Refusal
+from chatapp.errors import InvalidRequest, KeyReused
 from chatapp.extensions import db
 from chatapp.services import services, settings
 from chatapp.turns import conversation, lifecycle
@@ -79,7 +82,7 @@ def create() -> ResponseReturnValue:
         started = lifecycle.start(
             current_user, _begin(uuid5(current_user.id, key)), conversation.posted_text(), key=key
         )
-    except Refusal:
+    except Exception:
         _forget_empty(chat.id)
         raise
     if not is_htmx() or started.joined:
@@ -226,11 +229,8 @@ def delete(chat_id: UUID) -> ResponseReturnValue:
 @login_required
 def restore(chat_id: UUID) -> ResponseReturnValue:
     """Take a deletion back, while the chat's rows are still there."""
-    with write() as session:
-        chat = session.get(Chat, chat_id)
-        if chat is None or chat.user_id != current_user.id:
-            raise ChatNotFound()
-        chat.deleted_at = None
+    with write():
+        queries.own_chat(current_user, chat_id, or_deleted=True).deleted_at = None
     if "open" in request.args:
         return redirect_to("chats.show", chat_id=chat_id)
     return _changed_list(_shown_chat()) if is_htmx() else redirect_to("chats.show", chat_id=chat_id)
@@ -257,11 +257,10 @@ def _begin(chat_id: UUID) -> Chat:
 
 
 def _forget_empty(chat_id: UUID) -> None:
-    """Take back a chat whose first message was refused."""
-    with write() as session:
-        chat = session.get(Chat, chat_id)
-        if chat is not None and chat.head_id is None:
-            session.delete(chat)
+    """Take back a chat whose first message was refused. Another send may be filling it: then it stays."""
+    with suppress(SQLAlchemyError), write() as session:
+        has_messages = select(Message.id).where(Message.chat_id == chat_id).exists()
+        session.execute(delete_rows(Chat).where(Chat.id == chat_id, Chat.head_id.is_(None), ~has_messages))
 
 
 def _shown_chat() -> UUID | None:

@@ -12,22 +12,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 from flask_babel import gettext as _
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import CursorResult, bindparam, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from chatapp.auth.models import User
 from chatapp.budget import ledger
 from chatapp.chats.models import Chat, Message, last_below
 from chatapp.database import execute, now, retry_write
-from chatapp.errors import ChatNotFound, InvalidMessage, InvalidRequest, KeyReused, TurnConflict
+from chatapp.errors import ChatNotFound, InvalidMessage, InvalidRequest, KeyReused, RateLimited, TurnConflict
 from chatapp.extensions import db
 from chatapp.providers.base import ChatRequest, PromptMessage
 from chatapp.services import services, settings
-from chatapp.text import is_storable, normalise
+from chatapp.text import N_, is_storable, normalise
 from chatapp.turns import owner
 from chatapp.turns.context import Fitted, fit, history_from
 from chatapp.turns.models import CHANGE_CHAT, MESSAGES, TURNS, Turn
@@ -79,6 +79,7 @@ class _Send:
     key: str | None
     joins_equal_text: bool
     place: Place | None
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +119,21 @@ def start(
     key: str | None = None,
     joins_equal_text: bool = False,
     place: Place | None = None,
+    model: str | None = None,
 ) -> Started:
     """Start the answer to a message, or join the turn that the same send has started.
 
     place: where it goes; None is the end of the branch that is shown. The branch that it ends is the shown one from
-    then on. Raises InvalidMessage, InvalidRequest, TurnConflict, KeyReused, BudgetExceeded, Unavailable.
+    then on. model: the one that the chat goes on with; None is the chat's.
+
+    Raises InvalidMessage, InvalidRequest, TurnConflict, KeyReused, BudgetExceeded, Unavailable.
     """
     # A question that was taken once is not measured again: the limit may be another by now.
     is_known = place is not None and (place.question_id is not None or place.continues)
     checked = str(text) if is_known else checked_message(text)
-    send = _Send(user.id, chat.id, checked, _checked_key(key), joins_equal_text, place)
+    if model is not None:
+        services().providers.for_model(model)
+    send = _Send(user.id, chat.id, checked, _checked_key(key), joins_equal_text, place, model)
     if (same := _same_send(send)) is not None:
         return same
     with services().turns.place():
@@ -168,9 +174,11 @@ def go_on(user: User, chat: Chat, answer: Message, *, key: str | None = None) ->
 def choose(chat: Chat, message: Message) -> None:
     """Show the branch that goes through a message: of those below it the one that was last worked on."""
     chat_id, head_id = chat.id, last_below(message.id)
-    if Turn.open_in(chat_id) is not None:
+    # The statement itself looks for an open turn: one that begins at this moment must end on the branch that is shown.
+    is_open = select(Turn.id).where(Turn.chat_id == chat_id, Turn.status == "in_progress").exists()
+    chosen = update(Chat).where(Chat.id == chat_id, ~is_open).values(head_id=head_id)
+    if retry_write(lambda: cast(CursorResult[Any], db.session.execute(chosen)).rowcount) != 1:
         raise TurnConflict()
-    retry_write(lambda: db.session.execute(update(Chat).where(Chat.id == chat_id).values(head_id=head_id)))
 
 
 def stop(turn_id: UUID) -> None:
@@ -267,8 +275,9 @@ def _admit(send: _Send) -> tuple[Started, Facts, ChatRequest]:
     chat = db.session.get(Chat, send.chat_id, populate_existing=True)
     if chat is None or chat.deleted_at is not None:
         raise ChatNotFound()
+    _check_share(send.user_id)
     # A model that is no longer on offer (a key came or went) must not lock the chat.
-    model = services().providers.offered(chat.model)
+    model = services().providers.offered(send.model or chat.model)
     place = send.place or Place(chat.head_id)
     started = Started(uuid4(), chat.id, place.question_id or uuid4(), uuid4())
     bounds = bounds_of(model, chat.thinking_tokens, settings().metering)
@@ -301,6 +310,13 @@ def _admit(send: _Send) -> tuple[Started, Facts, ChatRequest]:
         thinking_tokens=min(chat.thinking_tokens or 0, held.thinking_tokens),
     )
     return started, replace(facts, reserved=held.tokens, is_clamped=held.is_clamped), request
+
+
+def _check_share(user_id: UUID) -> None:
+    """Raise RateLimited for a user who has as many answers in progress as one may: the places are everybody's."""
+    own = select(func.count()).select_from(Turn).where(Turn.user_id == user_id, Turn.status == "in_progress")
+    if (db.session.scalar(own) or 0) >= settings().max_user_turns:
+        raise RateLimited(N_("Too many of your answers are in progress. Wait for one to end"), retry_after_seconds=10)
 
 
 def _above(place: Place) -> UUID | None:

@@ -37,13 +37,19 @@ class Turn(db.Model):
             sqlite_where=text("status = 'in_progress'"),
             postgresql_where=text("status = 'in_progress'"),
         ),
+        Index(
+            "ix_turns_user_open",
+            "user_id",
+            sqlite_where=text("status = 'in_progress'"),
+            postgresql_where=text("status = 'in_progress'"),
+        ),
         Index("ix_turns_user_started", "user_id", "started_at"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     chat_id: Mapped[UUID] = mapped_column(ForeignKey("chats.id", ondelete="CASCADE"))
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    question_id: Mapped[UUID] = mapped_column(ForeignKey("messages.id", ondelete="CASCADE"))
+    question_id: Mapped[UUID] = mapped_column(ForeignKey("messages.id", ondelete="CASCADE"), index=True)
     answer_id: Mapped[UUID] = mapped_column(ForeignKey("messages.id", ondelete="CASCADE"), index=True)
     key: Mapped[str | None] = mapped_column(String(200))
     model: Mapped[str] = mapped_column(String(MODEL_NAME_CHARS))
@@ -97,6 +103,14 @@ class TitleTurn(db.Model):
     """One title that a model was asked for. It outlives its chat; its id is the turn_id of its ledger entries."""
 
     __tablename__ = "title_turns"
+    __table_args__ = (
+        Index(
+            "ix_title_turns_open",
+            "started_at",
+            sqlite_where=text("ended_at IS NULL"),
+            postgresql_where=text("ended_at IS NULL"),
+        ),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)

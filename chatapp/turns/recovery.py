@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 import gevent
-from sqlalchemy import CursorResult, delete, select, update
+from sqlalchemy import ColumnElement, CursorResult, delete, select, update
 
 from chatapp.auth.models import User
 from chatapp.chats.models import Chat, Message
@@ -67,10 +68,8 @@ def purge_deleted_chats() -> int:
     ids = list(db.session.scalars(found))
     release()
     for chat_id in ids:
-        with write() as session:
-            # One by one the messages would go down the branch, and databases follow only so many levels.
-            session.execute(update(Message).where(Message.chat_id == chat_id).values(parent_id=None))
-            session.execute(delete(Chat).where(Chat.id == chat_id))
+        _remove_messages(Message.chat_id == chat_id)
+        retry_write(partial(db.session.execute, delete(Chat).where(Chat.id == chat_id)))
     return len(ids)
 
 
@@ -84,16 +83,20 @@ def finish_deletions() -> int:
 
 
 def remove_user(user_id: UUID) -> None:
-    """Remove a user, and before them their messages a few at a time: one cascade would hold the lock for seconds."""
-    while retry_write(lambda: _remove_some(user_id)):
-        gevent.sleep(0)
+    """Remove a user, and before them their chats and messages."""
+    _remove_messages(Message.chat_id.in_(select(Chat.id).where(Chat.user_id == user_id)))
     retry_write(lambda: db.session.execute(delete(User).where(User.id == user_id)))
 
 
-def _remove_some(user_id: UUID) -> int:
+def _remove_messages(which: ColumnElement[bool]) -> None:
+    """Remove messages a few at a time: one cascade would hold the lock for seconds."""
+    while retry_write(lambda: _remove_some(which)):
+        gevent.sleep(0)
+
+
+def _remove_some(which: ColumnElement[bool]) -> int:
     """Remove some messages; return how many. Let go of each other first: databases follow a branch only so deep."""
-    mine = select(Message.id).join(Chat, Chat.id == Message.chat_id).where(Chat.user_id == user_id)
-    ids = list(db.session.scalars(mine.limit(ROWS_AT_ONCE)))
+    ids = list(db.session.scalars(select(Message.id).where(which).limit(ROWS_AT_ONCE)))
     if ids:
         db.session.execute(update(Message).where(Message.parent_id.in_(ids)).values(parent_id=None))
         db.session.execute(delete(Message).where(Message.id.in_(ids)))

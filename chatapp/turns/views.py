@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from uuid import UUID, uuid4
 
-from flask import Blueprint, Response, render_template, request, stream_with_context
+from flask import Blueprint, Response, g, render_template, request, stream_with_context
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_login import current_user, login_required
@@ -17,7 +17,7 @@ from chatapp.auth import sessions
 from chatapp.budget.queries import Budget, usage_of
 from chatapp.chats import queries
 from chatapp.chats.models import Chat, Message
-from chatapp.database import is_store_trouble, release, write
+from chatapp.database import is_store_trouble, release
 from chatapp.errors import KeyReused, NotFound, RateLimited, Unavailable
 from chatapp.extensions import db, limiter
 from chatapp.services import services, settings
@@ -47,8 +47,10 @@ def new_key() -> str:
 
 @bp.app_template_global()
 def has_budget(budget: Budget | None = None) -> bool:
-    """Say whether the user's budget allows an answer. budget: as it is known already."""
-    return (budget or usage_of(current_user.id)).remaining_tokens >= settings().min_answer_tokens
+    """Say whether the user's budget allows an answer. budget: as it is known already; else it is asked for once."""
+    if budget is None:
+        budget = g.budget = g.get("budget") or usage_of(current_user.id)
+    return budget.remaining_tokens >= settings().min_answer_tokens
 
 
 @bp.app_template_filter()
@@ -74,12 +76,12 @@ def _chat_page(problem: str, chat_id: UUID) -> str:
 @limit_sends
 def create(chat_id: UUID) -> ResponseReturnValue:
     chat = queries.own_chat(current_user, chat_id)
-    _change_model(chat, request.form.get("model"))
+    text, model = conversation.posted_text(), request.form.get("model") or None
     try:
-        started = lifecycle.start(current_user, chat, conversation.posted_text(), key=request.form.get("key") or None)
+        started = lifecycle.start(current_user, chat, text, key=request.form.get("key") or None, model=model)
     except KeyReused:
         # An old form with a new text is no second send of the old one.
-        started = lifecycle.start(current_user, chat, conversation.posted_text(), key=str(uuid4()))
+        started = lifecycle.start(current_user, chat, text, key=str(uuid4()), model=model)
     if not is_htmx() or started.joined:
         return redirect_to("chats.show", chat_id=chat_id)
     before_id, seen = db.session.get_one(Message, started.question_id).parent_id, request.headers.get("X-Seen")
@@ -191,9 +193,14 @@ def stream(turn_id: UUID) -> ResponseReturnValue:
     try:
         with services().turns.listeners.enter(current_user.id) as seat:
             seat.listen_to(turn_id)
+            # Until the response has it, whatever fails here must give the seat back.
+            return streamed(_frames_of(turn), pages.HEADERS, seat)
     except (RateLimited, Unavailable):
         return Response([pages.DONE], headers=pages.HEADERS)
-    answer_id, identity = turn.answer_id, sessions.identity()
+
+
+def _frames_of(turn: Turn) -> Iterable[str]:
+    turn_id, answer_id, identity = turn.id, turn.answer_id, sessions.identity()
     opening = queries.opening_of(db.session.get_one(Message, turn.question_id))
     tick = pages.tick_seconds(request.headers.get("Sec-CH-UA-Mobile"), request.headers.get("User-Agent", ""))
     followed = services().turns.follow(turn_id, tick_seconds=tick, with_thoughts=True)
@@ -202,7 +209,7 @@ def stream(turn_id: UUID) -> ResponseReturnValue:
     frames = pages.frames(
         answer_id, heard, _ended(turn_id), lambda: sessions.is_good(identity), opening=opening, tick_seconds=tick
     )
-    return streamed(stream_with_context(frames), pages.HEADERS, seat)
+    return stream_with_context(frames)
 
 
 @bp.post("/turns/<uuid:turn_id>/cancellation")
@@ -307,11 +314,3 @@ def _own_turn(turn_id: UUID) -> Turn | None:
         return Turn.for_user(current_user, turn_id) if current_user.is_authenticated else None
     except NotFound:
         return None
-
-
-def _change_model(chat: Chat, model: str | None) -> None:
-    """Go on with another model, where the message box offered one."""
-    if model and model != chat.model:
-        services().providers.for_model(model)
-        with write():
-            chat.model = model

@@ -228,9 +228,9 @@ def test_a_failure_says_why_and_offers_to_ask_again(browser, demo):
 
     body = browser.get(f"/turns/{turn_id}/stream").text
 
-    assert "service is not set up correctly. Tell the person who runs this site." in body
+    assert "connection to the model isn&#39;t set up. Please tell your administrator." in body
     assert "Try again" in body
-    assert "service is not set up correctly." in browser.get(address).text
+    assert "Please tell your administrator." in browser.get(address).text
 
 
 def test_the_source_of_a_message_is_as_the_model_wrote_it(app, browser, demo, other_user):

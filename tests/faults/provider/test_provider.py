@@ -21,7 +21,7 @@ def browser(app, user):  # noqa: F811
 
 
 WORDS = {
-    "wrong key": "The model's service is not set up correctly. Tell the person who runs this site.",
+    "wrong key": "The model's provider refuses this site's key. Please tell your administrator.",
     "an empty answer": "The model gave no answer.",
     "safety after text": "The answer ends here: the model’s safety rules stopped it.",
     "recitation after text": "The answer ends here: the model’s safety rules stopped it.",
