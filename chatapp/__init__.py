@@ -82,7 +82,7 @@ def _flask_config(settings: config.Settings) -> dict[str, Any]:
 
 def _bind_extensions(app: Flask) -> None:
     from chatapp import i18n
-    from chatapp.auth import accounts, sessions
+    from chatapp.auth import accounts, sessions, tries
 
     # Accounts know nothing of budgets; this is where the two meet.
     if ledger.open_account not in accounts.on_created:
@@ -97,6 +97,7 @@ def _bind_extensions(app: Flask) -> None:
     i18n.init_app(app)
     login_manager.init_app(app)
     sessions.init_app(app)
+    tries.init_app(app)
 
 
 def _register(app: Flask) -> None:

@@ -64,6 +64,7 @@ class Settings(BaseSettings):
     login_days: Positive = 30
     login_idle_days: Positive = 14
     sign_ins_per_minute: Positive = 10
+    sign_in_failures_per_day: Positive = 30
     sends_per_minute: Positive = 120
     calls_per_minute: Positive = 1200
     rate_limits: bool = True

@@ -148,10 +148,12 @@ def release() -> None:
 
 
 def engine_options(database_uri: str, pool_size: int, max_overflow: int) -> dict[str, Any]:
+    # Messages, digests and emails are parameters, and errors stand in the log.
     if database_uri.startswith("sqlite"):
-        return {}
+        return {"hide_parameters": True}
     settings = "-c statement_timeout=15000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=15000"
     return {
+        "hide_parameters": True,
         "pool_size": pool_size,
         "max_overflow": max_overflow,
         "pool_timeout": 10,

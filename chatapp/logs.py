@@ -5,15 +5,38 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from chatapp.config import Settings
 
+MAX_SAID_CHARS = 300
 STANDARD = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
-class JsonFormatter(logging.Formatter):
+class Formatter(logging.Formatter):
+    def formatException(self, ei: Any) -> str:
+        """Write a trace without what a database's error quotes: values of rows, which may be anybody's text."""
+        parts: list[str] = []
+        error: BaseException | None = ei[1]
+        while error is not None:
+            parts.insert(0, "".join(traceback.format_tb(error.__traceback__)) + _named(error))
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        return "Traceback (most recent call last):\n" + "\nand then:\n".join(parts)
+
+
+def _named(error: BaseException) -> str:
+    """Name an error with the first line that it says. PostgreSQL quotes rows below it, in class 22 in it."""
+    cause = getattr(error, "orig", None) or error
+    name = f"{type(error).__module__}.{type(error).__qualname__}"
+    state = getattr(cause, "sqlstate", None) or ""
+    if state.startswith("22"):
+        return f"{name}: SQLSTATE {state}"
+    return f"{name}: {str(error).partition(chr(10))[0][:MAX_SAID_CHARS]}"
+
+
+class JsonFormatter(Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
             "time": self.formatTime(record),
@@ -27,7 +50,7 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-class TextFormatter(logging.Formatter):
+class TextFormatter(Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 

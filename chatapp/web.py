@@ -34,6 +34,7 @@ from chatapp.errors import (
 )
 from chatapp.extensions import csrf, db
 from chatapp.origins import split
+from chatapp.security_log import note
 from chatapp.services import settings
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ POLICY = (
     "object-src 'none'"
 )
 LEAST_COMPRESSED_BYTES = 1000
+LARGEST_INTEGER = 2**63 - 1
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -81,6 +83,16 @@ def redirect_to(endpoint: str, **values: Any) -> Response:
     return make_response("", 303, {"Location": target})
 
 
+def forget_storage(response: Response) -> Response:
+    """Have the browser drop what scripts of ours kept for the person who leaves: drafts.
+
+    Browsers do so over https and on this machine; elsewhere the script does it (drafts.js). Not when a login ends in
+    another way: the draft of a person who signs in again is still wanted.
+    """
+    response.headers["Clear-Site-Data"] = '"storage"'
+    return response
+
+
 def form_again(draw: Callable[..., str]) -> Callable[[View], View]:
     """Decorate the view of a form: where it is refused, draw its page with the reason instead of an error page.
 
@@ -104,6 +116,12 @@ def uuid_or_404(text: str, refusal: type[Refusal]) -> UUID:
         return UUID(text)
     except ValueError:
         raise refusal() from None
+
+
+def whole_number(name: str) -> int | None:
+    """Read a number of the query that a database can compare; None for anything else, however many digits it has."""
+    number = request.args.get(name, type=int)
+    return number if number is not None and abs(number) <= LARGEST_INTEGER else None
 
 
 def _name_the_request() -> None:
@@ -145,6 +163,8 @@ def answer_error(error: Exception) -> WsgiResponse:
     if isinstance(error, HTTPException) and error.code and error.code < 400:
         return error.get_response()
     refusal = _as_refusal(error)
+    if refusal.status == 403 and not isinstance(refusal, BudgetExceeded):
+        note("refused", is_suspect=True, code=refusal.code, method=request.method, endpoint=request.endpoint)
     if refusal.status >= 500 and not isinstance(refusal, Refusal):
         log.error("Unexpected error", exc_info=error, extra={"requestId": g.get("request_id")})
     db.session.rollback()

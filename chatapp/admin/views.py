@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from flask import Blueprint, flash, render_template, request
 from flask.typing import ResponseReturnValue
@@ -22,8 +23,9 @@ from chatapp.budget.queries import usage_of
 from chatapp.database import write
 from chatapp.errors import Forbidden, InvalidRequest, NotFound
 from chatapp.extensions import db
+from chatapp.security_log import note
 from chatapp.services import services
-from chatapp.web import redirect_to, uuid_or_404
+from chatapp.web import redirect_to, uuid_or_404, whole_number
 
 bp = Blueprint("admin", __name__, url_prefix="/admin")
 
@@ -88,6 +90,7 @@ def set_limit(user_id: str) -> ResponseReturnValue:
     reason = f"set by {current_user.email}"
     with write():
         ledger.set_limit(user.id, form.limit.data, reason)
+    note("limit set", user=user.id, tokens=form.limit.data)
     flash(_("The limit of %(email)s is set.", email=user.email), "message")
     return redirect_to("admin.index", after=request.args.get("after"))
 
@@ -112,6 +115,7 @@ def grant(user_id: str) -> ResponseReturnValue:
     except InvalidRequest as refusal:
         form.tokens.errors = [refusal.message]
         return _person_page(user, grant_form=form), 422
+    note("tokens granted", user=UUID(user_id), tokens=form.tokens.data)
     flash(_("The limit of %(email)s is set.", email=email), "message")
     return redirect_to("admin.show", user_id=user_id)
 
@@ -123,6 +127,7 @@ def set_period(user_id: str) -> ResponseReturnValue:
         return _person_page(user, period_form=form), 422
     with write():
         ledger.set_period(user.id, form.period.data)
+    note("period set", user=user.id, period=form.period.data)
     return redirect_to("admin.show", user_id=user_id)
 
 
@@ -132,7 +137,7 @@ def _person_page(user: User, grant_form: GrantForm | None = None, period_form: P
     The forms: those that were refused.
     """
     entries = select(LedgerEntry).where(LedgerEntry.user_id == user.id).order_by(LedgerEntry.id.desc())
-    if before := request.args.get("before", type=int):
+    if before := whole_number("before"):
         entries = entries.where(LedgerEntry.id < before)
     found = list(db.session.scalars(entries.limit(PAGE_SIZE + 1)))
     budget = usage_of(user.id)
@@ -153,6 +158,7 @@ def disable(user_id: str) -> ResponseReturnValue:
     if user.id == current_user.id:
         raise Forbidden(_("You cannot shut yourself out"))
     user.disable()
+    note("account disabled", user=user.id)
     flash(_("%(email)s is shut out.", email=user.email), "message")
     return redirect_to("admin.index")
 
@@ -161,6 +167,7 @@ def disable(user_id: str) -> ResponseReturnValue:
 def enable(user_id: str) -> ResponseReturnValue:
     user = _user(user_id)
     user.enable()
+    note("account enabled", user=user.id)
     flash(_("%(email)s may sign in again.", email=user.email), "message")
     return redirect_to("admin.index")
 
@@ -181,6 +188,7 @@ def invite() -> ResponseReturnValue:
         return _page(invitation_form=form), 422
     invitation = Invitation(form.email.data, form.is_admin.data, form.limit.data)
     link = invitation.issue()
+    note("invitation made", is_admin=invitation.is_admin)
     # Not redirected: the link is shown here and kept nowhere.
     return _page(invitation_form=InvitationForm(formdata=None), link=link, invitation=invitation)
 
@@ -192,6 +200,7 @@ def revoke_invitation(link_digest: str) -> ResponseReturnValue:
         raise NotFound()
     with write():
         Link.close(link.digest, link.expires_at)
+    note("invitation revoked")
     flash(_("The invitation is revoked."), "message")
     return redirect_to("admin.index", _anchor="invite")
 
@@ -199,6 +208,7 @@ def revoke_invitation(link_digest: str) -> ResponseReturnValue:
 @bp.post("/token-cache/clear")
 def clear_counts() -> ResponseReturnValue:
     services().counter.clear()
+    note("count cache cleared")
     flash(_("The count cache is empty."), "message")
     return redirect_to("admin.index")
 

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_login import current_user
 
-from chatapp.auth import passwords
+from chatapp.auth import passwords, tries
 from chatapp.auth.forms import ChangePasswordForm, KeyForm, PreferencesForm
 from chatapp.auth.limits import limit_changes
 from chatapp.auth.models import ApiKey, LoginSession, User
@@ -19,6 +19,7 @@ from chatapp.auth.views import bp, safe_next, sign_out
 from chatapp.database import write
 from chatapp.errors import InvalidRequest, NotFound
 from chatapp.origins import split
+from chatapp.security_log import note
 from chatapp.services import settings
 from chatapp.web import is_htmx, redirect_to, uuid_or_404
 
@@ -47,6 +48,7 @@ def account_page(**parts: Any) -> str:
             "login_id": current_user.identity[1],
             "keys": ApiKey.in_force_of(user_id),
             "new_key": None,
+            "failed_tries": current_user.login.failed_before + tries.since_sign_in(current_user.email),
         }
         | parts,
     )
@@ -61,6 +63,7 @@ def change_password() -> ResponseReturnValue:
         return account_page(password_form=form), 422
     user_id, login_id, known = current_user.id, current_user.identity[1], current_user.password_hash
     if not passwords.matches(known, form.current_password.data):
+        note("password change failed", is_suspect=True)
         form.current_password.errors = [_("This is not your password")]
         return account_page(password_form=form), 422
     password_hash = passwords.make_hash(form.password.data)
@@ -70,6 +73,7 @@ def change_password() -> ResponseReturnValue:
             raise InvalidRequest(_("The password was changed elsewhere. Try again"))
         user.password_hash = password_hash
         LoginSession.end_all(user_id, but=login_id)
+    note("password changed")
     flash(_("The password is changed. All other browsers are signed out."), "message")
     return redirect_to("auth.account")
 
@@ -81,6 +85,7 @@ def end_session(login_id: str) -> ResponseReturnValue:
     if login.id == current_user.identity[1]:
         return sign_out()
     login.end()
+    note("login ended", login=login_id)
     flash(_("That browser is signed out."), "message")
     return redirect_to("auth.account")
 
@@ -90,6 +95,7 @@ def end_session(login_id: str) -> ResponseReturnValue:
 def end_other_sessions() -> ResponseReturnValue:
     with write():
         LoginSession.end_all(current_user.id, but=current_user.identity[1])
+    note("other logins ended")
     flash(_("All other browsers are signed out."), "message")
     return redirect_to("auth.account")
 
@@ -113,6 +119,7 @@ def create_key() -> ResponseReturnValue:
         return account_page(key_form=form), 422
     with write():
         key = ApiKey.issue(current_user, (form.key_name.data or "").strip())
+    note("key made")
     # Not redirected: this answer is the only place where the key is ever seen.
     return account_page(key_form=KeyForm(formdata=None), new_key=key)
 
@@ -121,6 +128,7 @@ def create_key() -> ResponseReturnValue:
 @browser_required
 def revoke_key(key_id: str) -> ResponseReturnValue:
     ApiKey.for_user(current_user, uuid_or_404(key_id, NotFound)).revoke()
+    note("key revoked", key=key_id)
     flash(_("The key is revoked."), "message")
     return redirect_to("auth.account")
 

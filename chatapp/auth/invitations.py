@@ -7,18 +7,18 @@ makes a deleted account again. The end is inside the token: a clock that steps b
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from flask import Flask, current_app, has_request_context, request
+from flask import Flask, has_request_context, request
 from flask_babel import gettext as _
-from itsdangerous import BadData, URLSafeSerializer
+from itsdangerous import BadData
 
 from chatapp.auth import accounts
 from chatapp.auth.models import Link, User, canonical_email, digest
+from chatapp.auth.signing import signer
 from chatapp.database import now, write
 from chatapp.errors import Forbidden, NotFound
 from chatapp.services import settings
@@ -92,13 +92,15 @@ def check_setup(token: str) -> None:
 def _sign(purpose: Purpose, content: dict[str, Any]) -> str:
     until = now() + timedelta(days=settings().invitation_days)
     # The random part tells two invitations of one second apart.
-    signed = _signer(purpose).dumps({"until": int(until.timestamp()), "id": secrets.token_urlsafe(6), **content})
+    signed = signer(f"link-{purpose}").dumps(
+        {"until": int(until.timestamp()), "id": secrets.token_urlsafe(6), **content}
+    )
     return signed if isinstance(signed, str) else signed.decode()
 
 
 def _read(purpose: Purpose, token: str) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = _signer(purpose).loads(token)
+        content: dict[str, Any] = signer(f"link-{purpose}").loads(token)
     except BadData:
         raise NotFound(_("This link is not complete. Copy it once more")) from None
     if content["until"] < now().timestamp():
@@ -113,11 +115,6 @@ def _expiry(purpose: Purpose, token: str) -> datetime:
 def _digest(token: str) -> str:
     """Of what is signed only: the last sign of a signature may be written in four ways."""
     return digest(token.rpartition(".")[0])
-
-
-def _signer(purpose: Purpose) -> URLSafeSerializer:
-    keys = [*(current_app.config["SECRET_KEY_FALLBACKS"] or ()), current_app.config["SECRET_KEY"]]
-    return URLSafeSerializer(keys, salt=f"link-{purpose}", signer_kwargs={"digest_method": hashlib.sha256})
 
 
 def _base(port: int | None = None) -> str:

@@ -1,6 +1,6 @@
 """How often somebody may try: by account, by address, and for newcomers. Where the store is down, memory counts.
 
-What is counted is a digest: a store of counters need not know who signs in.
+A browser that has signed in before is counted apart from strangers (tries.scope_of).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from flask import request
 from flask_login import current_user
 
-from chatapp.auth.models import canonical_email, digest
+from chatapp.auth import tries
 from chatapp.extensions import limiter
 from chatapp.services import settings
 
@@ -30,12 +30,12 @@ def address() -> str:
     return str(mapped) if mapped.version == 4 else str(ipaddress.ip_network((mapped, 64), strict=False))
 
 
-def account() -> str:
-    return digest(canonical_email(request.form.get("email", "")))[:32]
+def _scope() -> str:
+    return tries.scope_of(request.form.get("email", ""))
 
 
-def _account_at_address() -> str:
-    return f"{account()}@{address()}"
+def _scope_at_address() -> str:
+    return f"{_scope()}@{address()}"
 
 
 def _user() -> str:
@@ -56,9 +56,9 @@ def _has_failed(response: Any) -> bool:
 
 # Tries for one account from one address are few, so nobody is locked out by what somebody does elsewhere. One address
 # trying many accounts, and many addresses trying one account, are bounded ten times higher.
-limit_tries = limiter.shared_limit(_few, scope=TRIES, key_func=_account_at_address)
+limit_tries = limiter.shared_limit(_few, scope=TRIES, key_func=_scope_at_address)
 limit_addresses = limiter.limit(_many, key_func=address, deduct_when=_has_failed)
-limit_accounts = limiter.limit(_many, key_func=account, deduct_when=_has_failed)
+limit_accounts = limiter.limit(_many, key_func=_scope, deduct_when=_has_failed)
 # These cost a hash each.
 limit_newcomers = limiter.shared_limit(_few, scope="newcomers", key_func=address)
 limit_changes = limiter.limit(_few, key_func=_user)

@@ -130,11 +130,12 @@ class LoginSession(db.Model):
     user: Mapped[User] = relationship(lazy="joined")
 
     @classmethod
-    def begin(cls, user: User, user_agent: str = "") -> str:
+    def begin(cls, user: User, user_agent: str = "", failed_before: int = 0) -> str:
         """Record a login and return the token for its cookie. Call inside write()."""
         token = secrets.token_urlsafe(32)
         agent = "".join(filter(str.isprintable, user_agent))[:200]
-        db.session.add(cls(user_id=user.id, token_digest=digest(token), user_agent=agent))
+        row = cls(user_id=user.id, token_digest=digest(token), user_agent=agent, failed_before=failed_before)
+        db.session.add(row)
         return token
 
     @classmethod

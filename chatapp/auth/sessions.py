@@ -21,12 +21,13 @@ from itsdangerous import BadSignature
 from sqlalchemy import bindparam, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from chatapp.auth import old_pages
+from chatapp.auth import old_pages, tries
 from chatapp.auth.models import ApiKey, Identity, LoginSession, User
 from chatapp.database import write
 from chatapp.errors import Forbidden, Unauthenticated
 from chatapp.extensions import csrf, db, login_manager
 from chatapp.origins import is_bearer
+from chatapp.security_log import note
 from chatapp.services import settings
 
 __all__ = ["Identity", "browser_required", "identity", "init_app", "is_good", "lifetimes", "sign_in", "sign_out"]
@@ -71,13 +72,14 @@ def init_app(app: Flask) -> None:
 
 def sign_in(user: User) -> None:
     """Begin a login in this browser. Nothing of the session before survives, neither its login nor its CSRF token."""
-    user_id = user.id
+    user_id, failed = user.id, tries.forget_seen(user.email)
     before = session.get(TOKEN)
     with write():
         if before and (old := LoginSession.by_token(before, *lifetimes())):
             old.end()
         LoginSession.forget_old(user_id, *lifetimes())
-        token = LoginSession.begin(user, request.headers.get("User-Agent", ""))
+        token = LoginSession.begin(user, request.headers.get("User-Agent", ""), failed)
+    note("sign-in", user=user_id)
     _empty_session()
     session[TOKEN] = token
     session.permanent = True
@@ -88,6 +90,7 @@ def sign_in(user: User) -> None:
 def sign_out() -> None:
     """End this browser's login on the server, and forget it here."""
     if current_user.is_authenticated and current_user.login:
+        note("sign-out")
         current_user.login.end()
     _empty_session()
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask import Blueprint, Response, flash, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_login import current_user
 from sqlalchemy import update
 
-from chatapp.auth import accounts, invitations, passwords, sessions
+from chatapp.auth import accounts, invitations, passwords, sessions, tries
 from chatapp.auth.forms import NewAccountForm, RegisterForm, SignInForm
 from chatapp.auth.invitations import Invitation
 from chatapp.auth.limits import forgive, limit_accounts, limit_addresses, limit_newcomers, limit_tries
@@ -19,8 +19,9 @@ from chatapp.auth.models import User, canonical_email
 from chatapp.auth.old_pages import is_stale, may_be_old
 from chatapp.database import execute, write
 from chatapp.errors import CsrfFailed, NotFound, Unavailable
+from chatapp.security_log import note
 from chatapp.services import settings
-from chatapp.web import redirect_to
+from chatapp.web import forget_storage, redirect_to
 
 bp = Blueprint("auth", __name__)
 
@@ -60,15 +61,25 @@ def sign_in() -> ResponseReturnValue:
         return _go_on(form)
     if not form.validate():
         return _sign_in_page(form), 422
+    tries.check(form.email.data)
     if not _try(form.email.data, form.password.data):
+        tries.fail(form.email.data)
         form.password.errors = [_("The email or the password is not right")]
         return _sign_in_page(form), 401
     forgive()
-    return _go_on(form)
+    return _welcome(_go_on(form), form.email.data)
 
 
-def _go_on(form: SignInForm) -> ResponseReturnValue:
-    return redirect(safe_next(form.next.data), 303)
+def _go_on(form: SignInForm) -> Response:
+    return make_response("", 303, {"Location": safe_next(form.next.data)})
+
+
+def _welcome(response: Response, email: str) -> Response:
+    """Know this browser from now on. What the person before left in it goes; one's own drafts wait here."""
+    if tries.is_somebody_new(email):
+        forget_storage(response)
+    tries.know_this_browser(response, email)
+    return response
 
 
 def _is_in_already(email: str | None) -> bool:
@@ -130,7 +141,7 @@ def _sign_out_again() -> ResponseReturnValue:
 @may_be_old(_sign_out_again)
 def sign_out() -> ResponseReturnValue:
     sessions.sign_out()
-    return redirect_to("auth.show_sign_in")
+    return forget_storage(redirect_to("auth.show_sign_in"))
 
 
 # Coming in
@@ -159,7 +170,7 @@ def register() -> ResponseReturnValue:
         return render_template("auth/register.html", form=form), 422
     password_hash = passwords.make_hash(form.password.data)
     with suppress(accounts.EmailTaken), write():
-        accounts.create(form.email.data, password_hash, timezone=form.zone)
+        note("account made", user=accounts.create(form.email.data, password_hash, timezone=form.zone).id)
     flash(_("If this email had no account yet, it has one now. Sign in with it."), "message")
     return redirect_to("auth.show_sign_in")
 
@@ -206,8 +217,9 @@ def accept_invitation(token: str) -> ResponseReturnValue:
             limit=invitation.limit,
             timezone=form.zone,
         )
+    note("invitation used", user=user.id)
     sessions.sign_in(user)
-    return redirect_to("chats.index")
+    return _welcome(redirect_to("chats.index"), invitation.email)
 
 
 @bp.get("/setup/<token>")
@@ -235,5 +247,6 @@ def set_up(token: str) -> ResponseReturnValue:
     with write():
         user = accounts.create_first(form.email.data, password_hash, form.zone)
         invitations.close(token, "setup")
+    note("site set up", user=user.id)
     sessions.sign_in(user)
-    return redirect_to("chats.index")
+    return _welcome(redirect_to("chats.index"), form.email.data)

@@ -12,6 +12,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from flask_babel import format_decimal
+from flask_babel import gettext as _
 from sqlalchemy import CursorResult, bindparam, case, func, select, update
 
 from chatapp.auth.models import User
@@ -132,14 +134,16 @@ def grant(user_id: UUID, tokens: int, reason: str) -> None:
     """
     reason = " ".join(reason.split())
     if not tokens or not 1 <= len(reason) <= REASON_CHARS:
-        raise InvalidRequest(f"A grant needs tokens and a reason of 1 to {REASON_CHARS} characters")
+        text = _("A grant needs tokens and a reason of 1 to %(count)s characters", count=REASON_CHARS)
+        raise InvalidRequest(text)
     changed = _change(
         update(UserUsage)
         .where(UserUsage.user_id == user_id, (UserUsage.token_limit + tokens).between(0, MAX_LIMIT_TOKENS))
         .values(token_limit=UserUsage.token_limit + tokens)
     )
     if not changed:
-        raise InvalidRequest(f"tokens: the limit would not be from 0 to {MAX_LIMIT_TOKENS:,}")
+        highest = format_decimal(MAX_LIMIT_TOKENS)
+        raise InvalidRequest(_("The limit would not be from 0 to %(highest)s tokens", highest=highest))
     _enter(user_id, reason=reason, grant=tokens)
     notices.note(usage_of(user_id))
 

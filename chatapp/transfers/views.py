@@ -20,10 +20,11 @@ from chatapp.database import now, release
 from chatapp.errors import InvalidRequest
 from chatapp.extensions import limiter
 from chatapp.pace import Breath
+from chatapp.security_log import note
 from chatapp.services import settings
 from chatapp.transfers import deletion, export, importing, unpacking, words
 from chatapp.transfers.bounds import MEBIBYTE, Bounds, Intake, InvalidFile
-from chatapp.web import redirect_to
+from chatapp.web import forget_storage, redirect_to
 
 bp = Blueprint("transfers", __name__)
 
@@ -112,9 +113,10 @@ def delete_account() -> ResponseReturnValue:
     if not passwords.matches(known, request.form.get("current_password", "")):
         return _page(delete_error=_("This is not your password")), 422
     deletion.delete_user(user_id, known)
+    note("account deleted", user=user_id)
     sessions.sign_out()
     flash(_("Your account and everything in it is deleted."), "message")
-    return redirect_to("auth.show_sign_in")
+    return forget_storage(redirect_to("auth.show_sign_in"))
 
 
 def _page(**parts: Any) -> str:

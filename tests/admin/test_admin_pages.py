@@ -213,3 +213,16 @@ def test_a_long_ledger_has_pages(app, browser, user, monkeypatch):
     older = browser.get(f"/admin/users/{user.id}?before={re.search('before=([0-9]+)', first)[1]}").text
     assert ("gift 2" in first, "gift 1" in first, "gift 0" in first) == (True, True, False)
     assert ("gift 0" in older, "first limit" in older, "gift 1" in older) == (True, True, False)
+
+
+@pytest.mark.parametrize("before", [str(2**63 - 1), str(2**63), "9" * 23, "9" * 5000, "-" + "9" * 23, "x", "", "²"])
+def test_any_number_in_the_address_of_a_ledger_is_survived(browser, user, before):
+    assert browser.get(f"/admin/users/{user.id}?before={before}").status_code == 200
+
+
+def test_a_refusal_of_the_ledger_is_in_the_language_of_the_page(browser, user):
+    browser.post("/account/preferences", timezone="UTC", locale="de", theme="light")
+
+    page = browser.post(f"/admin/users/{user.id}/grants", tokens="-100001", reason="x")
+
+    assert "Das Limit läge nicht zwischen 0 und 1.000.000.000.000.000 Token" in error_of(page.text, "tokens")

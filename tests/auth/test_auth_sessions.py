@@ -9,7 +9,7 @@ from chatapp.auth import models, sessions
 from chatapp.auth.models import ApiKey, LoginSession, User
 from chatapp.database import now, write
 from chatapp.extensions import db
-from tests.auth.browser import Browser, make_account, signed_in
+from tests.auth.browser import PASSWORD, Browser, make_account, signed_in
 
 CALL = "/api/chat/token-stats"
 
@@ -82,10 +82,13 @@ def test_a_login_that_began_while_its_user_was_shut_out_opens_nothing(app, signe
     assert signed_in_browser.get(CALL).status_code == 401
 
 
-def test_the_cookies_attributes_are_all_there(browser, grace):
-    cookie = browser.sign_in().headers["Set-Cookie"]
+def session_cookie(answer, name):
+    return next(each for each in answer.headers.getlist("Set-Cookie") if each.startswith(f"{name}="))
 
-    assert cookie.startswith("session=")
+
+def test_the_cookies_attributes_are_all_there(browser, grace):
+    cookie = session_cookie(browser.sign_in(), "session")
+
     assert "; HttpOnly; Path=/; SameSite=Lax" in cookie
     assert "; Expires=" in cookie
     assert "Domain=" not in cookie
@@ -99,9 +102,8 @@ class TestHttps:
     def test_the_cookie_is_secure_and_bound_to_the_host(self, app, grace):
         answer = Browser(app, "https://localhost").sign_in()
 
-        cookie = answer.headers["Set-Cookie"]
         assert answer.status_code == 303
-        assert cookie.startswith("__Host-session=")
+        cookie = session_cookie(answer, "__Host-session")
         assert "; Secure; HttpOnly; Path=/; SameSite=Lax" in cookie
 
     def test_a_post_from_another_site_is_refused_even_with_a_token(self, app, grace):
@@ -296,3 +298,33 @@ def test_a_database_that_is_down_gives_503_and_a_page(monkeypatch, signed_in_bro
 
     assert answer.status_code == 503
     assert "<h1>" in answer.text
+
+
+class TestWhatABrowserKeeps:
+    """Drafts are kept in the browser, for the person who wrote them."""
+
+    def test_it_is_told_to_forget_them_at_sign_out(self, signed_in_browser):
+        assert signed_in_browser.post("/logout").headers["Clear-Site-Data"] == '"storage"'
+
+    def test_it_is_told_to_forget_them_when_the_account_is_deleted(self, signed_in_browser):
+        answer = signed_in_browser.post("/account/data/deletion", current_password=PASSWORD)
+
+        assert (answer.status_code, answer.headers["Clear-Site-Data"]) == (303, '"storage"')
+
+    def test_it_keeps_them_for_a_person_whose_login_ended_and_who_signs_in_again(self, app, browser, grace):
+        browser.sign_in()
+        with app.app_context(), write():
+            LoginSession.end_all(grace)
+
+        answers = [browser.get("/account"), browser.get("/login"), browser.sign_in()]
+
+        assert answers[2].status_code == 303
+        assert not any("Clear-Site-Data" in answer.headers for answer in answers)
+
+    def test_it_is_told_to_forget_them_when_somebody_else_signs_in(self, app, browser, grace):
+        make_account(app, "eve@example.org")
+        browser.sign_in()
+        with app.app_context(), write():
+            LoginSession.end_all(grace)
+
+        assert browser.sign_in("eve@example.org").headers["Clear-Site-Data"] == '"storage"'

@@ -10,6 +10,7 @@ from sqlalchemy import delete
 from chatapp.auth import accounts, invitations, models
 from chatapp.auth.invitations import Invitation
 from chatapp.auth.models import Link, User
+from chatapp.auth.signing import signer
 from chatapp.database import now, write
 from chatapp.errors import NotFound
 from chatapp.extensions import db
@@ -79,7 +80,7 @@ def test_a_signature_written_in_another_way_is_the_same_link(app, invite):
 def test_an_invitation_of_an_earlier_edition_is_good_once(app, cheap_hashes):
     with app.test_request_context():
         content = {"until": int(now().timestamp()) + 60, "email": BOB, "is_admin": False, "limit": None}
-        link = f"/invitations/{invitations._signer('invite').dumps(content)}"
+        link = f"/invitations/{signer('link-invite').dumps(content)}"
     assert accept(app, link) == 303
 
     remove(app, BOB)
