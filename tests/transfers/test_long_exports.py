@@ -70,7 +70,7 @@ def save_usage(app, user, count):
         session.execute(insert(UsageRecord), rows)
 
 
-@pytest.mark.parametrize("kind", ["md"])
+@pytest.mark.parametrize("kind", ["json", "md"])
 @pytest.mark.parametrize("continues", [False, True])
 def test_a_chat_of_twice_the_messages_takes_twice_the_work(app, user, browser, kind, continues):
     taken = []
