@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 from uuid import UUID
 
 from flask_babel import gettext as _
+from sqlalchemy import func, literal, select
+from sqlalchemy.orm import aliased
 
-from chatapp.chats.models import Message, branch
+from chatapp.chats.models import Message
 from chatapp.errors import InvalidMessage
+from chatapp.extensions import db
 from chatapp.providers.base import ModelInfo
 from chatapp.services import settings
 from chatapp.tokens.estimate import calibrated, prompt_bound
 
 LEAST_ANSWER_TOKENS = 16
+# Few texts have more characters a token. What is longer than HISTORY_TOKENS of these is not even read.
+MOST_CHARS_PER_TOKEN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,24 +35,59 @@ class Fitted:
     longest: int
 
 
-def context(messages: list[Message], limit: int) -> list[Message]:
-    """Return the last messages that the model is shown, at most limit, oldest first, beginning with a user's.
+def history_from(head_id: UUID | None) -> list[Message]:
+    """Return what the model may be shown of the messages up to one of them, oldest first: whole exchanges.
+
+    Lengths are read before texts: an imported message may have millions of characters.
+    """
+    limit = settings().history_messages
+    if head_id is None or not limit:
+        return []
+    # Questions without an answer are left out, so a few more are looked at than are shown.
+    shown = _short_enough(_exchanges(_outline(head_id, limit * 2 + 10), limit))
+    ids = [row.id for exchange in shown for row in exchange]
+    found = {message.id: message for message in db.session.scalars(select(Message).where(Message.id.in_(ids)))}
+    return [found[each] for each in ids if each in found]
+
+
+def _outline(head_id: UUID, limit: int) -> Sequence[Any]:
+    """Return id, role, status and length in characters of the messages up to one of them, oldest first."""
+    line = select(Message.id, Message.parent_id, literal(0).label("distance")).where(Message.id == head_id)
+    above = line.cte("line", recursive=True)
+    parent = aliased(Message)
+    above = above.union_all(
+        select(parent.id, parent.parent_id, above.c.distance + 1).where(
+            parent.id == above.c.parent_id, above.c.distance < limit - 1
+        )
+    )
+    chars = func.length(Message.content).label("chars")
+    rows = select(Message.id, Message.role, Message.status, chars).join(above, Message.id == above.c.id)
+    return db.session.execute(rows.order_by(above.c.distance.desc())).all()
+
+
+def _exchanges(rows: Sequence[Any], limit: int) -> list[tuple[Any, Any]]:
+    """Return the last questions with their answers, at most limit messages.
 
     A question without an answer, and an answer without a text, are left out.
     """
-    shown: list[Message] = []
-    for question, answer in pairwise(messages):
-        if question.role == "user" and answer.role == "assistant" and answer.content and answer.status != "in_progress":
-            shown += [question, answer]
-    shown = shown[-limit:] if limit else []
-    return shown[1:] if shown and shown[0].role == "assistant" else shown
+    found = [
+        (question, answer)
+        for question, answer in pairwise(rows)
+        if (question.role, answer.role) == ("user", "assistant") and answer.chars and answer.status != "in_progress"
+    ]
+    return found[-(limit // 2) :] if limit > 1 else []
 
 
-def history_from(head_id: UUID | None) -> list[Message]:
-    """Return what the model may be shown of the messages up to one of them, oldest first."""
-    limit = settings().history_messages
-    # Questions without an answer are left out, so a few more are read than are shown.
-    return context(branch(head_id, limit * 2 + 10), limit)
+def _short_enough(exchanges: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    """Return the last exchanges whose texts are worth reading."""
+    room = settings().history_tokens * MOST_CHARS_PER_TOKEN
+    shown: list[tuple[Any, Any]] = []
+    for exchange in reversed(exchanges):
+        room -= sum(row.chars for row in exchange)
+        if room < 0:
+            break
+        shown.insert(0, exchange)
+    return shown
 
 
 def fit(info: ModelInfo, system_prompt: str, question: str, history: list[Message], longest: int) -> Fitted:

@@ -283,6 +283,8 @@ def _admit(send: _Send) -> tuple[Started, Facts, ChatRequest]:
     bounds = bounds_of(model, chat.thinking_tokens, settings().metering)
     prompt = system_prompt_of(chat)
     fitted = fit(services().providers.model(model), prompt, send.text, history_from(_above(place)), bounds.longest)
+    if place.continues and not fitted.history:
+        raise InvalidMessage(_("This answer is too long for this model to continue"))
     sent = _sent(prompt, fitted, started.question_id, send.text)
     facts = Facts(
         chat_id=chat.id,

@@ -32,12 +32,14 @@ def preview(user_id: UUID, chat: Chat | None, text: str, model: str | None = Non
     text = normalise(text).strip()
     if not 1 <= len(text) <= settings().message_chars:
         return None
-    model = services().providers.offered(model or (chat.model if chat else None))
-    bounds = bounds_of(model, chat.thinking_tokens if chat else None, settings().metering)
+    info = services().providers.model(services().providers.offered(model or (chat.model if chat else None)))
+    bounds = bounds_of(info.id, chat.thinking_tokens if chat else None, settings().metering)
     prompt = system_prompt_of(chat) if chat else settings().system_prompt
-    history = history_from(chat.head_id) if chat else []
+    # Read only where it makes a difference to the figures.
+    has_history = chat is not None and (settings().metering == "provider" or info.shares_window)
+    history = history_from(chat.head_id) if chat and has_history else []
     try:
-        fitted = fit(services().providers.model(model), prompt, text, history, bounds.longest)
+        fitted = fit(info, prompt, text, history, bounds.longest)
     except InvalidMessage:
         return None
     bounds, draft = replace(bounds, longest=fitted.longest), fitted.question_tokens

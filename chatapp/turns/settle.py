@@ -102,17 +102,18 @@ def finished(text: str, finish_reason: str | None, is_clamped: bool) -> Outcome:
     return Outcome("completed", finish_reason=finish_reason)
 
 
-def failed(error: Exception, text: str) -> Outcome:
+def failed(error: Exception, text: str, *, was_heard: bool = True) -> Outcome:
     """Judge an answer that ended in an error.
 
     A provider that refused or was not reached costs nothing; one that broke off or fell silent may have worked.
+    was_heard: something came from the model. A fault of ours before that costs nothing either.
     """
     if not isinstance(error, ChatAppError):
         error = ChatAppError()
     if isinstance(error, ContentBlocked):
         return Outcome("failed", error.code, error.message, "content_filter")
     if not isinstance(error, ProviderError):
-        return Outcome("failed", error.code, error.message)
+        return Outcome("failed", error.code, error.message, is_charged=was_heard or bool(text))
     was_reached = isinstance(error, (ProviderInterrupted, EmptyAnswer)) or (
         isinstance(error, ProviderTimeout) and not error.can_retry
     )

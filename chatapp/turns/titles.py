@@ -162,7 +162,7 @@ def _ask(job: _Job) -> tuple[str, Usage | None, bool]:
                     usage = chunk.usage or usage
     except Exception as error:
         log.info("No title was made: %s", type(error).__name__)
-        return said, usage, settle.failed(error, said).is_charged
+        return said, usage, settle.failed(error, said, was_heard=usage is not None).is_charged
     return said, usage, True
 
 

@@ -95,6 +95,10 @@ class Run:
         return self.facts.answer_id
 
     @property
+    def was_heard(self) -> bool:
+        return self.chunks > 0
+
+    @property
     def answer(self) -> Answer:
         return Answer(self.log.text, self.log.thoughts, self.usage, self.chunks)
 
@@ -212,7 +216,7 @@ class Workers:
             return settle.settle(run.turn_id, run.answer, outcome, facts=run.facts) or self._settled_elsewhere(run)
         except Exception as error:
             log.exception("A turn could not be settled", extra={"turnId": str(run.turn_id)})
-            outcome = settle.failed(error, run.log.text)
+            outcome = settle.failed(error, run.log.text, was_heard=run.was_heard)
         try:
             return settle.settle(run.turn_id, run.answer, outcome, facts=run.facts) or self._settled_elsewhere(run)
         except Exception:
@@ -239,7 +243,7 @@ class Workers:
         if (error := run.error) is None:
             run.outcome = settle.finished(run.log.text, run.finish_reason, run.facts.is_clamped)
         else:
-            run.outcome = settle.failed(error, run.log.text)
+            run.outcome = settle.failed(error, run.log.text, was_heard=run.was_heard)
             if run.outcome.code == "INTERNAL_ERROR":
                 log.error("A turn failed", exc_info=error, extra={"turnId": str(run.turn_id)})
         return run.outcome
