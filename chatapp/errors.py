@@ -167,6 +167,8 @@ class ProviderError(ChatAppError):
         code: str | None = None,
     ) -> None:
         super().__init__(message, code=code)
+        # What of the request was refused and can be left out: "system" or "thinking".
+        self.refused_part = ""
         self.can_retry = can_retry
         self.retry_after_seconds = retry_after_seconds
 

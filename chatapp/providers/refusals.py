@@ -33,10 +33,11 @@ TEXT_KEYS = ("message", "detail", "msg", "error", "error_message", "raw")
 PLACE_KEYS = ("param", "loc", "parameter", "field")
 CODE = re.compile(r"[A-Za-z0-9_.:-]{1,80}")
 MOST_NODES = 500
-A_DAY_SECONDS = 3600.0
+A_LONG_WAIT_SECONDS = 3600.0
+WINDOW_KEYS = ("n_ctx", "max_context_length")
 
 TOO_LONG = re.compile(
-    r"context_length|context_window|exceed_context|string_above_max_length|request_too_large|"
+    r"context_length|context_?window|exceed_context|max_new_tokens. must be|string_above_max_length|request_too_large|"
     r"(maximum|max|model'?s|available|the) context|context (length|window|size|limit)|too many (input )?tokens|"
     r"(prompt|input|request|message)s? (is|are|was|were)? ?too (long|large)|reduce the length|"
     r"exceeds? the (maximum|limit|number|model)[^.]{0,40}(token|length)|input token count|"
@@ -58,7 +59,7 @@ KEY = re.compile(
     re.IGNORECASE,
 )
 MODEL = re.compile(
-    r"model_not_found|model[_ ]not[_ ]available|no such model|unknown model|invalid model|"
+    r"model_not_found|deployment[_ ]?not[_ ]?found|model[_ ]not[_ ]available|no such model|unknown model|invalid model|"
     r"model\b.{0,200}(not found|does not exist|not exist|not loaded|unavailable|is not supported|decommissioned)",
     re.IGNORECASE,
 )
@@ -91,6 +92,8 @@ def read(body: Any, headers: Mapping[str, str] | None = None) -> Told:
             codes.append(text)
         if isinstance(value, str) and key in (*TEXT_KEYS, *CODE_KEYS):
             words.append(value[:2000])
+        if key in WINDOW_KEYS and isinstance(value, int):
+            words.append(f"{key} {value}")
         if key in PLACE_KEYS and isinstance(value, str):
             places.append(value[:100])
         if key == "retryDelay" and isinstance(value, str):
@@ -126,7 +129,7 @@ def error_for(status: int, told: Told) -> ProviderError:
 
 def is_long(seconds: float | None) -> bool:
     """Say whether a wait is none for a person in front of a page."""
-    return seconds is not None and seconds >= A_DAY_SECONDS
+    return seconds is not None and seconds >= A_LONG_WAIT_SECONDS
 
 
 def status_in(body: Any, default: int) -> int:

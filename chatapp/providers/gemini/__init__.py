@@ -73,6 +73,7 @@ class GeminiProvider:
         self._total_seconds = total_seconds
         self._models = models
         self._idle_seconds = idle_seconds
+        self._left_out: dict[str, set[str]] = {}
         self._client: Client = SdkClient(api_key, base_url, connect_seconds, idle_seconds)
         if client == "rest":
             self._client = RestClient(api_key, base_url, connect_seconds, pace or Pace())
@@ -93,8 +94,23 @@ class GeminiProvider:
         Where a model must think, its allowance is added to the output limit. It may spend less on thoughts, so the
         answer is ended here, with "length", as soon as its reported length is over max_output_tokens.
 
+        A part of the request that the model refuses is left out, remembered, and the request made again: that is no
+        retry, since the model has not been asked.
+
         Source: Gemini API, models.streamGenerateContent, GenerateContentResponse.UsageMetadata.
         """
+        left_out = self._left_out.setdefault(request.model, set())
+        while True:
+            try:
+                yield from self._answer(request)
+                return
+            except ProviderError as error:
+                if not error.refused_part or error.refused_part in left_out:
+                    raise
+                left_out.add(error.refused_part)
+            logger.warning("Gemini refuses of requests to %s: %s", request.model, ", ".join(sorted(left_out)))
+
+    def _answer(self, request: ChatRequest) -> Iterator[Chunk]:
         patience = self._patience()
         reading = _Reading(request.max_output_tokens)
         upstream = self._client.open(self._call(request), patience)
@@ -136,8 +152,12 @@ class GeminiProvider:
     def _call(self, request: ChatRequest) -> Call:
         thinking, thinking_tokens = thinking_of(request.model).settings(request.thinking_tokens)
         limit = next((info.max_output_tokens for info in self._models if info.id == request.model), 65_536)
-        if request.model.startswith("gemma"):
-            request = without_system_role(request)  # The API refuses a system instruction for this family.
+        left_out = self._left_out.get(request.model, set())
+        # The API refuses a system instruction for Gemma.
+        if request.model.startswith("gemma") or "system" in left_out:
+            request = without_system_role(request)
+        if "thinking" in left_out:
+            thinking = None
         return Call(
             request.model,
             wire.contents((message.role, message.content) for message in request.messages),

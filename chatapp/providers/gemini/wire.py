@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -35,6 +36,12 @@ CONTENT_FILTERS = frozenset(
 LENGTH_LIMITS = frozenset({"MAX_TOKENS", "CONTINUATION"})
 # Anything else (OTHER, MALFORMED_FUNCTION_CALL, UNEXPECTED_TOOL_CALL, what is new) tells of an answer that broke off.
 STOPS = frozenset({"STOP"})
+
+# "Developer instruction is not enabled for models/…", "Thinking is not enabled …", "Budget 0 is invalid …".
+REFUSED_PARTS = {
+    "system": re.compile(r"(developer|system)[_ ]?instruction", re.IGNORECASE),
+    "thinking": re.compile(r"thinking|\bbudget \d+ is invalid", re.IGNORECASE),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +128,12 @@ def refusal(code: Any, body: Any, headers: Any, *, has_piece: bool) -> ProviderE
     code = code if isinstance(code, int) and not isinstance(code, bool) else 500
     told = refusals.read(body, headers)
     logger.warning("Gemini answered %s: %s", code, told.for_log)
-    return ProviderInterrupted() if has_piece else refusals.error_for(code, told)
+    if has_piece:
+        return ProviderInterrupted()
+    error = refusals.error_for(code, told)
+    if code == 400:
+        error.refused_part = next((part for part, words in REFUSED_PARTS.items() if words.search(told.words)), "")
+    return error
 
 
 def error_of(body: Any) -> dict[str, Any] | None:

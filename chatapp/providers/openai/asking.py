@@ -24,8 +24,18 @@ NO_SYSTEM = re.compile(
     r"first message[^.]{0,40}user|only user[^.]{0,30}roles",
     re.IGNORECASE,
 )
-WINDOW = re.compile(
-    r"(?:context (?:length|window|size)|n_ctx|context_length|max_model_len|maximum[^.]{0,30}tokens)\D{0,40}(\d{3,8})",
+# The plainest first: the others may also match a number that is something else.
+WINDOWS = (
+    r"(?:context (?:length|window|size)|n_ctx|context_length|max_model_len)\D{0,40}(\d{3,8})",
+    r"(\d{3,8}) (?:tokens? )?(?:maximum )?context",
+    r"max_new_tokens\D{0,30}<= ?(\d{3,8})",
+    r"> (\d{3,8}) maximum",
+    r"maximum[^.\d]{0,30}tokens\D{0,40}(\d{3,8})",
+)
+# "max_tokens is too large: this model supports at most 16384 completion tokens", and the like.
+LONGEST = re.compile(
+    r"(?:at most|less than or equal to|<=|maximum (?:allowed|value)[^.\d]{0,40}|range[^.\d]{0,40}\[\d+, ?)"
+    r"[ `'\":]*(\d{2,8})",
     re.IGNORECASE,
 )
 
@@ -38,6 +48,7 @@ class Asking:
     length_name: str = "max_tokens"
     has_system_role: bool = True
     window: int | None = None
+    longest: int | None = None
 
     def __str__(self) -> str:
         left_out = ", ".join(sorted(self.left_out)) or "nothing"
@@ -55,7 +66,7 @@ class Asking:
             "messages": [*system, *({"role": m.role, "content": m.content} for m in request.messages)],
             "stream": True,
             "stream_options": {"include_usage": True},
-            self.length_name: request.max_output_tokens + (request.thinking_tokens or 0),
+            self.length_name: min(request.max_output_tokens + (request.thinking_tokens or 0), self.longest or 10**9),
             "temperature": request.temperature,
         }
         return {name: each for name, each in body.items() if each is not None and name not in self.left_out}
@@ -69,20 +80,29 @@ class Asking:
             return self._learn_window(said)
         for name in OPTIONAL:
             if name in body and re.search(rf"(?<![a-z_]){name}(?![a-z_])", said):
-                return self._leave_out(name, said)
+                return self._shorten(body[name], said) or self._leave_out(name)
         if self.has_system_role and body["messages"][0]["role"] == "system" and NO_SYSTEM.search(said):
             self.has_system_role = False
             return True
         return False
 
     def _learn_window(self, said: str) -> bool:
-        match = WINDOW.search(said)
+        plain = re.sub(r"(?<=\d),(?=\d{3})", "", said)
+        match = next(filter(None, (re.search(pattern, plain, re.IGNORECASE) for pattern in WINDOWS)), None)
         if self.window is not None or match is None:
             return False
         self.window = int(match[1])
         return True
 
-    def _leave_out(self, name: str, said: str) -> bool:
+    def _shorten(self, asked: Any, said: str) -> bool:
+        """Note how long an answer may be at most, where the refusal tells."""
+        match = LONGEST.search(said)
+        if self.longest is not None or match is None or not isinstance(asked, int) or not 0 < int(match[1]) < asked:
+            return False
+        self.longest = int(match[1])
+        return True
+
+    def _leave_out(self, name: str) -> bool:
         other = next((each for each in LENGTH_NAMES if each != name), "") if name in LENGTH_NAMES else ""
         if name == "max_tokens" and other not in self.left_out:
             self.length_name = other
