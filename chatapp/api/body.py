@@ -12,22 +12,22 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 from chatapp.chats import options
 from chatapp.errors import InvalidMessage, InvalidRequest
 from chatapp.services import settings
-from chatapp.text import is_storable, normalise
+from chatapp.text import MODEL_NAME_CHARS, is_storable, normalise
 
-# Field → (type, what to call it, may be null, the setting that bounds its length).
+# Field → (type, what to call it, may be null, its longest length in characters, or the setting that says it).
 Kind = type | tuple[type, ...]
-Fields = dict[str, tuple[Kind, str, bool, str | None]]
+Fields = dict[str, tuple[Kind, str, bool, str | int | None]]
 
 CHAT: Fields = {
     "title": (str, "a text", True, "title_chars"),
-    "model": (str, "a text", True, "title_chars"),
+    "model": (str, "a text", True, MODEL_NAME_CHARS),
     "system_prompt": (str, "a text", True, "system_prompt_chars"),
     "temperature": ((int, float), "a number", True, None),
     "thinking_tokens": (int, "a whole number", True, None),
 }
 CHAT_CHANGES: Fields = {
     "title": (str, "a text", False, "title_chars"),
-    "model": (str, "a text", False, "title_chars"),
+    "model": (str, "a text", False, MODEL_NAME_CHARS),
     "system_prompt": (str, "a text", False, "system_prompt_chars"),
     "temperature": ((int, float), "a number", True, None),
     "thinking_tokens": (int, "a whole number", True, None),
@@ -103,7 +103,7 @@ def _object(refusal: type[InvalidRequest]) -> dict[str, Any]:
     return sent
 
 
-def _checked(name: str, value: Any, kind: Kind, kind_name: str, may_be_null: bool, bound: str | None) -> Any:
+def _checked(name: str, value: Any, kind: Kind, kind_name: str, may_be_null: bool, bound: str | int | None) -> Any:
     if value is None and may_be_null:
         return None
     if not isinstance(value, kind):
@@ -114,7 +114,7 @@ def _checked(name: str, value: Any, kind: Kind, kind_name: str, may_be_null: boo
         raise InvalidRequest(
             _("%(name)s contains characters that cannot be stored (NUL or lone surrogates)", name=name)
         )
-    limit = getattr(settings(), bound) if bound else None
+    limit = getattr(settings(), bound) if isinstance(bound, str) else bound
     if limit is not None and len(value) > limit:
         raise InvalidRequest(_("%(name)s is longer than %(limit)s characters", name=name, limit=limit))
     return normalise(value)

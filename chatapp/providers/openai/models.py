@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 # Only some servers tell how much a model takes; of the others it is assumed, and not shown.
 ASSUMED_INPUT_TOKENS = 32_768
 MAX_MODELS = 500
+LABEL_CHARS = 60
 LIST_KEYS = ("data", "models", "result", "results", "model_names", "items")
 NAME_KEYS = ("id", "model", "name", "model_name", "key")
 # vLLM: max_model_len; LM Studio: max_context_length; OpenRouter: context_length; llama.cpp: meta.n_ctx_train.
@@ -36,7 +37,9 @@ CANNOT_CHAT_NAMES = re.compile(
 
 def info_of(name: str, context_tokens: int | None) -> ModelInfo:
     known = context_tokens or ASSUMED_INPUT_TOKENS
-    return ModelInfo(name, name, known, known, has_known_limits=context_tokens is not None, shares_window=True)
+    # Of the path of a file its last part tells most, and fits on a phone.
+    label = name.rstrip("/").rsplit("/", 1)[-1] if len(name) > LABEL_CHARS else name
+    return ModelInfo(name, label, known, known, has_known_limits=context_tokens is not None, shares_window=True)
 
 
 def declared_models(text: str) -> tuple[ModelInfo, ...]:
