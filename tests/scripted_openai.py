@@ -65,8 +65,8 @@ class ScriptedOpenAI(ScriptedGemini):
                 self._sleep(step["wait"])
             elif "reset" in step or "close" in step:
                 raise _Cut("reset" if "reset" in step else "close")
-            elif "raw" in step:
-                yield step["raw"].encode()
+            elif "raw" in step or "raw_hex" in step:
+                yield step["raw"].encode() if "raw" in step else bytes.fromhex(step["raw_hex"])
             else:
                 yield _event(step.get("chunk", step))
         if answer.finish is not None:

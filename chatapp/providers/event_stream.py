@@ -201,17 +201,23 @@ class JsonServer:
 
     def _connect(self) -> socket.socket:
         first = (self._proxy.host, self._proxy.port) if self._proxy else (self._host, self._port)
+        sock = None
         try:
             sock = socket.create_connection(first, self._connect_seconds)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._tls is None:
-                return sock
-            if self._proxy:
-                self._proxy.open_tunnel(sock, self._host, self._port)
-            return self._tls.wrap_socket(sock, server_hostname=self._host)
+            return self._secured(sock)
         except (OSError, UnicodeError, ProxyError) as error:
+            if sock is not None:
+                sock.close()
             # Nothing was heard yet, so these are the words of this machine.
             raise StreamError(str(error), timed_out=isinstance(error, TimeoutError), was_sent=False) from None
+
+    def _secured(self, sock: socket.socket) -> socket.socket:
+        if self._tls is None:
+            return sock
+        if self._proxy:
+            self._proxy.open_tunnel(sock, self._host, self._port)
+        return self._tls.wrap_socket(sock, server_hostname=self._host)
 
     def _kept(self) -> socket.socket | None:
         """Return a connection that was used before and is still open."""

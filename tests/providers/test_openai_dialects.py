@@ -1,0 +1,330 @@
+"""OpenAI-compatible servers in all their dialects: docs/providers.md is the table, each row of it is held here."""
+
+import json
+
+import pytest
+
+from chatapp.errors import ContextTooLong, ProviderError, ProviderInterrupted, ProviderOverloaded
+from chatapp.providers.base import Usage
+from chatapp.providers.openai import OpenAICompatibleProvider, wire
+from chatapp.providers.openai.models import listed_models
+from chatapp.providers.thoughts import ThoughtSplitter
+from tests.scripted_openai import Answer, ScriptedOpenAI, says
+
+THOUGHT, FOUR = "Let me see.", "It is four."
+
+
+@pytest.fixture(scope="module")
+def _openai():
+    server = ScriptedOpenAI().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def openai(_openai):
+    _openai.reset()
+    return _openai
+
+
+@pytest.fixture
+def provider(openai):
+    made = OpenAICompatibleProvider(openai.url, connect_seconds=2, idle_seconds=5, total_seconds=20)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def heard(provider, ask):
+    """Read an answer: its text, its thought, how it ended."""
+
+    def read():
+        text = thought = ""
+        for chunk in provider.stream(ask()):
+            if chunk.restarts:
+                text, thought = "", thought + text
+            text, thought = text + chunk.delta, thought + chunk.thought
+        return text, thought.strip(), chunk.finish_reason
+
+    return read
+
+
+def choice(delta=None, **fields):
+    return {"chunk": {"choices": [{"index": 0, "delta": delta or {}, "finish_reason": None} | fields]}}
+
+
+PARTS = {
+    "strings": [choice({"content": FOUR})],
+    "text and thinking": [
+        choice({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Let me "}]}]}),
+        choice({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "see."}]}]}),
+        choice({"content": [{"type": "text", "text": "It is "}]}),
+        choice({"content": "four."}),
+    ],
+    "output_text": [choice({"content": [{"type": "output_text", "text": FOUR, "annotations": []}]})],
+    "one part, no list": [choice({"content": {"type": "text", "text": FOUR}})],
+    "a value within": [choice({"content": [{"type": "text", "text": {"value": FOUR}}]})],
+    "plain strings in a list": [choice({"content": ["It is ", "four."]})],
+    "a message in place of a delta": [{"chunk": {"choices": [{"message": {"role": "assistant", "content": FOUR}}]}}],
+    "text of a choice": [{"chunk": {"choices": [{"text": FOUR}]}}],
+    "a choice that is no list": [{"chunk": {"choices": {"delta": {"content": FOUR}}}}],
+    "Ollama's own lines": [
+        {"raw": json.dumps({"message": {"role": "assistant", "content": FOUR}, "done": False}) + "\n"}
+    ],
+    "two events without a blank line": [
+        {
+            "raw": 'data: {"choices":[{"delta":{"content":"It is "}}]}\ndata: {"choices":[{"delta":{"content":"four."}}]}\n\n'
+        }
+    ],
+    "line ends of one CR": [{"raw": 'data: {"choices":[{"delta":{"content":"It is four."}}]}\r\r'}],
+    "another choice beside it": [
+        {"chunk": {"choices": [{"index": 1, "delta": {"content": "no"}}, {"index": 0, "delta": {"content": FOUR}}]}}
+    ],
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_content_is_read_in_every_shape(openai, heard, name):
+    openai.script(says(*PARTS[name], finish="stop"))
+
+    assert heard() == (FOUR, THOUGHT if "thinking" in name else "", "stop")
+
+
+@pytest.mark.parametrize("key", [*wire.THOUGHT_KEYS, "reasoning_details"])
+def test_a_thought_is_read_by_every_name(openai, heard, key):
+    value = [{"type": "reasoning.text", "text": THOUGHT}] if key == "reasoning_details" else THOUGHT
+    openai.script(says(choice({key: value}), FOUR, finish="stop"))
+
+    assert heard() == (FOUR, THOUGHT, "stop")
+
+
+@pytest.mark.parametrize(
+    ("reason", "word"),
+    [
+        *[(reason, "stop") for reason in ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "COMPLETE", "STOP")],
+        *[(reason, "length") for reason in ("length", "max_tokens", "model_length", "MAX_TOKENS")],
+        *[(reason, "content_filter") for reason in ("content_filter", "safety", "refusal", "SAFETY")],
+    ],
+)
+def test_an_end_is_known_by_every_word(openai, heard, reason, word):
+    openai.script(says(FOUR, choice(finish_reason=reason), {"raw": "data: [DONE]\n\n"}, finish=None))
+
+    assert heard() == (FOUR, "", word)
+
+
+@pytest.mark.parametrize(
+    "reason", ["error", "network_error", "insufficient_system_resource", "abort", "tool_calls", "a new one", None]
+)
+def test_what_is_no_known_end_leaves_the_answer_cut(openai, heard, caplog, reason):
+    wire._named.clear()
+    openai.script(says("half", choice(finish_reason=reason), {"raw": "data: [DONE]\n\n"}, finish=None))
+
+    with pytest.raises(ProviderInterrupted):
+        heard()
+    assert reason is None or reason in caplog.text
+
+
+ERRORS = {
+    "an object": {"error": {"message": "x", "code": 503}},
+    "a text": {"error": "overloaded"},
+    "vLLM's": {"object": "error", "message": "overloaded", "type": "ServiceUnavailableError", "code": 503},
+    "Anthropic's": {"type": "error", "error": {"type": "overloaded_error", "message": "x"}},
+    "a message alone": {"code": 503, "message": "x"},
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_an_error_in_the_stream_is_one_in_any_words(openai, heard, name):
+    openai.script(says({"chunk": ERRORS[name]}, finish=None), says("so far", {"chunk": ERRORS[name]}, finish=None))
+
+    with pytest.raises(ProviderError) as before_a_word:
+        heard()
+    with pytest.raises(ProviderInterrupted):
+        heard()
+    assert before_a_word.value.can_retry
+
+
+def test_an_error_in_the_stream_keeps_its_kind(openai, heard):
+    openai.script(says({"chunk": ERRORS["an object"]}, finish=None))
+
+    with pytest.raises(ProviderOverloaded):
+        heard()
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_one_document_in_place_of_a_stream_is_read(openai, heard, indent):
+    whole = {"choices": [{"message": {"content": FOUR, "reasoning": THOUGHT}, "finish_reason": "stop"}]}
+    openai.script(Answer(body=json.dumps(whole, indent=indent), headers={"Content-Type": "application/json"}))
+
+    assert heard() == (FOUR, THOUGHT, "stop")
+
+
+def test_a_byte_order_mark_and_broken_utf_8_cost_no_answer(openai, heard):
+    broken = b'data: {"choices":[{"delta":{"content":"fo\xffur"}}]}\n\n'.hex()
+    first = ("\ufeffdata: " + json.dumps(choice({"content": "It is "})["chunk"]) + "\n\n").encode().hex()
+    openai.script(says({"raw_hex": first}, {"raw_hex": broken}, finish="stop"))
+
+    assert heard() == ("It is fo\ufffdur", "", "stop")
+
+
+@pytest.mark.parametrize(
+    ("reported", "expected"),
+    [
+        ({"prompt_tokens": 7, "completion_tokens": 5}, Usage(7, 5)),
+        ({"input_tokens": 7, "output_tokens": 5}, Usage(7, 5)),
+        ({"prompt_tokens": 7, "total_tokens": 12}, Usage(7, 5)),
+        ({"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 1}, Usage(7, 5)),
+        ({"prompt_tokens": 7, "completion_tokens": 5, "cached_tokens": 99}, Usage(7, 5, cached_tokens=7)),
+        ({"prompt_tokens": "7", "completion_tokens": 5.0}, Usage(7, 5)),
+        ({"prompt_tokens": -7, "completion_tokens": True}, None),
+        ({"prompt_eval_count": 7, "eval_count": 5}, Usage(7, 5)),
+        ("many", None),
+    ],
+)
+def test_figures_are_read_in_every_shape(reported, expected):
+    assert wire.usage_of(reported) == expected
+
+
+# Thoughts between tags
+
+
+def split(pieces, **options):
+    splitter, text, thought = ThoughtSplitter(**options), "", ""
+    for new in [*map(splitter.feed, pieces), splitter.finish()]:
+        if new.restarts:
+            text, thought = "", thought + text
+        text, thought = text + new.text, thought + new.thought
+    return text, thought.strip()
+
+
+TAGGED = {
+    "tags": (f"<think>\n{THOUGHT}\n</think>\n\n{FOUR}", (FOUR, THOUGHT)),
+    "other tags": (f"<Thinking>{THOUGHT}</Thinking> {FOUR}", (FOUR, THOUGHT)),
+    "brackets": (f"[THINK]{THOUGHT}[/THINK]{FOUR}", (FOUR, THOUGHT)),
+    "channels": (
+        f"<|channel|>analysis<|message|>{THOUGHT}<|end|><|start|>assistant<|channel|>final<|message|>{FOUR}",
+        (FOUR, THOUGHT),
+    ),
+    "no opening tag": (f"{THOUGHT}\n</think>\n\n{FOUR}", (FOUR, THOUGHT)),
+    "no closing tag": (f"<think>{THOUGHT}", ("", THOUGHT)),
+    "tags in a fence": ("```xml\n<think>\nhere\n</think>\n```\n", ("```xml\n<think>\nhere\n</think>\n```\n", "")),
+    "a tag in code": ("Write `</think>`\nhere", ("Write `</think>`\nhere", "")),
+    "a tag within a line": ("The </think> tag ends it.", ("The </think> tag ends it.", "")),
+    "other angle brackets": ("<b> 1 < 2 </b>", ("<b> 1 < 2 </b>", "")),
+}
+
+
+@pytest.mark.parametrize("name", TAGGED)
+def test_thoughts_between_tags_are_told_from_the_answer_at_every_cut(name):
+    text, expected = TAGGED[name]
+
+    assert {split([text[:cut], text[cut:]]) for cut in range(len(text) + 1)} | {split(text)} == {expected}
+
+
+def test_a_model_whose_template_begins_the_thought_is_known_after_its_first_answer(provider, openai, heard, ask):
+    openai.script(*[says(f"{THOUGHT}\n", "</think>\n\n", FOUR, finish="stop") for _ in range(2)])
+
+    assert heard() == (FOUR, THOUGHT, "stop")
+    second = list(provider.stream(ask()))
+    assert not any(chunk.restarts for chunk in second)
+    assert "".join(chunk.delta for chunk in second) == FOUR
+
+
+# Lists of models
+
+LISTS = {
+    "OpenAI": {"object": "list", "data": [{"id": "m"}]},
+    "Ollama": {"models": [{"name": "m", "model": "m", "details": {"family": "x"}}]},
+    "llama.cpp": {"models": [{"name": "m"}], "data": [{"id": "m", "meta": {"n_ctx_train": 4096}}]},
+    "a bare list": [{"id": "m"}],
+    "names alone": {"data": ["m", "m"]},
+    "text-generation-webui": {"model_names": ["m"]},
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_of_models_is_read_in_every_shape(name):
+    assert [info.id for info in listed_models(LISTS[name])] == ["m"]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"id": "text-embedding-3-small"},
+        {"id": "nomic-embed-text:latest"},
+        {"id": "x", "type": "embeddings"},
+        {"id": "x", "mode": "image_generation"},
+        {"id": "x", "capabilities": ["embedding"]},
+        {"id": "x", "architecture": {"output_modalities": ["image"]}},
+        *({"id": name} for name in ("whisper-1", "org/bge-reranker-v2", "gpt-4o-mini-tts", "dall-e-3")),
+    ],
+)
+def test_a_model_that_cannot_chat_is_not_offered(entry, caplog):
+    assert [info.id for info in listed_models({"data": [entry, {"id": "chat"}]})] == ["chat"]
+    assert "1 cannot chat" in caplog.text
+
+
+def test_a_long_list_is_cut_and_a_long_name_is_kept():
+    path = "/srv/models/hub/" + "example-" * 14 + "7b-q4_k_m.gguf"
+    found = listed_models(
+        {"data": [{"id": path, "meta": {"n_ctx_train": 32768}}, *({"id": f"m{n}"} for n in range(5000))]}
+    )
+
+    assert len(found) == 500
+    assert (found[0].id, found[0].max_input_tokens) == (path, 32768)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("refusal", "left_out"),
+    [
+        ({"error": {"message": "Unsupported parameter: 'max_tokens'", "param": "max_tokens"}}, "max_tokens"),
+        (
+            {
+                "object": "error",
+                "message": {"detail": [{"type": "extra_forbidden", "loc": ["body", "stream_options"]}]},
+            },
+            "stream_options",
+        ),
+        ({"detail": [{"loc": ["body", "stream_options"], "msg": "Extra inputs"}]}, "stream_options"),
+        ({"error": "unknown field: stream_options"}, "stream_options"),
+    ],
+)
+def test_a_parameter_that_is_refused_is_left_out_from_then_on(provider, openai, ask, text_of, refusal, left_out):
+    openai.script(Answer(status=400, body=json.dumps(refusal)), says(FOUR, finish="stop"), says(FOUR, finish="stop"))
+
+    assert [text_of(list(provider.stream(ask()))) for _ in range(2)] == [FOUR, FOUR]
+    assert [left_out in request.body for request in openai.requests] == [True, False, False]
+    assert left_out != "max_tokens" or openai.requests[-1].body["max_completion_tokens"] == 1000
+
+
+def test_instructions_go_before_the_question_where_there_is_no_system_role(provider, openai, ask):
+    refusal = {"error": {"message": "System role not supported", "type": "BadRequestError", "code": 400}}
+    openai.script(Answer(status=400, body=json.dumps(refusal)), says(FOUR, finish="stop"))
+
+    list(provider.stream(ask("Hi", system_prompt="Be brief.")))
+
+    assert openai.requests[-1].body["messages"] == [{"role": "user", "content": "Be brief.\n\nHi"}]
+
+
+def test_a_window_that_a_refusal_tells_is_kept(provider, openai, ask):
+    message = "maximum context length is 512 tokens, requested 1007 (7 in the messages, 1000 in the completion)"
+    openai.script(
+        Answer(status=400, body=json.dumps({"object": "error", "message": message})), says(FOUR, finish="stop")
+    )
+
+    list(provider.stream(ask("Old " * 900, "Yes", "Hi")))
+
+    asked = openai.requests[-1].body
+    assert [each["content"] for each in asked["messages"]] == ["Hi"]
+    assert asked["max_tokens"] < 500
+
+
+def test_what_stays_too_long_is_said_to_be_so(provider, openai, ask):
+    body = json.dumps({"error": {"message": "the prompt is too long", "code": "context_length_exceeded"}})
+    openai.script(Answer(status=400, body=body))
+
+    with pytest.raises(ContextTooLong):
+        list(provider.stream(ask()))
