@@ -48,7 +48,7 @@ def new_key() -> str:
 @bp.app_template_global()
 def has_budget(budget: Budget | None = None) -> bool:
     """Say whether the user's budget allows an answer. budget: as it is known already; else it is asked for once."""
-    if budget is None:
+    if not budget:  # None, or missing in the template.
         budget = g.budget = g.get("budget") or usage_of(current_user.id)
     return budget.remaining_tokens >= settings().min_answer_tokens
 

@@ -9,7 +9,7 @@ import pytest
 from chatapp.errors import RateLimited
 from chatapp.turns import limits, pages
 from tests.auth.browser import signed_in
-from tests.streams import Heard, read, until
+from tests.streams import Api, Heard, read, until
 from tests.turns.test_turns import settled_once
 
 
@@ -71,6 +71,24 @@ def test_a_full_process_refuses_and_takes_turns_again_when_one_has_ended(both_ap
     assert sum(send.get(timeout=10).text == "ab" for send in sends) == 3
     assert both_api.send(chats[0], "Again", key="k").status == 200
     settled_once(both_app)
+
+
+@pytest.mark.parametrize("settings", [{"max_user_turns": 2}])
+def test_one_person_has_so_many_answers_in_progress_and_the_next_waits(app, api, other_user, demo):
+    demo.will_say("a", demo.hold())
+    demo.will_say("b", demo.hold())
+    chats = [api.new_chat() for _ in range(3)]
+    for chat in chats[:2]:
+        api.send(chat, "Hi", pieces=1)
+
+    refused = api.call("POST", f"/chat/{chats[2]}/message", json={"message": "Hi"})
+
+    assert (refused.status_code, refused.get_json()["code"]) == (429, "RATE_LIMITED")
+    assert refused.headers["Retry-After"]
+    assert Api(app, other_user).send(Api(app, other_user).new_chat(), "Hi").final["done"]
+    demo.release()
+    until(lambda: turns_of(app).open_count() == 0)
+    assert api.send(chats[2], "Hi").final["done"]
 
 
 # Listeners
@@ -212,3 +230,20 @@ def test_a_stream_has_a_time_limit_for_its_peer_and_the_next_request_has_none(ap
         assert peer.limits[-2:] == [30, None]
         if family == socket.AF_INET:
             assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+
+
+def test_a_listener_whose_response_cannot_be_made_gives_its_place_back(app, user, api, demo, monkeypatch):
+    demo.will_say("a", demo.hold())
+    turn_id = api.send(api.new_chat(), "Hi", pieces=1).turn_id
+    browser = signed_in(app, user.id)
+
+    def fail(*_):
+        raise RuntimeError("the database is gone")
+
+    monkeypatch.setattr("chatapp.chats.queries.opening_of", fail)
+    before = turns_of(app).listeners.count
+    app.testing = False
+    for _ in range(3):
+        assert browser.get(f"/turns/{turn_id}/stream").status_code == 500
+
+    assert turns_of(app).listeners.count == before

@@ -3,6 +3,7 @@
 import pytest
 
 from chatapp import create_app
+from chatapp.chats.models import Message
 from chatapp.config import ConfigurationError
 from chatapp.extensions import db
 from tests.scripted_openai import ScriptedOpenAI, refuses, says
@@ -72,3 +73,36 @@ def test_a_wrong_setting_names_itself(tmp_path):
     for values in ({"openai_base_url": "localhost:1"}, {"openai_base_url": "http://x/v1", "openai_models": "a=b"}):
         with pytest.raises(ConfigurationError, match="OPENAI_"):
             create_app(instance_dir=tmp_path, secret_key="x" * 32, **values)
+
+
+def test_thoughts_without_an_opening_tag_leave_the_answer_before_it_is_saved(app, api, openai):
+    openai.script(says("Two and two make four.\n", "</think>\n\n", "It is four.", finish="stop"))
+    chat = api.new_chat()
+
+    heard = api.send(chat, "How much?")
+
+    assert (heard.text, heard.final["done"]) == ("It is four.", True)
+    answer = api.messages(chat)[1]
+    assert (answer["content"], answer["status"]) == ("It is four.", "completed")
+    with app.app_context():
+        assert db.session.scalar(db.select(Message.thoughts).where(Message.role == "assistant")) == (
+            "Two and two make four.\n"
+        )
+
+
+@pytest.mark.parametrize("reason", ["error", "network_error", "insufficient_system_resource", "nobody_knows"])
+def test_half_an_answer_does_not_look_whole(api, openai, reason):
+    openai.script(says("The first half of an answer that", finish=reason))
+    chat = api.new_chat()
+
+    heard = api.send(chat, "Hi")
+
+    assert heard.final["code"] == "PROVIDER_ERROR"
+    answer = api.messages(chat)[1]
+    assert (answer["content"], answer["status"]) == ("The first half of an answer that", "interrupted")
+
+
+def test_a_server_that_writes_without_end_is_stopped(api, openai):
+    openai.script(says({"raw": "data: {}\n\n" * 2_000_000}, finish="stop"))
+
+    assert api.send(api.new_chat(), "Hi").final["code"] == "PROVIDER_ERROR"

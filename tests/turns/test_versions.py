@@ -1,6 +1,8 @@
 """Answers given again, questions in other words, and the rest of an answer: turns that begin inside the tree."""
 
 import re
+from dataclasses import replace
+from uuid import UUID
 
 import gevent
 import pytest
@@ -8,8 +10,9 @@ import pytest
 from chatapp.budget import ledger
 from chatapp.chats.models import Chat, Message
 from chatapp.database import write
-from chatapp.errors import ProviderInterrupted
+from chatapp.errors import ProviderInterrupted, TurnConflict
 from chatapp.extensions import db
+from chatapp.turns import lifecycle
 from chatapp.turns.models import Turn
 from tests.auth.browser import signed_in
 from tests.conftest import make_user
@@ -352,3 +355,39 @@ def test_a_deleted_chats_tree_is_purged_whole(app, browser, api, demo, chat, mon
         assert recovery.purge_deleted_chats() == 1
         assert db.session.scalar(db.select(db.func.count(Message.id))) == 0
         assert db.session.scalar(db.select(db.func.count(Chat.id))) == 0
+
+
+def test_a_branch_is_not_chosen_at_the_moment_in_which_a_turn_begins(app, browser, api, demo, chat, monkeypatch):
+    api.send(chat, "One")
+    first = api.messages(chat)[1]["id"]
+    press(app, browser, api.messages(chat)[1], "versions")
+    answered(app)
+    held = demo.hold()
+    demo.will_say("Three", held)
+    real = lifecycle.last_below
+
+    def begin_meanwhile(message_id):
+        found = real(message_id)
+        monkeypatch.setattr(lifecycle, "last_below", real)
+        api.send(chat, "Two", pieces=1)
+        return found
+
+    monkeypatch.setattr(lifecycle, "last_below", begin_meanwhile)
+    with app.app_context(), pytest.raises(TurnConflict):
+        lifecycle.choose(db.session.get(Chat, UUID(chat)), db.session.get(Message, UUID(first)))
+
+    assert said(api, chat)[-1] == "Three"
+    held.set()
+    answered(app)
+
+
+def test_a_send_that_is_refused_leaves_the_chats_model_as_it_was(app, browser, api, demo, chat):
+    demo._models = (*demo.models(), replace(demo.models()[0], id="other"))
+
+    refused = browser.post(f"/chats/{chat}/messages", headers=HTMX, text=" ", model="other")
+    model_then = api.call("GET", f"/chat/{chat}").get_json()["model"]
+    browser.post(f"/chats/{chat}/messages", headers=HTMX, text="Hi", model="other")
+
+    assert refused.status_code in (400, 422)
+    assert (model_then, api.call("GET", f"/chat/{chat}").get_json()["model"]) == ("scripted", "other")
+    answered(app)
