@@ -6,6 +6,7 @@ import gzip
 import logging
 import re
 import secrets
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
@@ -63,6 +64,7 @@ def init_app(app: Flask) -> None:
     app.before_request(_name_the_request)
     app.after_request(_add_headers)
     app.after_request(_compress)
+    app.after_request(_limit_sending)
     app.register_error_handler(Exception, answer_error)
     app.jinja_env.globals["is_htmx"] = is_htmx
 
@@ -139,6 +141,22 @@ def _add_headers(response: Response) -> Response:
         response.headers.setdefault("Cache-Control", "no-store, private")
         response.vary.update(("Cookie", "HX-Request"))
     response.headers.setdefault("X-Request-ID", g.get("request_id", ""))
+    return response
+
+
+def _limit_sending(response: Response) -> Response:
+    """Drop a peer that takes nothing of its answer for SEND_SECONDS: gunicorn sets its sockets no time limit.
+
+    This also drops a peer that lost its power; the kernel would notice only after a quarter of an hour. A stream's
+    listener comes back with its position.
+    """
+    peer: Any = request.environ.get("gunicorn.socket")
+    if peer is not None:
+        peer.settimeout(settings().send_seconds)
+        with suppress(OSError):  # No TCP, or a system that has no such option.
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(settings().send_seconds * 1000))
+        # The next request on this connection has its own rules.
+        response.call_on_close(lambda: peer.settimeout(None))
     return response
 
 

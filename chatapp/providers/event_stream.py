@@ -23,16 +23,14 @@ from email.message import Message
 from typing import Any
 from urllib.parse import urlsplit
 
-import gevent
 import gevent.monkey
 
 from chatapp.errors import ProviderError, ProviderInterrupted, ProviderMisconfigured, ProviderTimeout
-from chatapp.pace import Pace
+from chatapp.pace import Breath, Pace
 from chatapp.providers.proxy import ProxyError, proxy_for
 
 # What is read is worked on in one piece, so it is not more than takes some milliseconds.
 READ_BYTES = 16_384
-BUSY_BYTES = 4096
 KEPT_CONNECTIONS = 64
 KEPT_SECONDS = 60.0
 # No answer of any model, escaped in any way, comes near it.
@@ -245,8 +243,9 @@ def _has_news(sock: socket.socket) -> bool:
 def _body(reply: _Reply, patience: Patience, wait: Callable[[], None], most_bytes: int) -> Iterator[bytes]:
     """Yield the body without its framing and coding, all that has arrived at a time; wait() is called in between.
 
-    Others have their turn behind each full piece: a server that never makes us wait must not keep them waiting.
+    Others have their turn in between: a server that never makes us wait must not keep them waiting.
     """
+    breath = Breath()
     decode = _decoder(reply.response.headers.get("Content-Encoding", ""))
     left = most_bytes
     for data in _raw(reply, patience, wait):
@@ -255,9 +254,8 @@ def _body(reply: _Reply, patience: Patience, wait: Callable[[], None], most_byte
             if left < 0:
                 raise http.client.HTTPException("a reply without end")
             yield piece
-            if len(piece) >= BUSY_BYTES:
-                gevent.sleep(0)
-                patience.seconds()
+            breath()
+        patience.seconds()
 
 
 def _raw(reply: _Reply, patience: Patience, wait: Callable[[], None]) -> Iterator[bytes]:

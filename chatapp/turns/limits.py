@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from typing import Any
 from uuid import UUID
 
 import gevent
-from flask import Response, request
+from flask import Response
 
 from chatapp.errors import RateLimited, Unavailable
 from chatapp.services import settings
@@ -126,18 +123,7 @@ def for_a_while(heard: Iterable[Heard], seconds: float, clock: Callable[[], floa
 
 
 def streamed(frames: Iterable[str], headers: dict[str, str], seat: Seat) -> Response:
-    """Return a response that a peer cannot hold up: gunicorn's sockets have no time limit of their own.
-
-    A listener that takes nothing for SEND_SECONDS is dropped, also one that lost its power: of that the kernel would
-    tell only after a quarter of an hour. It comes back with its position.
-    """
+    """Return a response whose listener is counted out when it ends."""
     response = Response(frames, headers=headers)
     response.call_on_close(seat.leave)
-    peer: Any = request.environ.get("gunicorn.socket")
-    if peer is not None:
-        peer.settimeout(settings().send_seconds)
-        with suppress(OSError):  # No TCP, or a system that has no such option.
-            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(settings().send_seconds * 1000))
-        # The next request on this connection has its own rules.
-        response.call_on_close(lambda: peer.settimeout(None))
     return response

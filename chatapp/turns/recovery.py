@@ -12,13 +12,13 @@ from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
-import gevent
 from sqlalchemy import ColumnElement, CursorResult, delete, select, update
 
 from chatapp.auth.models import User
 from chatapp.chats.models import Chat, Message
 from chatapp.database import database_now, is_store_trouble, release, retry_write, write
 from chatapp.extensions import db
+from chatapp.pace import give_way
 from chatapp.turns import owner, settle
 from chatapp.turns.log import Part
 from chatapp.turns.models import Turn
@@ -91,7 +91,7 @@ def remove_user(user_id: UUID) -> None:
 def _remove_messages(which: ColumnElement[bool]) -> None:
     """Remove messages a few at a time: one cascade would hold the lock for seconds."""
     while retry_write(lambda: _remove_some(which)):
-        gevent.sleep(0)
+        give_way()
 
 
 def _remove_some(which: ColumnElement[bool]) -> int:

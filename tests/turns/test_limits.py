@@ -232,6 +232,13 @@ def test_a_stream_has_a_time_limit_for_its_peer_and_the_next_request_has_none(ap
             assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
 
 
+def test_every_response_has_that_time_limit(app, user):
+    with Peer(socket.AF_INET) as peer:
+        signed_in(app, user.id).client.get("/account", environ_base={"gunicorn.socket": peer}).close()
+
+        assert peer.limits == [30, None]
+
+
 def test_a_listener_whose_response_cannot_be_made_gives_its_place_back(app, user, api, demo, monkeypatch):
     demo.will_say("a", demo.hold())
     turn_id = api.send(api.new_chat(), "Hi", pieces=1).turn_id
