@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 MAX_PIECE_CHARACTERS = 1_000_000
 MAX_PARTS = 1000
+# Of a server that sends so many events without a word nothing more is hoped for.
+MAX_EMPTY_EVENTS = 10_000
 STOPS = (
     *("stop", "stopped", "eos", "eos_token", "eos_found", "end_turn", "end", "end_of_turn", "end_of_text", "complete"),
     *("completed", "stop_sequence", "stop_str", "stop_word", "done", "finish", "finished", "finish_reason_stop"),
@@ -70,6 +72,7 @@ class Reading:
     has_piece: bool = False
     is_done: bool = False
     restarted: bool = False
+    empty_events: int = 0
     # A reason that tells of a failure, or that is not known.
     broke_off: str = ""
 
@@ -78,7 +81,11 @@ class Reading:
         if data.strip() == b"[DONE]":
             self.is_done = True
             return []
-        return [chunk for each in self._parsed(data) if (chunk := self._read(each)) is not None]
+        found = [chunk for each in self._parsed(data) if (chunk := self._read(each)) is not None]
+        self.empty_events += not found
+        if self.empty_events > MAX_EMPTY_EVENTS:
+            raise ProviderInterrupted
+        return found
 
     def rest(self) -> Chunk | None:
         """Return what was held back, for it might have been the beginning of a tag."""
