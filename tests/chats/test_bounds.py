@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import event, insert, text
 
-from chatapp.chats import queries
+from chatapp.chats import queries, views
 from chatapp.chats.models import Chat, Message
 from chatapp.database import now, write
 from chatapp.extensions import db
@@ -148,3 +148,25 @@ def test_a_strangers_deleted_chat_is_not_taken_back(app, user, other_user):
     assert signed_in(app, user.id).post(f"/chats/{chat_id}/restoration").status_code == 404
     with app.app_context():
         assert db.session.get(Chat, UUID(str(chat_id))).deleted_at is not None
+
+
+def test_a_chat_whose_first_message_meets_a_fault_is_taken_back(app, user, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr("chatapp.turns.lifecycle.start", fail)
+    app.testing = False
+
+    assert signed_in(app, user.id).post("/chats", text="Hi").status_code == 500
+    with app.app_context():
+        assert db.session.scalar(db.select(db.func.count(Chat.id))) == 0
+
+
+def test_a_chat_that_another_send_is_filling_is_not_taken_back(app, user):
+    chat_id, _ids = save_chat(app, user, 2)
+    with app.app_context():
+        with write() as session:
+            session.execute(db.update(Chat).where(Chat.id == chat_id).values(head_id=None))
+        views._forget_empty(chat_id)
+
+        assert db.session.get(Chat, chat_id) is not None
