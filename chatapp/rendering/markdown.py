@@ -18,6 +18,8 @@ import comrak
 import nh3
 from markupsafe import Markup
 
+from chatapp.pace import give_way
+from chatapp.rendering import dialect
 from chatapp.rendering.code import colour
 from chatapp.rendering.maths import to_mathml
 from chatapp.rendering.tail import FENCE
@@ -76,7 +78,16 @@ def preformatted(text: str) -> str:
 # --- text to blocks --------------------------------------------------------------------------------------------------
 
 EXTENSIONS = comrak.ExtensionOptions()
-for _name in ("table", "strikethrough", "subscript", "tasklist", "autolink", "math_dollars", "math_latex"):
+for _name in (
+    "table",
+    "strikethrough",
+    "subscript",
+    "tasklist",
+    "autolink",
+    "math_dollars",
+    "math_latex",
+    "cjk_friendly_emphasis",
+):
     setattr(EXTENSIONS, _name, True)
 OPTIONS = comrak.RenderOptions()
 OPTIONS.escape = True
@@ -95,8 +106,9 @@ def parse(text: str) -> list[Block]:
     formulas = text.count("\\[") + text.count("\\(")
     if len(text) > LONGEST_MARKDOWN_CHARS or formulas > MOST_FORMULAS or text.count("@") > MOST_ADDRESSES:
         raise TooStrange
-    if TOO_WIDE_TABLE.search(text):
+    if TOO_WIDE_TABLE.search(text) or dialect.has_endless_address(text):
         raise TooStrange
+    text = dialect.put_right(text)
     return _split(_comrak(_with_notes(text) if "\n[^" in f"\n{text}" else text))
 
 
@@ -132,7 +144,7 @@ def _split(html: str) -> list[Block]:
     depth = start = 0
     for count, tag in enumerate(TAG.finditer(html), 1):
         if count % BREATH_TAGS == 0:
-            time.sleep(0)
+            give_way()
         closes, is_void = tag.groups()
         if depth == 0 and html[start : tag.start()].strip():
             # A block of raw HTML stands in the output as escaped text, without an element of its own.
@@ -156,6 +168,8 @@ def _block(html: str) -> Block:
     first, last = (int(found[1]), int(found[2])) if found else (0, 0)
     return Block(POSITION.sub("", html), first, last)
 
+
+FIRST_CELL_CHARS = 500
 
 # --- blocks to safe HTML ---------------------------------------------------------------------------------------------
 
@@ -195,7 +209,7 @@ SANITISER = nh3.Cleaner(
 )
 
 DEAD_LINK = re.compile(r"<a>(.*?)</a>", re.DOTALL)
-OUTERMOST = re.compile(r"<(?:p|h[1-6]|ul|ol|blockquote)\b")
+WITH_DIRECTION = re.compile(r"<(?:p|h[1-6]|li|th|td)\b")
 # What our own elements replace. One pass, so that nothing put in is looked at again. A note has a number: [^aeiou] is
 # more likely a regular expression.
 PIECE = re.compile(
@@ -212,12 +226,12 @@ PIECE = re.compile(
 
 def present(html: str, copy_label: str, *, has_colours: bool, has_maths: bool) -> str:
     """Return one block of the parser's HTML as it stands in the page, with a line end."""
-    html = SANITISER.clean(CHECKBOX.sub(_task_mark, _images_as_links(html)))
+    html = SANITISER.clean(CHECKBOX.sub(_task_mark, dialect.end_bare_links(_images_as_links(html))))
     html = DEAD_LINK.sub(r"\1", html)
     if not html.startswith("<"):
         html = "<p>" + html.replace("\n", "<br>\n") + "</p>"
-    # Only the outermost element looks for its direction: inner ones would be left out of its search for a letter.
-    html = OUTERMOST.sub(lambda tag: tag[0] + ' dir="auto"', html, count=1) if OUTERMOST.match(html) else html
+    # Each looks for its own first letter; the direction of a table's columns is that of its first cell.
+    html = WITH_DIRECTION.sub(r'\g<0> dir="auto"', html)
     return PIECE.sub(_Pieces(copy_label, has_colours, has_maths), html) + "\n"
 
 
@@ -245,10 +259,12 @@ class _Pieces:
     def __call__(self, piece: re.Match[str]) -> str:
         self.count += 1
         if self.count % BREATH_TAGS == 0:
-            time.sleep(0)
+            give_way()
         if piece["code"] is not None:
             return self._code(unescape(piece["code"]), unescape(piece["language"] or ""))
         if piece["latex"] is not None:
+            if piece["style"] == "inline" and not dialect.is_formula(piece["latex"], *_beside(piece)):
+                return f"${piece['latex']}${piece['closing']}"
             return self._formula(unescape(piece["latex"]), piece["style"] == "display", piece["closing"])
         if piece["heading"]:
             # h1 is the page's and h2 its sections'.
@@ -258,7 +274,10 @@ class _Pieces:
             return "<br>"
         if piece["table"]:
             is_start = piece["table"] == "<table"
-            return '<div class="table" tabindex="0"><table dir="auto">' if is_start else "</table></div>"
+            if not is_start:
+                return "</table></div>"
+            cells = piece.string[piece.end() : piece.end() + FIRST_CELL_CHARS]
+            return f'<div class="table" tabindex="0"><table dir="{dialect.direction(cells)}">'
         if piece["link"]:
             return f"<a {LINK_ATTRIBUTES} {piece['link']}"
         if piece["note"]:
@@ -287,6 +306,13 @@ class _Pieces:
             # A line may break after a formula, also before the comma that belongs to it.
             return f'<span class="held">{mathml}{closing}</span>'
         return (mathml or escape(f"{delimiter}{latex}{delimiter}", quote=False)) + closing
+
+
+def _beside(piece: re.Match[str]) -> tuple[str, str]:
+    """Return the characters before and behind a formula, "" where a tag stands."""
+    html, at = piece.string, piece.end("latex") + len("</span>")
+    before, after = html[max(0, piece.start() - 1) : piece.start()], html[at : at + 1]
+    return before.strip("<>"), after.strip("<>")
 
 
 def _mathml(latex: str, is_block: bool) -> str:
@@ -369,5 +395,5 @@ def present_all(blocks: Iterable[Block], copy_label: str, allowance: Allowance) 
         since_breath_chars += len(block.html)
         if since_breath_chars > BREATH_HTML_CHARS:
             since_breath_chars = 0
-            time.sleep(0)
+            give_way()
     return "".join(pieces)

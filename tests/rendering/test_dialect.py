@@ -1,0 +1,148 @@
+"""Markdown as models write it: what is meant is drawn, also where CommonMark reads it otherwise."""
+
+import re
+import time
+
+import pytest
+
+from chatapp.rendering import render
+from tests.rendering.page import streamed
+
+ATTRIBUTES = re.compile(r' (?:dir="auto"|target="_blank"|rel="[^"]*"|tabindex="0")')
+
+
+def html(text):
+    found = ATTRIBUTES.sub("", str(render(text))).strip()
+    return re.sub(r"<math.*?</math>", "∑", found, flags=re.DOTALL)
+
+
+EMPHASIS = [
+    ("**提示：**先保存文件。", "<p><strong>提示：</strong>先保存文件。</p>"),
+    ("她说的是**“重点”**两个字。", "<p>她说的是<strong>“重点”</strong>两个字。</p>"),
+    ("公式**（见下）**如此。", "<p>公式<strong>（见下）</strong>如此。</p>"),
+    ("これは**「大切」**なことです。", "<p>これは<strong>「大切」</strong>なことです。</p>"),
+    ("**“공지”**는 위에 있습니다.", "<p><strong>“공지”</strong>는 위에 있습니다.</p>"),
+    ("*「例」*です。", "<p><em>「例」</em>です。</p>"),
+    ("~~（旧）~~新。", "<p><del>（旧）</del>新。</p>"),
+    ("2 * 3 * 4 and snake_case_name", "<p>2 * 3 * 4 and snake_case_name</p>"),
+]
+NO_FORMULAS = [
+    "Add PATH=$HOME/bin:$PATH to your profile.",
+    "Use $USER/$HOSTNAME in the prompt.",
+    "In PHP call $list-&gt;add($item) twice.",
+    "They met Ke$ha and A$AP on tour.",
+    "Run sed 's/^$/-/;s/$x/y/' on it.",
+    "Set ${HOME}/${USER} and $(CC)/$(LD).",
+    "From $5 to $10, or $5-$10, about $7/month; $1,200.00–$1,500.00.",
+    "Match ^[0-9]+$|^$ only.",
+]
+FORMULAS = ["$\\pi r^2$ and $a_1$", "$n=5$ and $x < y$", "the $n$th and the $x$-axis", "\\(y\\) and $f(x)$"]
+LISTS = [
+    ("1. First\n  - below\n  - too\n2. Second\n  - below", ["First", "below", "too", "Second", "below"]),
+    ("10. Ten\n   - below ten", ["Ten", "below ten"]),
+    ("1. One\n  - a\n    - b\n  - c", ["One", "a", "b", "c"]),
+]
+TAGS = [
+    ("<answer>\n**42** is it:\n- one\n</answer>", "<strong>42</strong>", "<li>one"),
+    ("<notes>\nshort\n</notes>\nAnd **bold** right below.", "&lt;notes&gt;", "<strong>bold</strong>"),
+    ("<output>\n```python\nx = 1\n```\n</output>", "&lt;output&gt;", "<figure"),
+    ("> <details>\n> *x*\n> </details>", "&lt;details&gt;", "<em>x</em>"),
+    ("</div>\n# Title", "&lt;/div&gt;", "<h3>Title"),
+]
+STAYS = [
+    ("```html\n<div>\n1. a\n  - b $HOME/$USER\n```", "&lt;div"),
+    ("<https://a.b/c>", '<a href="https://a.b/c">'),
+    ("`<div>` and `$x$`", "<code>$x$</code>"),
+    ("<script>\nif (a *b* c)\n</script>", "*b*"),
+]
+ADDRESSES = [
+    ("请看https://example.com/a。好", '<a href="https://example.com/a">https://example.com/a</a>。好'),
+    ("见 https://a.b/c（x）", '<a href="https://a.b/c">https://a.b/c</a>（x）'),
+    ("https://zh.example.org/wiki/中文", "wiki/中文</a>"),
+    ("[t](https://a.b/。)", ">t</a>"),
+]
+ENVIRONMENTS = ["\\begin{align}\na &= b \\\\[4pt]\nc &= d\n\\end{align}", "$$a \\\\[4pt] b$$"]
+RIGHT_TO_LEFT = "- React مكتبة.\n- أهلا بالعالم!\n\n> JSON صيغة.\n>\n> هذه فقرة!\n\n| الاسم | b |\n|---|---|\n| x | y |"
+
+
+@pytest.mark.parametrize(("text", "expected"), EMPHASIS)
+def test_emphasis_ends_at_full_width_signs_and_stays_as_it_is_elsewhere(text, expected):
+    assert html(text) == expected
+
+
+@pytest.mark.parametrize("text", NO_FORMULAS)
+def test_dollars_of_shells_programs_names_and_prices_stay(text):
+    assert html(text.replace("&gt;", ">")) == f"<p>{text}</p>"
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_formulas_between_dollars_are_drawn(text):
+    assert html(text).count("∑") == 2
+
+
+@pytest.mark.parametrize(("text", "items"), LISTS)
+def test_a_list_below_a_number_is_its_own_however_it_is_indented(text, items):
+    found = html(text)
+
+    assert re.findall(r"<li>(?:<p>)?([^<\n]*)", found) == items
+    assert found.count("<ol>") + found.count('<ol start="10">') == 1
+
+
+@pytest.mark.parametrize(("text", "tag", "below"), TAGS)
+def test_markdown_below_a_tag_is_markdown(text, tag, below):
+    assert tag in html(text)
+    assert below in html(text)
+
+
+@pytest.mark.parametrize(("text", "expected"), STAYS)
+def test_what_stands_in_code_is_left_alone(text, expected):
+    assert expected in re.sub("<span[^>]*>|</span>", "", html(text))
+
+
+@pytest.mark.parametrize(("text", "expected"), ADDRESSES)
+def test_a_bare_address_ends_before_a_full_width_sign(text, expected):
+    assert expected in html(text)
+
+
+@pytest.mark.parametrize("text", ENVIRONMENTS)
+def test_environments_that_stand_bare_are_formulas(text):
+    assert html(text) == "<p>∑</p>"
+
+
+def test_each_item_paragraph_and_cell_has_a_direction_of_its_own():
+    found = str(render(RIGHT_TO_LEFT))
+
+    assert found.count('<li dir="auto">') == 2
+    assert found.count('<p dir="auto">') == 2
+    assert found.count('<td dir="auto">') == found.count('<th dir="auto">') == 2
+    assert '<table dir="rtl">' in found
+
+
+ALL = [
+    *(text for text, *_ in [*EMPHASIS, *LISTS, *TAGS, *STAYS, *ADDRESSES]),
+    *(text.replace("&gt;", ">") for text in NO_FORMULAS),
+    *FORMULAS,
+    *ENVIRONMENTS,
+    RIGHT_TO_LEFT,
+]
+
+
+@pytest.mark.parametrize("text", [*ALL, "\n\n".join(ALL)])
+def test_what_grows_ends_as_the_whole_one_does(text):
+    for longest in (1, 3, 12):
+        assert streamed(text, seed=longest, longest=longest).html == render(text)
+
+
+def test_a_long_address_in_code_is_code():
+    text = f"Here:\n\n```js\nx='https://a.b/{'y' * 5000}'\n```\n"
+
+    assert "<figure" in str(render(text))
+
+
+@pytest.mark.parametrize("piece", [")", "a)", ")&a;", "(", "$x$ ", "1. a\n  - b\n", "<a>\n", "\\begin{align}"])
+def test_hostile_repetition_costs_little(piece):
+    text = "http://a.b/" + piece * (190_000 // len(piece))
+    began = time.thread_time()
+    render(text)
+
+    assert time.thread_time() - began < 5
