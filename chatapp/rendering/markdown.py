@@ -92,6 +92,8 @@ for _name in (
 OPTIONS = comrak.RenderOptions()
 OPTIONS.escape = True
 OPTIONS.sourcepos = True
+# Models end a line where a line is to end: an address, a verse, a key and its value.
+OPTIONS.hardbreaks = True
 
 # comrak escapes < and > wherever they come from the text, so what looks like a tag is one.
 TAG = re.compile(r"<(/?)[a-z][a-z0-9]*[^<>]*?(/?)>")
@@ -288,8 +290,7 @@ class _Pieces:
         """Return a mark in the text or, where it begins a line and a colon follows, the mark before the note itself."""
         if not place or not says:
             return f"{place}<sup>{name}</sup>{says}"
-        break_line = "<br>" if place == "\n" else ""
-        return f"{break_line}{place}<sup>{name}</sup> "
+        return f"{place}<sup>{name}</sup> "
 
     def _code(self, source: str, language: str) -> str:
         language = re.split("[,{]", language)[0]

@@ -109,6 +109,10 @@ def test_environments_that_stand_bare_are_formulas(text):
     assert html(text) == "<p>∑</p>"
 
 
+def test_a_line_ends_where_it_ends():
+    assert html("Jane Doe\n1 High Street\nLondon") == "<p>Jane Doe<br>\n1 High Street<br>\nLondon</p>"
+
+
 def test_each_item_paragraph_and_cell_has_a_direction_of_its_own():
     found = str(render(RIGHT_TO_LEFT))
 

@@ -24,7 +24,7 @@ def tags(text):
     ("3. x", '<ol start="3">\n<li dir="auto">x</li>\n</ol>'),
     ("> x", '<blockquote>\n<p dir="auto">x</p>\n</blockquote>'), ("a  \nb", '<p dir="auto">a<br>\nb</p>'),
     ("<b>x</b>", '<p dir="auto">&lt;b&gt;x&lt;/b&gt;</p>'),
-    ("<div>\n  x\n</div>", '<p dir="auto">&lt;div&gt;\nx\n&lt;/div&gt;</p>'),
+    ("<div>\n  x\n</div>", '<p dir="auto">&lt;div&gt;<br>\nx<br>\n&lt;/div&gt;</p>'),
     ("[a](https://b.example/?c=1&d)", f'<p dir="auto"><a {LINK} href="https://b.example/?c=1&amp;d">a</a></p>'),
     ("a@b.example", f'<p dir="auto"><a {LINK} href="mailto:a@b.example">a@b.example</a></p>'),
     ("[*a*](/b) [](c) [d](javascript:e)", '<p dir="auto"><em>a</em>  d</p>'),
@@ -36,7 +36,7 @@ def tags(text):
     ("3~5 days, 10~15 in all, ~a *b*~", '<p dir="auto">3~5 days, 10~15 in all, ~a <em>b</em>~</p>'),
     ("So[^1]: `[^1]`", '<p dir="auto">So<sup>1</sup>: <code>[^1]</code></p>'),
     ("[a](https://b.example/[^1])", f'<p dir="auto"><a {LINK} href="https://b.example/%5B%5E1%5D">a</a></p>'),
-    ("[^aeiou] is no vowel\n[^a]: b", '<p dir="auto">[^aeiou] is no vowel\n[^a]: b</p>'),
+    ("[^aeiou] is no vowel\n[^a]: b", '<p dir="auto">[^aeiou] is no vowel<br>\n[^a]: b</p>'),
     ("a[^1]\n\n[^1]: One *b*\n[^2]: https://c.example", '<p dir="auto">a<sup>1</sup></p>\n<p dir="auto"><sup>1</sup> One <em>b</em><br>\n'
      f'<sup>2</sup> <a {LINK} href="https://c.example">https://c.example</a></p>'),
 ])  # fmt: skip
