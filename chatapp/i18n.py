@@ -21,6 +21,7 @@ from flask_login import current_user
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatapp.extensions import babel
+from chatapp.zones import zone
 
 LOCALES = {"en": "English", "de": "Deutsch"}
 FOLDER = Path(__file__).parent / "translations"
@@ -68,7 +69,8 @@ def locale() -> str | None:
 
 def timezone() -> str | None:
     """Return the user's time zone; None means the default."""
-    return _of_user("timezone") if has_request_context() else None
+    name = _of_user("timezone") if has_request_context() else None
+    return zone(name).key if name else None
 
 
 def format_day(instant: date, skeleton: str = "MMMMd") -> str:

@@ -22,6 +22,7 @@ from chatapp.origins import split
 from chatapp.security_log import note
 from chatapp.services import settings
 from chatapp.web import is_htmx, redirect_to, uuid_or_404
+from chatapp.zones import zone
 
 MAX_KEYS = 50
 THEME_COOKIE = "theme"
@@ -148,7 +149,7 @@ def save_preferences() -> ResponseReturnValue:
 def _preferences() -> PreferencesForm:
     theme = request.cookies.get(THEME_COOKIE, "system")
     return PreferencesForm(
-        data={"timezone": current_user.timezone, "locale": current_user.locale or "", "theme": theme}
+        data={"timezone": zone(current_user.timezone).key, "locale": current_user.locale or "", "theme": theme}
     )
 
 

@@ -12,6 +12,7 @@ from flask_wtf import FlaskForm
 from wtforms import HiddenField, PasswordField, SelectField, StringField, ValidationError
 from wtforms.validators import InputRequired, Length
 
+from chatapp import zones
 from chatapp.auth import passwords
 from chatapp.auth.accounts import clean_email
 from chatapp.errors import InvalidRequest
@@ -74,7 +75,8 @@ class NewAccountForm(NewPasswordForm):
 
     @property
     def zone(self) -> str:
-        return self.timezone.data if self.timezone.data in time_zones() else "UTC"
+        name = zones.known(self.timezone.data or "")
+        return name if name in time_zones() else "UTC"
 
 
 class RegisterForm(NewAccountForm):

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from chatapp.zones import zone
 
 # A little less than the shortest there is, with a clock that is put forward in it.
 SHORTEST = {"daily": timedelta(hours=20), "weekly": timedelta(days=6), "monthly": timedelta(days=27)}
-
-
-def zone(name: str) -> ZoneInfo:
-    """Return the named zone, UTC where the machine does not know it."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return ZoneInfo("UTC")
 
 
 def period_start(period: str, zone_name: str, instant: datetime) -> datetime | None:

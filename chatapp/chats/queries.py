@@ -14,13 +14,13 @@ from flask_babel import gettext as _
 from sqlalchemy import select
 
 from chatapp.auth.models import User
-from chatapp.budget.periods import zone
 from chatapp.chats.models import Chat, Message, branch
 from chatapp.chats.search import Hit, search
 from chatapp.database import now
 from chatapp.errors import ChatNotFound, ChatNotYours
 from chatapp.extensions import db
 from chatapp.rendering import open_fence
+from chatapp.zones import zone
 
 LISTED_CHATS = 40
 MAX_LISTED_CHATS = 2000

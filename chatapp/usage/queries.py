@@ -12,12 +12,12 @@ from flask_babel import gettext as _
 from sqlalchemy import and_, case, func, literal, select, tuple_
 
 from chatapp.budget.models import UsageRecord
-from chatapp.budget.periods import zone
 from chatapp.chats.models import Chat
 from chatapp.database import now, release
 from chatapp.errors import InvalidRequest
 from chatapp.extensions import db
 from chatapp.pace import give_way
+from chatapp.zones import zone
 
 Grouping = Literal["model", "chat"]
 
