@@ -303,7 +303,23 @@ def test_what_is_copied_is_the_source(page, demo):
         copied.append(page.evaluate("navigator.clipboard.readText()"))
         page.evaluate("document.getElementById('status').textContent = ''")
 
-    assert copied == ["x = 1\n", "Some *text*.\n\n```python\nx = 1\n```\n", "Code"]
+    assert copied == ["x = 1", "Some *text*.\n\n```python\nx = 1\n```\n", "Code"]
+
+
+def test_a_copied_command_has_no_line_end_behind_it(page, demo):
+    demo.will_say("```bash\necho one\n```\n\n```bash\necho one\necho two\n```\n\n```text\n  x\n\ny\n```\n")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    send(page, "Commands")
+    expect(page.locator(".bill")).to_be_visible()
+
+    copied = []
+    for button in page.get_by_role("button", name="Copy", exact=True).all():
+        button.click()
+        expect(page.locator("#status")).to_have_text("Copied")
+        copied.append(page.evaluate("navigator.clipboard.readText()"))
+        page.evaluate("document.getElementById('status').textContent = ''")
+
+    assert copied == ["echo one", "echo one\necho two", "  x\n\ny"]
 
 
 def test_hostile_text_stays_text(page, demo, complaints):
