@@ -313,7 +313,7 @@ def test_a_copied_command_has_no_line_end_behind_it(page, demo):
     expect(page.locator(".bill")).to_be_visible()
 
     copied = []
-    for button in page.get_by_role("button", name="Copy", exact=True).all():
+    for button in page.locator("figure.code button").all():
         button.click()
         expect(page.locator("#status")).to_have_text("Copied")
         copied.append(page.evaluate("navigator.clipboard.readText()"))
