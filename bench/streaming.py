@@ -257,6 +257,7 @@ def product(upstream_port: int, chats: int, config: str = "gunicorn.conf.py", **
             "RATE_LIMITS": "false",
             "TOKEN_LIMIT": "1000000000",
             "MAX_OPEN_TURNS": "5000",
+            "MAX_USER_TURNS": "5000",
             "MAX_LISTENERS_PER_USER": "5000",
             "LOG_LEVEL": "WARNING",
             "PROFILE": f"{directory}/profile",
