@@ -45,7 +45,7 @@ class ThoughtSplitter:
 
     def __init__(self, *, begins_inside: bool = False) -> None:
         self._waiting = ""
-        self._given = ""
+        self._given: list[str] = []
         self._thought = ""
         self._closing = ""
         self._begins_inside = begins_inside
@@ -106,13 +106,15 @@ class ThoughtSplitter:
         return Split(thought=self._trim(thought))
 
     def _in_text(self, is_over: bool) -> Split:
+        if FIRST_CHARACTERS.isdisjoint(self._waiting):
+            return Split(self._give(len(self._waiting)))  # Nearly every piece.
         text = ""
         while match := CLOSING.search(self._waiting):
             before, after = self._waiting[: match.start()], self._waiting[match.end() :].lstrip(" \t")
             if not after and not is_over:
                 # The tag means something at the end of its line only, which may come next.
                 return Split(text + self._give(match.start()))
-            if after[:1] in ("", "\n") and not _is_in_code(self._given + before):
+            if after[:1] in ("", "\n") and not _is_in_code("".join(self._given) + before):
                 self._state, self._is_trimmed, self._waiting = "answer", False, after
                 return Split(thought=text + before, restarts=True)
             text += self._give(match.end())
@@ -121,7 +123,7 @@ class ThoughtSplitter:
 
     def _give(self, length: int) -> str:
         text, self._waiting = self._waiting[:length], self._waiting[length:]
-        self._given += text
+        self._given.append(text)
         return text
 
     def _in_answer(self, is_over: bool) -> Split:

@@ -161,6 +161,8 @@ class Reading:
 
 def error_in(chunk: dict[str, Any]) -> Any:
     """Return the error that stands in place of a chunk, in whatever words; None where there is none."""
+    if "choices" in chunk and "error" not in chunk and "errors" not in chunk:
+        return None
     for key in ("error", "errors"):
         if chunk.get(key):
             return chunk[key] if isinstance(chunk[key], dict) else {"message": chunk[key], **_plain(chunk)}
@@ -237,6 +239,8 @@ def _words(content: Any, *, is_thought: bool = False, depth: int = 0) -> tuple[s
 
 def _finish_in(chunk: dict[str, Any], choice: dict[str, Any]) -> str:
     """Return the word for the end of the answer, wherever it stands; "" while there is none."""
+    if choice.get("finish_reason", "") is None:
+        return ""  # Nearly every chunk.
     delta = choice.get("delta")
     places = [choice, delta if isinstance(delta, dict) else {}, chunk]
     for place in places:
@@ -251,6 +255,8 @@ def _finish_in(chunk: dict[str, Any], choice: dict[str, Any]) -> str:
 
 
 def _usage_in(chunk: dict[str, Any], choice: dict[str, Any]) -> Usage | None:
+    if chunk.get("usage", "") is None and "x_groq" not in chunk:
+        return None  # Nearly every chunk.
     places = [chunk.get("usage"), choice.get("usage")]
     groq = chunk.get("x_groq")
     if isinstance(groq, dict):
