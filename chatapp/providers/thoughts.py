@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-# As DeepSeek, Qwen, Mistral, Kimi, ByteDance and gpt-oss write them, and what people's prompts ask for.
+# As DeepSeek, Qwen, Mistral, Kimi, ByteDance, Cohere and gpt-oss write them, and what people's prompts ask for.
 TAGS = {
     "<think>": "</think>",
     "<thinking>": "</thinking>",
@@ -22,14 +22,29 @@ TAGS = {
     "[think]": "[/think]",
     "◁think▷": "◁/think▷",
     "<|begin_of_thought|>": "<|end_of_thought|>",
-    "<|channel|>analysis<|message|>": "<|channel|>final<|message|>",
+    "<|start_thinking|>": "<|end_thinking|>",
+    **{
+        f"{start}<|channel|>{channel}<|message|>": "<|channel|>final<|message|>"
+        for start in ("", "<|start|>assistant")
+        for channel in ("analysis", "commentary")
+    },
 }
+# Marks that begin an answer without a thought before it.
+NO_THOUGHT = ("<|channel|>final<|message|>", "<|start|>assistant<|channel|>final<|message|>", "<|start_response|>")
+# What servers that do not take a template's marks out leave in the answer.
+MARKS = (
+    *("<|return|>", "<|end|>", "<|start_response|>", "<|end_response|>"),
+    *("<|begin_of_solution|>", "<|end_of_solution|>"),
+)
+MARK = re.compile("|".join(map(re.escape, MARKS)), re.IGNORECASE)
 LONGEST_TAG = max(map(len, [*TAGS, *TAGS.values()]))
+BLANKS = re.compile(r"[ \t]*")
 FIRST_CHARACTERS = frozenset("<[◁")
 CLOSING = re.compile("|".join(map(re.escape, TAGS.values())), re.IGNORECASE)
 # gpt-oss ends a channel and begins the next one with words of its own.
 LEFTOVERS = re.compile(r"(<\|end\|>)?(<\|start\|>assistant)?$")
-FENCE = re.compile(r"^[ >]*(`{3,}|~{3,})", re.MULTILINE)
+FENCE = re.compile(r"[ >]*(`{3,}|~{3,})")
+LONGEST_INDENT = 200
 
 
 class Split(NamedTuple):
@@ -46,6 +61,7 @@ class ThoughtSplitter:
     def __init__(self, *, begins_inside: bool = False) -> None:
         self._waiting = ""
         self._given: list[str] = []
+        self._code = _Code()
         self._thought = ""
         self._closing = ""
         self._begins_inside = begins_inside
@@ -83,7 +99,10 @@ class ThoughtSplitter:
                 self._waiting = self._waiting.lstrip()[len(opening) :]
                 self._state, self._closing, self._is_trimmed = "thought", closing, False
                 return Split()
-        if is_over or not (not begun or any(opening.startswith(begun) for opening in TAGS)):
+        if mark := next((mark for mark in NO_THOUGHT if begun.startswith(mark)), ""):
+            self._waiting = self._waiting.lstrip()[len(mark) :]
+            self._state, self._closing, self._is_trimmed = "answer", mark, False
+        elif is_over or (begun and not any(opening.startswith(begun) for opening in (*TAGS, *NO_THOUGHT))):
             self._state = "text"
         return Split()
 
@@ -106,29 +125,43 @@ class ThoughtSplitter:
         return Split(thought=self._trim(thought))
 
     def _in_text(self, is_over: bool) -> Split:
-        if FIRST_CHARACTERS.isdisjoint(self._waiting):
-            return Split(self._give(len(self._waiting)))  # Nearly every piece.
-        text = ""
-        while match := CLOSING.search(self._waiting):
-            before, after = self._waiting[: match.start()], self._waiting[match.end() :].lstrip(" \t")
-            if not after and not is_over:
+        waiting = self._waiting
+        if FIRST_CHARACTERS.isdisjoint(waiting):
+            return self._give(len(waiting))  # Nearly every piece.
+        at = 0
+        for match in CLOSING.finditer(waiting):
+            self._given.append(waiting[at : match.start()])
+            end = BLANKS.match(waiting, match.end()).end()  # type: ignore[union-attr]
+            if end == len(waiting) and not is_over:
                 # The tag means something at the end of its line only, which may come next.
-                return Split(text + self._give(match.start()))
-            if after[:1] in ("", "\n") and not _is_in_code("".join(self._given) + before):
-                self._state, self._is_trimmed, self._waiting = "answer", False, after
-                return Split(thought=text + before, restarts=True)
-            text += self._give(match.end())
-        keep = 0 if is_over else _possible_tag(self._waiting, LONGEST_TAG)
-        return Split(text + self._give(len(self._waiting) - keep))
+                self._waiting = waiting[match.start() :]
+                return Split(waiting[: match.start()])
+            if waiting[end : end + 1] in ("", "\n") and not self._is_in_code():
+                self._state, self._is_trimmed, self._waiting = "answer", False, waiting[end:]
+                return Split(thought=waiting[: match.start()], restarts=True)
+            self._given.append(match[0])
+            at = match.end()
+        return self._give(len(waiting) - (0 if is_over else _possible_tag(waiting[at:], LONGEST_TAG)), at)
 
-    def _give(self, length: int) -> str:
-        text, self._waiting = self._waiting[:length], self._waiting[length:]
-        self._given.append(text)
-        return text
+    def _give(self, end: int, begin: int = 0) -> Split:
+        """Return what waits up to an end as text; of it, what stands before begin is noted as given already."""
+        text, self._waiting = self._waiting[:end], self._waiting[end:]
+        self._given.append(text[begin:])
+        return Split(text)
+
+    def _is_in_code(self) -> bool:
+        for text in self._given:
+            self._code.feed(text)
+        self._given.clear()
+        return self._code.is_open
 
     def _in_answer(self, is_over: bool) -> Split:
-        text, self._waiting = self._trim(self._waiting), ""
-        return Split(text)
+        text, self._waiting = self._waiting, ""
+        if self._closing.startswith("<|"):
+            keep = 0 if is_over else _beginning_of(MARKS, text)
+            text, self._waiting = _cut(text, keep)
+            text = MARK.sub("", text)
+        return Split(self._trim(text))
 
     def _trim(self, text: str) -> str:
         """Take off the white space between a tag and what follows it."""
@@ -153,13 +186,36 @@ def _possible_tag(text: str, longest: int) -> int:
     return 0
 
 
-def _is_in_code(text: str) -> bool:
-    """Say whether a text ends inside of code: in an open fence, or behind an odd number of ` in its line."""
-    fence = ""
-    for match in FENCE.finditer(text):
-        mark = match[1]
-        if not fence:
-            fence = mark
-        elif mark.startswith(fence):
-            fence = ""
-    return bool(fence) or text.rpartition("\n")[2].count("`") % 2 == 1
+def _beginning_of(marks: tuple[str, ...], text: str) -> int:
+    """Return how many characters at the end are the beginning of a mark."""
+    at = text.rfind("<", -max(map(len, marks)))
+    rest = text[at:].lower() if at >= 0 else ""
+    return len(rest) if rest and any(mark.startswith(rest) and mark != rest for mark in marks) else 0
+
+
+class _Code:
+    """Says whether a text, given piece by piece, ends inside of code: in a fence, or behind an odd number of `."""
+
+    def __init__(self) -> None:
+        self._fence = ""
+        self._head = ""
+        self._ticks = 0
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self._fence_behind(self._head)) or self._ticks % 2 == 1
+
+    def feed(self, text: str) -> None:
+        for number, part in enumerate(text.split("\n")):
+            if number:
+                self._fence, self._head, self._ticks = self._fence_behind(self._head), "", 0
+            self._head = (self._head + part[:LONGEST_INDENT])[:LONGEST_INDENT]
+            self._ticks += part.count("`")
+
+    def _fence_behind(self, line: str) -> str:
+        match = FENCE.match(line)
+        if match is None:
+            return self._fence
+        if not self._fence:
+            return match[1]
+        return "" if match[1].startswith(self._fence) else self._fence

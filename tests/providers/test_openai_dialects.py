@@ -1,6 +1,7 @@
 """OpenAI-compatible servers in all their dialects: docs/providers.md is the table, each row of it is held here."""
 
 import json
+import time
 
 import pytest
 
@@ -205,6 +206,16 @@ TAGGED = {
         f"<|channel|>analysis<|message|>{THOUGHT}<|end|><|start|>assistant<|channel|>final<|message|>{FOUR}",
         (FOUR, THOUGHT),
     ),
+    "channels from the start": (
+        f"<|start|>assistant<|channel|>analysis<|message|>{THOUGHT}<|end|><|start|>assistant<|channel|>final<|message|>"
+        f"{FOUR}<|return|>",
+        (FOUR, THOUGHT),
+    ),
+    "the last channel alone": (f"<|channel|>final<|message|>{FOUR}<|return|>", (FOUR, "")),
+    "Cohere's marks": (
+        f"<|START_THINKING|>{THOUGHT}<|END_THINKING|><|START_RESPONSE|>{FOUR}<|END_RESPONSE|>",
+        (FOUR, THOUGHT),
+    ),
     "no opening tag": (f"{THOUGHT}\n</think>\n\n{FOUR}", (FOUR, THOUGHT)),
     "no closing tag": (f"<think>{THOUGHT}", ("", THOUGHT)),
     "tags in a fence": ("```xml\n<think>\nhere\n</think>\n```\n", ("```xml\n<think>\nhere\n</think>\n```\n", "")),
@@ -219,6 +230,15 @@ def test_thoughts_between_tags_are_told_from_the_answer_at_every_cut(name):
     text, expected = TAGGED[name]
 
     assert {split([text[:cut], text[cut:]]) for cut in range(len(text) + 1)} | {split(text)} == {expected}
+
+
+@pytest.mark.parametrize("size", [10, 1_000_000])
+def test_many_closing_tags_in_code_are_read_in_one_go(size):
+    text = "```\n" + "</think>\n" * 20_000
+    began = time.process_time()
+
+    assert split([text[at : at + size] for at in range(0, len(text), size)]) == (text, "")
+    assert time.process_time() - began < 3
 
 
 def test_a_model_whose_template_begins_the_thought_is_known_after_its_first_answer(provider, openai, heard, ask):
