@@ -7,7 +7,6 @@ are hand out one HTTP chunk at a time, and need one wake-up for each.
 from __future__ import annotations
 
 import http.client
-import itertools
 import json
 import re
 import select
@@ -23,23 +22,20 @@ from email.message import Message
 from typing import Any
 from urllib.parse import urlsplit
 
+import gevent
 import gevent.monkey
 
 from chatapp.errors import ProviderError, ProviderInterrupted, ProviderMisconfigured, ProviderTimeout
 from chatapp.pace import Breath, Pace
+from chatapp.providers.events import LONGEST_DOCUMENT_BYTES, read_events
 from chatapp.providers.proxy import ProxyError, proxy_for
 
 # What is read is worked on in one piece, so it is not more than takes some milliseconds.
 READ_BYTES = 16_384
 KEPT_CONNECTIONS = 64
 KEPT_SECONDS = 60.0
-# No answer of any model, escaped in any way, comes near it.
-LONGEST_LINE_BYTES = 8_000_000
 LONGEST_REFUSAL_BYTES = 65536
-# For everything that is no answer: a list of models, a count, one document in place of a stream.
-LONGEST_DOCUMENT_BYTES = 2_000_000
 LONGEST_STREAM_BYTES = 64_000_000
-BOM = b"\xef\xbb\xbf"
 LONGEST_CHUNK_HEAD_BYTES = 1000
 CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,12}")
 
@@ -104,6 +100,17 @@ class Patience:
             raise StreamError(timed_out=True)
         return min(self.idle_seconds, left)
 
+    @contextmanager
+    def timer(self) -> Iterator[None]:
+        """Bound what is done inside by the time for the whole. Raises StreamError where it is over."""
+        with gevent.Timeout(max(self.until - time.monotonic(), 0.001)) as timer:
+            try:
+                yield
+            except gevent.Timeout as expired:
+                if expired is not timer:
+                    raise
+                raise StreamError(timed_out=True) from None
+
 
 class JsonServer:
     """Makes requests to one server and keeps connections to it. Safe across greenlets."""
@@ -131,12 +138,10 @@ class JsonServer:
         """Yield the data of the events that answer a POST, at a time all that arrived together.
 
         A server that answers with one JSON document gives one event. Closing the iterator closes the connection.
-        Raises Refused, StreamError (also for more than most_bytes), UnsendableHeader.
+        Raises Refused, StreamError (also for more than most_bytes), UnsendableHeader, ProviderMisconfigured.
         """
         with self._reply("POST", path, headers, body, patience) as reply, self._pace.stream() as wait:
-            kind = reply.response.headers.get_content_type()
-            pieces = _body(reply, patience, wait, most_bytes)
-            yield from _document(pieces) if kind == "application/json" else _events(pieces)
+            yield from read_events(_body(reply, patience, wait, most_bytes))
 
     def ask(self, method: str, path: str, headers: Mapping[str, str], body: Any, patience: Patience) -> bytes:
         """Return the body that answers a request. Raises what stream() does."""
@@ -161,10 +166,12 @@ class JsonServer:
         is_whole = False
         try:
             sock.settimeout(patience.seconds())
-            sock.sendall(request)
-            response.begin()
-            if response.status != 200:
-                raise Refused(response.status, response.headers, response.read(LONGEST_REFUSAL_BYTES))
+            # A head or a refusal that comes byte by byte never makes us wait for long, and never ends.
+            with patience.timer():
+                sock.sendall(request)
+                response.begin()
+                if response.status != 200:
+                    raise Refused(response.status, response.headers, response.read(LONGEST_REFUSAL_BYTES))
             yield _Reply(sock, response)
             is_whole = not response.will_close
         except (OSError, http.client.HTTPException, zlib.error) as error:
@@ -208,7 +215,8 @@ class JsonServer:
             if sock is not None:
                 sock.close()
             # Nothing was heard yet, so these are the words of this machine.
-            raise StreamError(str(error), timed_out=isinstance(error, TimeoutError), was_sent=False) from None
+            cause = f"the proxy: {error}" if self._proxy and sock is None else str(error)
+            raise StreamError(cause, timed_out=isinstance(error, TimeoutError), was_sent=False) from None
 
     def _secured(self, sock: socket.socket) -> socket.socket:
         if self._tls is None:
@@ -340,79 +348,3 @@ def _decoder(coding: str) -> Callable[[bytes], Iterator[bytes]]:
             data = unpack.unconsumed_tail
 
     return decode
-
-
-def _document(pieces: Iterator[bytes]) -> Iterator[list[bytes]]:
-    """Yield a JSON document as one event. What calls itself JSON and is a stream all the same is read as one."""
-    first = next(pieces, b"").removeprefix(BOM)
-    if first.lstrip()[:1] not in (b"{", b"["):
-        yield from _events(itertools.chain([first], pieces))
-        return
-    found, left = [first], LONGEST_DOCUMENT_BYTES
-    for piece in pieces:
-        left -= len(piece)
-        if left < 0:
-            raise http.client.HTTPException("a document without end")
-        found.append(piece)
-    whole = b"".join(found)
-    try:
-        json.loads(whole.decode(errors="replace"))
-    except (ValueError, RecursionError):
-        yield from _events(iter([whole + b"\n"]))
-        return
-    yield [whole]
-
-
-def _events(pieces: Iterator[bytes]) -> Iterator[list[bytes]]:
-    """Yield what follows "data:" in the events of each piece; a line that is JSON by itself too: an error, most likely.
-
-    Source: WHATWG HTML 9.2.6: a line ends with LF, CRLF or CR.
-    """
-    data: list[bytes] = []
-    waiting = b""
-    is_first = True
-    for piece in pieces:
-        waiting = waiting + piece if waiting else piece
-        if is_first and len(waiting) >= len(BOM):
-            waiting, is_first = waiting.removeprefix(BOM), False
-        if b"\r" in waiting:
-            waiting = _with_one_line_end(waiting)
-        if b"\n" not in waiting:
-            if len(waiting) > LONGEST_LINE_BYTES:
-                raise http.client.LineTooLong("event")
-            continue
-        *lines, waiting = waiting.split(b"\n")
-        events = []
-        for line in lines:
-            if line.startswith(b"data:"):
-                data.append(line[5:].strip())
-            elif not line:
-                if data:
-                    events.append(data[0] if len(data) == 1 else b"\n".join(data))
-                    data = []
-            elif line[:1] in b"{[":
-                events.append(line)
-        if events:
-            yield events
-    if waiting.startswith(b"data:"):
-        data.append(waiting[5:].strip())
-    elif waiting[:1] in b"{[" and waiting:
-        yield [waiting]
-    # What a server says last may lack its blank line; what was cut off in the middle is no event.
-    if data and _is_whole(last := b"\n".join(data)):
-        yield [last]
-
-
-def _is_whole(data: bytes) -> bool:
-    try:
-        json.loads(data.decode(errors="replace"))
-    except (ValueError, RecursionError):
-        return data == b"[DONE]"
-    return True
-
-
-def _with_one_line_end(text: bytes) -> bytes:
-    """Return the text with LF for every line end; a CR at its end stays, for an LF may follow."""
-    held = text.endswith(b"\r")
-    text = (text[:-1] if held else text).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return text + b"\r" if held else text

@@ -28,6 +28,8 @@ class RunningMeter:
 
     def add(self, delta: str, usage: Usage | None) -> None:
         self._chars += len(delta)
+        if self.is_over:
+            return  # However long the rest may be, nothing is estimated any more.
         self._waiting += delta
         if usage is not None and usage.output_tokens > usage.thoughts_tokens:
             self._tokens = usage.output_tokens - usage.thoughts_tokens

@@ -1,12 +1,14 @@
 """The framing of HTTP and of event streams, whole and cut anywhere."""
 
+import contextlib
 import http.client
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatapp.providers.event_stream import _Chunks, _events
+from chatapp.providers.event_stream import _Chunks
+from chatapp.providers.events import read_events
 
 BODY = b'data: {"a": 1}\r\n\r\ndata: two\ndata: lines\n\n: comment\nid: 7\nevent: x\ndata:3\n\n{"error": 1}\n'
 EVENTS = [b'{"a": 1}', b"two\nlines", b"3", b'{"error": 1}']
@@ -43,7 +45,7 @@ def test_events_cut_anywhere_are_the_same_events(cuts):
             yield BODY[at : at + cut]
             at += cut
 
-    assert [data for events in _events(pieces()) for data in events] == EVENTS
+    assert [data for events in read_events(pieces()) for data in events] == EVENTS
 
 
 @pytest.mark.parametrize("head", [b"xyz\r\n", b"-5\r\n", b"\r\n", b"0x10\r\n", b"f" * 20 + b"\r\n", b"1" * 2000])
@@ -53,4 +55,17 @@ def test_what_is_no_chunk_size_is_refused(head):
 
 
 def test_an_event_that_is_not_ended_is_none():
-    assert list(_events(iter([b"data: one\n\ndata: two\n"]))) == [[b"one"]]
+    assert list(read_events(iter([b"data: one\n\ndata: two\n"]))) == [[b"one"]]
+
+
+@pytest.mark.parametrize("line", [b"data: {}\n", b"data: x\n", b"data: [\n"])
+def test_an_event_without_end_is_given_out_or_given_up(line):
+    # Ten million bytes, a read at a time: nothing of it may wait for the end, and be worked on in one piece.
+    pieces = (line * (16_384 // len(line)) for _ in range(700))
+    longest = 0
+    with contextlib.suppress(http.client.LineTooLong):
+        for events in read_events(pieces):
+            longest = max(longest, *map(len, events))
+
+    assert longest < 100
+    assert sum(1 for _ in pieces) < 300 or line == b"data: {}\n"

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from chatapp.errors import ContextTooLong, ProviderError, ProviderInterrupted, ProviderOverloaded
+from chatapp.errors import ContextTooLong, ProviderError, ProviderInterrupted, ProviderMisconfigured, ProviderOverloaded
 from chatapp.providers.base import Usage
 from chatapp.providers.openai import OpenAICompatibleProvider, wire
 from chatapp.providers.openai.models import listed_models
@@ -77,6 +77,18 @@ PARTS = {
             "raw": 'data: {"choices":[{"delta":{"content":"It is "}}]}\ndata: {"choices":[{"delta":{"content":"four."}}]}\n\n'
         }
     ],
+    "no blank line at all": [
+        {"raw": 'data: {"choices":[{"delta":{"content":"It is "}}]}\n'},
+        {"raw": 'data: {"choices":[{"delta":{"content":"four."}}]}\n'},
+    ],
+    "a list of chunks": [
+        {"raw": json.dumps([choice({"content": each})["chunk"] for each in ("It is ", "four.")]) + "\n"}
+    ],
+    "a message within the delta": [{"chunk": {"delta": {"message": {"content": {"text": FOUR}}}}}],
+    "Anthropic's own events": [
+        {"chunk": {"type": "content_block_delta", "delta": {"type": "text_delta", "text": FOUR}}}
+    ],
+    "events that keep the connection open": [{"raw": "data:\n\ndata: ping\n\n: ping\n\n"}, FOUR],
     "line ends of one CR": [{"raw": 'data: {"choices":[{"delta":{"content":"It is four."}}]}\r\r'}],
     "another choice beside it": [
         {"chunk": {"choices": [{"index": 1, "delta": {"content": "no"}}, {"index": 0, "delta": {"content": FOUR}}]}}
@@ -89,6 +101,12 @@ def test_a_content_is_read_in_every_shape(openai, heard, name):
     openai.script(says(*PARTS[name], finish="stop"))
 
     assert heard() == (FOUR, THOUGHT if "thinking" in name else "", "stop")
+
+
+def test_choices_may_count_from_one(openai, heard):
+    openai.script(says(choice({"content": FOUR}, index=1), choice(finish_reason="stop", index=1), finish=None))
+
+    assert heard() == (FOUR, "", "stop")
 
 
 @pytest.mark.parametrize("key", [*wire.THOUGHT_KEYS, "reasoning_details"])
@@ -114,7 +132,43 @@ def test_an_end_is_known_by_every_word(openai, heard, reason, word):
 
 
 @pytest.mark.parametrize(
-    "reason", ["error", "network_error", "insufficient_system_resource", "abort", "tool_calls", "a new one", None]
+    "end",
+    [
+        {"raw": "data: DONE\n\n"},
+        {"raw": "data: [done]\n\n"},
+        {"raw": 'data: "[DONE]"\n\n'},
+        {"raw": "data: {bye\n\n"},
+        {"raw": "[DONE]"},
+    ],
+)
+def test_what_comes_after_a_known_end_costs_no_answer(openai, heard, end):
+    openai.script(says(FOUR, choice(finish_reason=" Stop "), end, finish=None))
+
+    assert heard() == (FOUR, "", "stop")
+
+
+@pytest.mark.parametrize("event", ["data: DONE\n\n", "data: ping\n\n", "data: 1\n\n"])
+def test_words_without_a_known_end_make_no_answer_whole(openai, heard, event):
+    openai.script(says(FOUR, {"raw": event}, finish=None))
+
+    with pytest.raises(ProviderInterrupted):
+        heard()
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        1,
+        {"type": "stop"},
+        ["stop"],
+        "error",
+        "network_error",
+        "insufficient_system_resource",
+        "abort",
+        "tool_calls",
+        "a new one",
+        None,
+    ],
 )
 def test_what_is_no_known_end_leaves_the_answer_cut(openai, heard, caplog, reason):
     wire._named.clear()
@@ -122,7 +176,7 @@ def test_what_is_no_known_end_leaves_the_answer_cut(openai, heard, caplog, reaso
 
     with pytest.raises(ProviderInterrupted):
         heard()
-    assert reason is None or reason in caplog.text
+    assert reason is None or (reason if isinstance(reason, str) else f"a {type(reason).__name__}") in caplog.text
 
 
 ERRORS = {
@@ -130,6 +184,8 @@ ERRORS = {
     "a text": {"error": "overloaded"},
     "vLLM's": {"object": "error", "message": "overloaded", "type": "ServiceUnavailableError", "code": 503},
     "Anthropic's": {"type": "error", "error": {"type": "overloaded_error", "message": "x"}},
+    "MiniMax's": {"choices": None, "base_resp": {"status_code": 1008, "status_msg": "x"}},
+    "msg": {"code": "Arrearage", "msg": "x"},
     "a message alone": {"code": 503, "message": "x"},
 }
 
@@ -145,6 +201,22 @@ def test_an_error_in_the_stream_is_one_in_any_words(openai, heard, name):
     assert before_a_word.value.can_retry
 
 
+@pytest.mark.parametrize("data", ["out of memory", '{"reason": "boom"}', "null", '["x"]', '{"error": {"code": 500}}'])
+def test_an_event_named_error_is_one_whatever_it_holds(openai, heard, data):
+    openai.script(says("half", {"raw": f"event: error\ndata: {data}\n\n"}, finish="stop"))
+
+    with pytest.raises(ProviderInterrupted):
+        heard()
+
+
+def test_a_page_of_html_in_place_of_an_answer_is_a_wrong_address(openai, heard, caplog):
+    openai.script(Answer(body="\n<!doctype html><title>Welcome</title>", headers={"Content-Type": "text/html"}))
+
+    with pytest.raises(ProviderMisconfigured):
+        heard()
+    assert "is its address right?" in caplog.text
+
+
 def test_an_error_in_the_stream_keeps_its_kind(openai, heard):
     openai.script(says({"chunk": ERRORS["an object"]}, finish=None))
 
@@ -152,10 +224,11 @@ def test_an_error_in_the_stream_keeps_its_kind(openai, heard):
         heard()
 
 
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream", "text/plain"])
 @pytest.mark.parametrize("indent", [None, 2])
-def test_one_document_in_place_of_a_stream_is_read(openai, heard, indent):
+def test_one_document_in_place_of_a_stream_is_read(openai, heard, indent, kind):
     whole = {"choices": [{"message": {"content": FOUR, "reasoning": THOUGHT}, "finish_reason": "stop"}]}
-    openai.script(Answer(body=json.dumps(whole, indent=indent), headers={"Content-Type": "application/json"}))
+    openai.script(Answer(body=f" \n{json.dumps(whole, indent=indent)}", headers={"Content-Type": kind}))
 
     assert heard() == (FOUR, THOUGHT, "stop")
 

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 MAX_PIECE_CHARACTERS = 1_000_000
 MAX_PARTS = 1000
+LONGEST_DONE_BYTES = 20
 # Of a server that sends so many events without a word nothing more is hoped for.
 MAX_EMPTY_EVENTS = 10_000
 STOPS = (
@@ -49,6 +50,10 @@ THOUGHT_TYPES = (
 WORD_KEYS = ("text", "thinking", "reasoning", "content", "value", "summary", "refusal")
 PASSED_OVER = ("redacted_thinking", "reasoning.encrypted", "ping")
 
+ERROR_KEYS = ("detail", "error_message", "error_msg", "errorMessage", "error_code", "errorCode", "status_code", "msg")
+# Where a chunk without choices has its words.
+ANSWER_KEYS = ("message", "response", "delta", "content", "text")
+
 _named: set[tuple[str, str]] = set()
 
 
@@ -73,12 +78,14 @@ class Reading:
     is_done: bool = False
     restarted: bool = False
     empty_events: int = 0
+    # Of the choice that is read, once one came.
+    index: int | None = None
     # A reason that tells of a failure, or that is not known.
     broke_off: str = ""
 
     def take(self, data: bytes) -> list[Chunk]:
         """Return what is new in one event. Raises ProviderError for an error in place of a chunk."""
-        if data.strip() == b"[DONE]":
+        if len(data) < LONGEST_DONE_BYTES and data.strip(b'" ').upper() in (b"[DONE]", b"DONE"):
             self.is_done = True
             return []
         found = [chunk for each in self._parsed(data) if (chunk := self._read(each)) is not None]
@@ -100,7 +107,9 @@ class Reading:
     def _parsed(self, data: bytes) -> list[Any]:
         text = data.decode(errors="replace")
         try:
-            return [json.loads(text)]
+            said = json.loads(text)
+            # A list may hold all chunks of an answer.
+            return said if isinstance(said, list) and said else [said]
         except (ValueError, RecursionError):
             pass
         try:
@@ -110,23 +119,42 @@ class Reading:
                 return [json.loads(line) for line in lines if line.strip() != "[DONE]"]
         except (ValueError, RecursionError):
             pass
+        if self.finish or text[:1] not in ("{", "["):
+            # Words only: most likely to keep the connection open. What ends the answer must come all the same.
+            name_once("an event", "no JSON")
+            return []
         raise self._failure({}) from None
 
     def _read(self, chunk: Any) -> Chunk | None:
-        if isinstance(chunk, list) and chunk and isinstance(chunk[0], dict):
-            chunk = chunk[0]
         if not isinstance(chunk, dict):
             name_once("an event", chunk)
             return None
         if (error := error_in(chunk)) is not None:
             raise self._failure(error)
         self.has_begun = True
-        choice = _choice(chunk)
+        choice = self._choice(chunk)
         text, thought = self._words_of(choice)
         usage = _usage_in(chunk, choice)
         self.usage = usage or self.usage
         self._note_finish(chunk, choice)
         return self._chunk(self.splitter.feed(text) if text else Split(), thought, usage)
+
+    def _choice(self, chunk: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer's choice; the chunk itself where it has none, as Ollama's own API writes."""
+        choices = chunk.get("choices")
+        if isinstance(choices, dict):
+            choices = [choices]
+        if isinstance(choices, list):
+            found = {_index(choice): choice for choice in reversed(choices[:MAX_PARTS]) if isinstance(choice, dict)}
+            if self.index is None and found:
+                # One answer is asked for, and some servers count from one.
+                self.index = 0 if 0 in found else next(iter(found))
+            if found and self.index not in found:
+                name_once("a choice", "of another index")
+            return found.get(self.index or 0, {})
+        if not any(key in chunk for key in (*ANSWER_KEYS, "usage", "done", "object", "id")):
+            name_once("an event", chunk.get("type") or "?")
+        return chunk if any(key in chunk for key in ANSWER_KEYS) else {}
 
     def _words_of(self, choice: dict[str, Any]) -> tuple[str, str]:
         text, thought = words_of(choice)
@@ -161,15 +189,18 @@ class Reading:
 
 def error_in(chunk: dict[str, Any]) -> Any:
     """Return the error that stands in place of a chunk, in whatever words; None where there is none."""
-    if "choices" in chunk and "error" not in chunk and "errors" not in chunk:
-        return None
+    base = chunk.get("base_resp")
+    if isinstance(base, dict) and base.get("status_code"):
+        return {"message": base.get("status_msg"), "code": base["status_code"]}  # As MiniMax writes.
+    if chunk.get("choices") and "error" not in chunk and "errors" not in chunk:
+        return None  # Nearly every chunk.
     for key in ("error", "errors"):
         if chunk.get(key):
             return chunk[key] if isinstance(chunk[key], dict) else {"message": chunk[key], **_plain(chunk)}
     if chunk.get("object") == "error" or chunk.get("type") == "error" or chunk.get("status") in ("error", "failed"):
         return chunk
-    is_answer = any(key in chunk for key in ("choices", "message", "response", "usage", "content", "delta", "text"))
-    if not is_answer and any(chunk.get(key) for key in ("detail", "error_message", "error_msg", "status_code")):
+    is_answer = any(chunk.get(key) is not None for key in ("choices", "usage", *ANSWER_KEYS))
+    if not is_answer and any(chunk.get(key) for key in ERROR_KEYS):
         return chunk
     if isinstance(chunk.get("message"), str) and "choices" not in chunk:
         return chunk  # A message of words and not of a role: {"code": 500, "message": "…"}.
@@ -180,22 +211,16 @@ def _plain(chunk: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in chunk.items() if key in refusals.CODE_KEYS}
 
 
-def _choice(chunk: dict[str, Any]) -> dict[str, Any]:
-    """Return the first choice; the chunk itself where it has none, as Ollama's own API writes."""
-    choices = chunk.get("choices")
-    if isinstance(choices, dict):
-        choices = [choices]
-    if isinstance(choices, list):
-        return next((choice for choice in choices if isinstance(choice, dict) and not choice.get("index")), {})
-    known = ("message", "response", "delta", "content", "text")
-    if not any(key in chunk for key in (*known, "usage", "done", "object", "id")):
-        name_once("an event", chunk.get("type") or "?")
-    return chunk if any(key in chunk for key in known) else {}
+def _index(choice: dict[str, Any]) -> int:
+    index = choice.get("index")
+    return index if isinstance(index, int) else 0
 
 
 def words_of(choice: dict[str, Any]) -> tuple[str, str]:
     """Return the text and the thought of a choice: of its delta, of a whole message, or of its own text."""
     said = next((choice[key] for key in ("delta", "message") if isinstance(choice.get(key), dict)), None)
+    if said is not None and isinstance(said.get("message"), dict):
+        said = said["message"]  # As Cohere's own API writes.
     if said is None:
         plain = next((choice[key] for key in ("delta", "text", "response", "content") if choice.get(key)), "")
         return _words(plain)
@@ -239,14 +264,15 @@ def _words(content: Any, *, is_thought: bool = False, depth: int = 0) -> tuple[s
 
 def _finish_in(chunk: dict[str, Any], choice: dict[str, Any]) -> str:
     """Return the word for the end of the answer, wherever it stands; "" while there is none."""
-    if choice.get("finish_reason", "") is None:
+    if choice.get("finish_reason", "") is None and not choice.get("native_finish_reason"):
         return ""  # Nearly every chunk.
     delta = choice.get("delta")
     places = [choice, delta if isinstance(delta, dict) else {}, chunk]
     for place in places:
         for key in ("finish_reason", "finishReason", "native_finish_reason", "stop_reason", "done_reason"):
-            if isinstance(reason := place.get(key), str) and reason and (key != "stop_reason" or place is chunk):
-                return reason
+            # Beside a finish_reason it only says at which word.
+            if (reason := place.get(key)) and (key != "stop_reason" or choice is chunk or place is chunk):
+                return reason.strip() if isinstance(reason, str) else f"a {type(reason).__name__}"
     if chunk.get("done") is True:
         return "stop"
     if chunk.get("stop") is True:  # llama.cpp's own API.
