@@ -35,9 +35,16 @@ READ_BYTES = 16_384
 KEPT_CONNECTIONS = 64
 KEPT_SECONDS = 60.0
 LONGEST_REFUSAL_BYTES = 65536
-LONGEST_STREAM_BYTES = 64_000_000
+# A token is a few letters, and a piece of one token comes in a few hundred bytes.
+BYTES_PER_TOKEN = 2000
+LEAST_BYTES = 4_000_000
 LONGEST_CHUNK_HEAD_BYTES = 1000
 CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,12}")
+
+
+def most_bytes(tokens: int) -> int:
+    """Return how long a reply may be where so many tokens were asked for: far longer, and not without end."""
+    return LEAST_BYTES + BYTES_PER_TOKEN * tokens
 
 
 class StreamError(Exception):
@@ -133,15 +140,15 @@ class JsonServer:
         headers: Mapping[str, str],
         body: Any,
         patience: Patience,
-        most_bytes: int = LONGEST_STREAM_BYTES,
+        most: int,
     ) -> Generator[list[bytes], None, None]:
         """Yield the data of the events that answer a POST, at a time all that arrived together.
 
         A server that answers with one JSON document gives one event. Closing the iterator closes the connection.
-        Raises Refused, StreamError (also for more than most_bytes), UnsendableHeader, ProviderMisconfigured.
+        Raises Refused, StreamError (also for more than most bytes), UnsendableHeader, ProviderMisconfigured.
         """
         with self._reply("POST", path, headers, body, patience) as reply, self._pace.stream() as wait:
-            yield from read_events(_body(reply, patience, wait, most_bytes))
+            yield from read_events(_body(reply, patience, wait, most))
 
     def ask(self, method: str, path: str, headers: Mapping[str, str], body: Any, patience: Patience) -> bytes:
         """Return the body that answers a request. Raises what stream() does."""
@@ -196,8 +203,8 @@ class JsonServer:
         for name, value in fields.items():
             if not value.isascii() or not value.isprintable():
                 raise UnsendableHeader(name)
-        if self._target and self._proxy and self._proxy.authorization:
-            fields["Proxy-Authorization"] = self._proxy.authorization
+        if self._target and self._proxy:
+            fields |= self._proxy.headers
         lines = [
             f"{method} {self._target}{self._path}{path} HTTP/1.1",
             *(f"{name}: {value}" for name, value in fields.items()),
@@ -248,14 +255,14 @@ def _has_news(sock: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-def _body(reply: _Reply, patience: Patience, wait: Callable[[], None], most_bytes: int) -> Iterator[bytes]:
+def _body(reply: _Reply, patience: Patience, wait: Callable[[], None], most: int) -> Iterator[bytes]:
     """Yield the body without its framing and coding, all that has arrived at a time; wait() is called in between.
 
     Others have their turn in between: a server that never makes us wait must not keep them waiting.
     """
     breath = Breath()
     decode = _decoder(reply.response.headers.get("Content-Encoding", ""))
-    left = most_bytes
+    left = most
     for data in _raw(reply, patience, wait):
         for piece in decode(data):
             left -= len(piece)

@@ -25,11 +25,20 @@ class Proxy:
     port: int
     authorization: str = ""
 
+    @property
+    def url(self) -> str:
+        """Return the address without the password, which goes in headers."""
+        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Proxy-Authorization": self.authorization} if self.authorization else {}
+
     def open_tunnel(self, sock: socket.socket, host: str, port: int) -> None:
         """Ask for a connection to another host. Raises ProxyError, OSError."""
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
-        lines += [f"Proxy-Authorization: {self.authorization}"] if self.authorization else []
+        lines += [f"{name}: {value}" for name, value in self.headers.items()]
         sock.sendall("\r\n".join([*lines, "", ""]).encode())
         head = b""
         while not head.endswith(b"\r\n\r\n"):
@@ -39,7 +48,7 @@ class Proxy:
             if not byte or len(head) > MOST_HEAD_BYTES:
                 raise ProxyError("the proxy hung up")
         status = head.split(b" ", 2)[1:2]
-        if not status or status[0] != b"200":
+        if not status or not status[0].startswith(b"2"):
             raise ProxyError(f"the proxy answered {status[0].decode('ascii', 'replace')[:3] if status else 'nonsense'}")
 
 
@@ -49,10 +58,30 @@ def proxy_for(scheme: str, host: str, port: int) -> Proxy | None:
     address = proxies.get(scheme, "")
     if not address or is_exempt(host, port, proxies.get("no", "")):
         return None
-    parts = urlsplit(address if "://" in address else f"http://{address}")
+    proxy = _read(address if "://" in address else f"http://{address}")
+    if proxy is None:
+        raise ValueError(
+            f"{scheme.upper()}_PROXY: only http://host:port is known; a password needs %40 for @, %2F for /"
+        )
+    return proxy
+
+
+def proxy_of(url: str) -> Proxy | None:
+    """Return the proxy that the environment names for a URL; None where there is none. Raises ValueError."""
+    parts = urlsplit(url)
+    return proxy_for(parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+
+
+def _read(address: str) -> Proxy | None:
+    """Read a proxy's address. None for one that cannot be: no error may quote it, for it may hold a password."""
+    try:
+        parts = urlsplit(address)
+        port = parts.port or 80
+    except ValueError:
+        return None
     if parts.scheme != "http" or not parts.hostname:
-        raise ValueError(f"{scheme.upper()}_PROXY: only http://host:port is known")
-    return Proxy(parts.hostname, parts.port or 80, _basic(parts.username, parts.password))
+        return None
+    return Proxy(parts.hostname, port, _basic(parts.username, parts.password))
 
 
 def is_exempt(host: str, port: int, listed: str) -> bool:

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from chatapp.errors import ContextTooLong, ProviderError, ProviderInterrupted, ProviderMisconfigured, ProviderOverloaded
+from chatapp.providers import passed_over
 from chatapp.providers.base import Usage
 from chatapp.providers.openai import OpenAICompatibleProvider, wire
 from chatapp.providers.openai.models import listed_models
@@ -171,7 +172,7 @@ def test_words_without_a_known_end_make_no_answer_whole(openai, heard, event):
     ],
 )
 def test_what_is_no_known_end_leaves_the_answer_cut(openai, heard, caplog, reason):
-    wire._named.clear()
+    passed_over._named.clear()
     openai.script(says("half", choice(finish_reason=reason), {"raw": "data: [DONE]\n\n"}, finish=None))
 
     with pytest.raises(ProviderInterrupted):
@@ -349,12 +350,36 @@ def test_a_list_of_models_is_read_in_every_shape(name):
         {"id": "x", "mode": "image_generation"},
         {"id": "x", "capabilities": ["embedding"]},
         {"id": "x", "architecture": {"output_modalities": ["image"]}},
+        {"id": "x", "pipeline_tag": "feature-extraction"},
+        {"id": "x", "task": "text-to-image"},
+        {"model_name": "x", "model_info": {"mode": "embedding"}},
+        {"id": "x", "architecture": {"modality": "text->image"}},
+        {"id": "x", "capabilities": {"embeddings": True}},
+        {"id": "x", "capabilities": {"completion_chat": False, "vision": True}},
+        {"id": "x", "supportedGenerationMethods": ["embedContent"]},
+        *({"id": name} for name in ("embeddinggemma:300m", "gpt-4o-transcribe", "gpt-realtime", "qwen-image")),
         *({"id": name} for name in ("whisper-1", "org/bge-reranker-v2", "gpt-4o-mini-tts", "dall-e-3")),
     ],
 )
 def test_a_model_that_cannot_chat_is_not_offered(entry, caplog):
     assert [info.id for info in listed_models({"data": [entry, {"id": "chat"}]})] == ["chat"]
     assert "1 cannot chat" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"pipeline_tag": "image-text-to-text"},
+        {"type": "language"},
+        {"type": "model", "architecture": {"modality": "text+image->text"}},
+        {"capabilities": ["completion", "embedding"]},
+        {"capabilities": ["vision", "tools"]},
+        {"capabilities": {"completion_chat": True, "vision": False}},
+        {"model_info": {"mode": "chat"}},
+    ],
+)
+def test_a_model_that_can_chat_is_offered(entry):
+    assert [info.id for info in listed_models({"data": [{"id": "m"} | entry]})] == ["m"]
 
 
 def test_a_long_list_is_cut_and_a_long_name_is_kept():

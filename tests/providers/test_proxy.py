@@ -10,8 +10,11 @@ from gevent.server import StreamServer
 
 from chatapp.errors import ProviderError
 from chatapp.providers import event_stream
+from chatapp.providers.gemini import GeminiProvider
 from chatapp.providers.openai import OpenAICompatibleProvider
 from chatapp.providers.proxy import is_exempt, proxy_for
+from tests.scripted_gemini import ScriptedGemini
+from tests.scripted_gemini import says as gemini_says
 from tests.scripted_openai import ScriptedOpenAI, says
 
 
@@ -78,6 +81,13 @@ def openai():
 
 
 @pytest.fixture
+def gemini():
+    server = ScriptedGemini().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
 def environment(monkeypatch):
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -103,6 +113,27 @@ def test_http_goes_through_the_proxy(openai, environment, ask, password):
     proxy.stop()
 
 
+@pytest.mark.parametrize("client", ["rest", "sdk"])
+def test_gemini_goes_through_the_proxy_with_either_client(gemini, environment, ask, client):
+    proxy = RealProxy(int(gemini.url.rpartition(":")[2]), "p@ss")
+    environment("HTTP_PROXY", proxy.url.replace("p@ss", "p%40ss"))
+    gemini.script(gemini_says("It is four."))
+
+    assert answer(GeminiProvider("key", "http://models.example.invalid", client=client), ask) == "It is four."
+    assert len(proxy.asked) == 1
+    assert proxy.asked[0].startswith("POST http://models.example.invalid/v1beta/models/gemini-2.5-flash:stream")
+    proxy.stop()
+
+
+@pytest.mark.parametrize("client", ["rest", "sdk"])
+def test_gemini_is_reached_directly_in_a_network_of_no_proxy(gemini, environment, ask, client):
+    environment("HTTP_PROXY", "http://127.0.0.1:9")
+    environment("NO_PROXY", "127.0.0.0/8")
+    gemini.script(gemini_says("It is four."))
+
+    assert answer(GeminiProvider("key", gemini.url, client=client), ask) == "It is four."
+
+
 def test_https_goes_through_a_tunnel(openai, environment, ask, tmp_path, monkeypatch):
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=models.example.invalid"
     names = ["-addext", "subjectAltName=DNS:models.example.invalid", "-keyout", tmp_path / "k", "-out", tmp_path / "c"]
@@ -121,6 +152,27 @@ def test_https_goes_through_a_tunnel(openai, environment, ask, tmp_path, monkeyp
     assert proxy.asked == ["CONNECT models.example.invalid:443 HTTP/1.1"]
     proxy.stop()
     secure.stop(timeout=0)
+
+
+def test_a_proxy_that_is_not_there_is_named(environment, ask, caplog):
+    environment("HTTPS_PROXY", "http://me:secret@127.0.0.1:9")
+
+    with pytest.raises(ProviderError):
+        answer(OpenAICompatibleProvider("https://models.example.invalid/v1"), ask)
+
+    assert "the proxy: " in caplog.text
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "address", ["http://me:se/cret@proxy:3128", "http://proxy:cret", "http://[cret", "ftp://cret:1"]
+)
+def test_an_address_of_a_proxy_that_cannot_be_names_its_variable_and_no_password(environment, address):
+    environment("HTTPS_PROXY", address)
+
+    with pytest.raises(ValueError, match="HTTPS_PROXY") as raised:
+        proxy_for("https", "models.example.invalid", 443)
+    assert "cret" not in str(raised.value)
 
 
 def test_a_host_of_no_proxy_is_reached_directly(openai, environment, ask):

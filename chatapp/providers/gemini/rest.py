@@ -13,13 +13,12 @@ from urllib.parse import quote
 
 from chatapp.errors import ProviderError
 from chatapp.pace import Pace
-from chatapp.providers.event_stream import JsonServer, Patience, Refused, cause_of, network_failure
+from chatapp.providers.event_stream import JsonServer, Patience, Refused, cause_of, most_bytes, network_failure
 from chatapp.providers.gemini import wire
-from chatapp.providers.gemini.wire import Call, Figures, Said
+from chatapp.providers.gemini.wire import GOOGLE, Call, Figures, Said
+from chatapp.providers.passed_over import name_once
 
 log = logging.getLogger(__name__)
-
-GOOGLE = "https://generativelanguage.googleapis.com"
 
 
 class RestClient:
@@ -36,7 +35,7 @@ class RestClient:
     def open(self, call: Call, patience: Patience) -> Iterator[list[Said]]:
         """Source: Gemini API v1beta, models.streamGenerateContent with alt=sse."""
         path = _path(call.model, "streamGenerateContent?alt=sse")
-        arriving = self._server.stream(path, self._headers, _body(call), patience)
+        arriving = self._server.stream(path, self._headers, _body(call), patience, most_bytes(call.max_tokens))
         try:
             for events in arriving:
                 yield from _together(events)
@@ -95,7 +94,9 @@ def _together(events: list[bytes]) -> Iterator[list[Said]]:
     try:
         for data in events:
             # A byte that is no UTF-8 costs its character, not the answer.
-            chunks.append(_said(json.loads(data.decode(errors="replace"))))
+            chunk = json.loads(data.decode(errors="replace"))
+            # A proxy that drops alt=sse makes one list of all chunks.
+            chunks += map(_said, chunk if isinstance(chunk, list) else [chunk])
     except Exception:
         yield chunks
         raise
@@ -103,9 +104,11 @@ def _together(events: list[bytes]) -> Iterator[list[Said]]:
 
 
 def _said(chunk: Any) -> Said:
-    """Read one chunk. Raises _Error for an error object; passes over parts that are no text (calls, files, code)."""
+    """Read one chunk. Raises _Error for an error object; names parts that are no text in the log."""
     if (error := wire.error_of(chunk)) is not None:
         raise _Error(error.get("code"), chunk)
+    if not isinstance(chunk, dict):
+        name_once("Gemini", "an event", chunk)
     chunk = _dict(chunk)
     candidate = _dict(_first(chunk.get("candidates")))
     text = thought = ""
@@ -113,6 +116,7 @@ def _said(chunk: Any) -> Said:
     for part in parts if isinstance(parts, list) else ():
         words = part.get("text") if isinstance(part, dict) else None
         if not isinstance(words, str):
+            wire.name_part(part if isinstance(part, dict) else [type(part).__name__])
             continue
         if part.get("thought") is True:
             thought += words

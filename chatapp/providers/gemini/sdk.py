@@ -19,7 +19,8 @@ from gevent.lock import RLock
 from chatapp.errors import ProviderError, ProviderInterrupted, ProviderMisconfigured, ProviderTimeout
 from chatapp.providers.event_stream import Patience, StreamError
 from chatapp.providers.gemini import wire
-from chatapp.providers.gemini.wire import Call, Figures, Said
+from chatapp.providers.gemini.wire import GOOGLE, Call, Figures, Said
+from chatapp.providers.proxy import proxy_of
 
 if TYPE_CHECKING:
     from google.genai import Client
@@ -34,6 +35,7 @@ class SdkClient:
         self._api_key = api_key
         self._base_url = base_url or None
         self._phase_seconds = {"connect": connect_seconds, "read": idle_seconds, "write": 10.0, "pool": connect_seconds}
+        self._proxy = proxy_of(base_url or GOOGLE)
         self._client: Client | None = None
         self._lock = RLock()
 
@@ -119,7 +121,13 @@ class SdkClient:
             request.extensions["timeout"] = dict(self._phase_seconds)
 
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=60.0)
-        client_args = {"limits": limits, "event_hooks": {"request": [set_phase_timeouts]}}
+        client_args = {
+            "limits": limits,
+            "event_hooks": {"request": [set_phase_timeouts]},
+            # The environment is read by us, so that NO_PROXY means the same to both clients.
+            "trust_env": False,
+            "proxy": self._proxy and httpx2.Proxy(self._proxy.url, headers=self._proxy.headers),
+        }
         options: Any = {"base_url": self._base_url, "api_version": "v1beta", "client_args": client_args}
         # enterprise=False: an environment variable would otherwise send the key to another service.
         return genai.Client(api_key=self._api_key, enterprise=False, http_options=options)
@@ -137,9 +145,12 @@ def _next(chunks: Iterator[Any], patience: Patience) -> Any:
 
 
 def _said(chunk: Any) -> Said:
-    """Read one of the SDK's chunks. Parts that are neither text nor thought (calls, files, code) are passed over."""
+    """Read one of the SDK's chunks. Parts that are no text (calls, files, code) are named in the log."""
     candidate = chunk.candidates[0] if chunk.candidates else None
     parts = (candidate.content.parts if candidate and candidate.content else None) or ()
+    for part in parts:
+        if part.text is None:
+            wire.name_part(part.model_dump(exclude_none=True, by_alias=True))
     return Said(
         "".join(part.text for part in parts if part.text and not part.thought),
         "".join(part.text for part in parts if part.text and part.thought),

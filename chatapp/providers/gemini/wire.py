@@ -12,9 +12,11 @@ from chatapp.errors import ProviderError, ProviderInterrupted
 from chatapp.providers import refusals
 from chatapp.providers.base import FinishReason, Usage
 from chatapp.providers.figures import MAX_REPORTED_TOKENS, tokens
+from chatapp.providers.passed_over import name_once
 
 logger = logging.getLogger(__name__)
 
+GOOGLE = "https://generativelanguage.googleapis.com"
 MAX_PIECE_CHARACTERS = 1_000_000  # 65,536 tokens, the longest whole answer of any model, are a quarter of it.
 
 CONTENT_FILTERS = frozenset(
@@ -36,6 +38,9 @@ CONTENT_FILTERS = frozenset(
 LENGTH_LIMITS = frozenset({"MAX_TOKENS", "CONTINUATION"})
 # Anything else (OTHER, MALFORMED_FUNCTION_CALL, UNEXPECTED_TOOL_CALL, what is new) tells of an answer that broke off.
 STOPS = frozenset({"STOP"})
+
+# What a part has beside what it is.
+BESIDE_A_PART = frozenset({"text", "thought", "thoughtSignature", "thought_signature", "videoMetadata", "partMetadata"})
 
 # "Developer instruction is not enabled for models/…", "Thinking is not enabled …", "Budget 0 is invalid …".
 REFUSED_PARTS = {
@@ -83,6 +88,13 @@ class Said:
     def __post_init__(self) -> None:
         if len(self.text) + len(self.thought) > MAX_PIECE_CHARACTERS:
             raise ProviderInterrupted()
+
+
+def name_part(keys: Iterable[str]) -> None:
+    """Name a part that is neither text nor thought in the log, once a process: a call, a file, code, what is new."""
+    kinds = [key for key in keys if key not in BESIDE_A_PART]
+    if kinds:
+        name_once("Gemini", "a part", kinds[0])
 
 
 def contents(messages: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:

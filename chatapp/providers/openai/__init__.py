@@ -22,7 +22,7 @@ from chatapp.errors import ContentBlocked, ProviderError, ProviderMisconfigured
 from chatapp.pace import Pace
 from chatapp.providers import refusals
 from chatapp.providers.base import ChatRequest, Chunk, ModelInfo
-from chatapp.providers.event_stream import JsonServer, Patience, Refused, cause_of, network_failure
+from chatapp.providers.event_stream import JsonServer, Patience, Refused, cause_of, most_bytes, network_failure
 from chatapp.providers.openai.asking import Asking
 from chatapp.providers.openai.models import ASSUMED_INPUT_TOKENS, declared_models, info_of, listed_models
 from chatapp.providers.openai.wire import Reading
@@ -35,9 +35,6 @@ log = logging.getLogger(__name__)
 AFTER_FINISH_SECONDS = 10.0  # What may still come after a finish reason is the usage.
 LIST_SECONDS = 5.0
 ASK_AGAIN_SECONDS = 30.0
-# A token is a few letters, and a piece of one token comes in a few hundred bytes.
-BYTES_PER_TOKEN = 2000
-LEAST_BYTES = 4_000_000
 MOST_THOUGHT_TOKENS = 32_768
 
 
@@ -193,9 +190,8 @@ def _next(upstream: Iterator[bytes], reading: Reading) -> bytes | None:
 
 
 def _most_bytes(request: ChatRequest) -> int:
-    """Return how long a reply may be: far longer than what was asked for, and not without end."""
     thoughts = MOST_THOUGHT_TOKENS if request.thinking_tokens is None else request.thinking_tokens
-    return LEAST_BYTES + BYTES_PER_TOKEN * (request.max_output_tokens + thoughts)
+    return most_bytes(request.max_output_tokens + thoughts)
 
 
 def _translate(error: Exception, *, has_begun: bool, has_piece: bool) -> ProviderError:

@@ -23,14 +23,26 @@ CONTEXT_KEYS = (
     *("max_model_len", "max_context_length", "loaded_context_length", "context_length", "context_window"),
     *("max_input_tokens", "max_context_window", "n_ctx", "n_ctx_train", "inputTokenLimit"),
 )
+KIND_KEYS = ("type", "task", "mode", "model_type", "pipeline_tag")
 CANNOT_CHAT_TYPES = re.compile(
-    r"^(text-)?embed|rerank|^image|^audio|transcri|speech|^tts|^stt|moderation|^vision-encoder|classif|^video|ocr", re.I
+    r"^(text-)?embed|rerank|^image(?!-text-to-text)|^audio(?!-text-to-text)|transcri|speech|^tts|^stt|moderation|"
+    r"^vision-encoder|classif|^video(?!-text-to-text)|ocr|feature-extraction|sentence-similarity|fill-mask|"
+    r"to-(image|audio|video)$|^(reward|score)",
+    re.IGNORECASE,
+)
+CHATS = frozenset({"completion", "completions", "chat", "chat_completion", "chat_completions", "completion_chat"})
+OTHER_WORK = frozenset(
+    {"embedding", "embeddings", "rerank", "reranking", "moderation", "tts", "stt", "speech", "transcription"}
+    | {"text-to-speech", "speech-to-text", "audio_transcription", "image", "image-generation", "image_generation"}
 )
 # By their names, where nothing else tells.
 CANNOT_CHAT_NAMES = re.compile(
     r"(^|[/_.:-])(text-embedding|embed|embedding|embeddings|embedder|rerank|reranker|whisper|tts|moderation|dall-e|"
     r"sdxl|stable-diffusion|flux|bge|gte|e5|clip|minilm|bark|xtts|parakeet|gpt-image|sora|imagen|veo)([/_.:-]|$|\d)"
-    r"|nomic-embed|mxbai-embed|all-minilm|snowflake-arctic-embed|text-moderation|omni-moderation|jina-embed",
+    r"|nomic-embed|mxbai-embed|all-minilm|snowflake-arctic-embed|text-moderation|omni-moderation|jina-embed"
+    r"|embeddinggemma|(^|[/_.:-])paraphrase-|-transcribe|-realtime|gpt-realtime|qwen-image"
+    r"|voyage-(\d|code|law)"
+    r"|musicgen|kokoro|speecht5|(^|[/_.:-])(splade|colbert|instructor|piper|hidream|kolors)([/_.:-]|$)",
     re.IGNORECASE,
 )
 
@@ -83,21 +95,47 @@ def can_chat(entry: Any, name: str) -> bool:
     """Say whether a model writes texts: by what the server says of it, else by its name."""
     if not isinstance(entry, dict):
         return not CANNOT_CHAT_NAMES.search(name)
-    kinds = [str(entry.get(key)) for key in ("type", "task", "mode", "model_type", "pipeline_tag") if entry.get(key)]
+    kinds = [str(place[key]) for place in _places(entry) for key in KIND_KEYS if place.get(key)]
     if any(CANNOT_CHAT_TYPES.search(kind) for kind in kinds):
         return False
-    capabilities = entry.get("capabilities")
-    if isinstance(capabilities, dict) and capabilities.get("completion_chat") is False:
-        return False
-    if isinstance(capabilities, list) and capabilities:
-        return not {"embedding", "embeddings", "rerank"} & set(map(str, capabilities)) or "completion" in capabilities
-    architecture = entry.get("architecture")
-    outputs = architecture.get("output_modalities") if isinstance(architecture, dict) else None
-    if isinstance(outputs, list) and outputs:
+    outputs = _outputs(entry.get("architecture"))
+    if outputs:
         return "text" in outputs
+    can = _capabilities(entry.get("capabilities"))
+    if can & CHATS or can & OTHER_WORK:
+        return bool(can & CHATS)
+    methods = entry.get("supported_generation_methods") or entry.get("supportedGenerationMethods")
+    if isinstance(methods, list) and methods:
+        return "generateContent" in methods
     if kinds and any(kind.lower() in ("llm", "vlm", "chat", "text-generation", "language") for kind in kinds):
         return True
     return not CANNOT_CHAT_NAMES.search(name)
+
+
+def _capabilities(told: Any) -> set[str]:
+    """Return what a model can do, told as a list of words or as words that are true or false."""
+    if isinstance(told, dict):
+        # Mistral says so of every model, and of some nothing else.
+        other = {"embedding"} if told.get("completion_chat") is False else set()
+        return other | {str(key).lower() for key, can in told.items() if can}
+    return {each.lower() for each in told if isinstance(each, str)} if isinstance(told, list) else set()
+
+
+def _outputs(architecture: Any) -> list[str]:
+    """Return what a model puts out, [] where nothing tells. OpenRouter: output_modalities, or modality "text->text"."""
+    if not isinstance(architecture, dict):
+        return []
+    outputs = architecture.get("output_modalities")
+    if isinstance(outputs, list):
+        return [each for each in outputs if isinstance(each, str)]
+    _, arrow, outputs = str(architecture.get("modality") or "").rpartition("->")
+    return outputs.split("+") if arrow else []
+
+
+def _places(entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the entry and what in it has figures or kinds, too."""
+    inner = (entry.get(key) for key in ("meta", "model_info", "limits", "top_provider", "details"))
+    return [entry, *(place for place in inner if isinstance(place, dict))]
 
 
 def _entries(reply: Any, depth: int = 0) -> list[Any]:
@@ -114,12 +152,13 @@ def _name(entry: Any) -> str | None:
     names = [entry] if isinstance(entry, str) else []
     if isinstance(entry, dict):
         names = [entry[key] for key in NAME_KEYS if isinstance(entry.get(key), str)]
-    return next((name for name in names if 0 < len(name) <= MODEL_NAME_CHARS and name.isprintable()), None)
+    usable = (name for name in names if len(name) <= MODEL_NAME_CHARS and name.isprintable() and name.strip())
+    return next(usable, None)
 
 
 def _context(entry: Any) -> int | None:
     if not isinstance(entry, dict):
         return None
-    inner = (entry.get(key) for key in ("meta", "model_info", "limits", "top_provider", "details"))
-    places = [entry, *(place for place in inner if isinstance(place, dict))]
-    return next((figure for place in places for key in CONTEXT_KEYS if (figure := tokens(place.get(key)))), None)
+    return next(
+        (figure for place in _places(entry) for key in CONTEXT_KEYS if (figure := tokens(place.get(key)))), None
+    )

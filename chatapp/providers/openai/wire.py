@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chatapp.errors import ProviderError, ProviderInterrupted
-from chatapp.providers import refusals
+from chatapp.providers import passed_over, refusals
 from chatapp.providers.base import Chunk, FinishReason, Usage
 from chatapp.providers.figures import tokens
 from chatapp.providers.thoughts import Split, ThoughtSplitter
@@ -54,16 +54,9 @@ ERROR_KEYS = ("detail", "error_message", "error_msg", "errorMessage", "error_cod
 # Where a chunk without choices has its words.
 ANSWER_KEYS = ("message", "response", "delta", "content", "text")
 
-_named: set[tuple[str, str]] = set()
-
 
 def name_once(what: str, which: Any) -> None:
-    """Say in the log, once a process, what was passed over. Only its name: the rest may be somebody's text."""
-    name = (which if isinstance(which, str) else type(which).__name__)[:40]
-    name = name if name.isascii() and name.isprintable() else "?"
-    if (what, name) not in _named and len(_named) < 200:
-        _named.add((what, name))
-        logger.warning("An OpenAI-compatible server sent %s that is not known: %s", what, name)
+    passed_over.name_once("An OpenAI-compatible server", what, which)
 
 
 @dataclass
