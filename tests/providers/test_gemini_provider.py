@@ -7,6 +7,7 @@ import gevent
 import pytest
 
 from chatapp.errors import ProviderError, ProviderInterrupted, ProviderMisconfigured
+from chatapp.providers import passed_over
 from chatapp.providers.base import Usage
 from chatapp.providers.gemini import MODELS, thinking_of
 from chatapp.providers.gemini.sdk import SdkClient
@@ -245,7 +246,8 @@ def test_half_a_surrogate_pair_is_handed_over_as_it_came(server, gemini, ask, te
     assert text_of(gemini.stream(ask())) == "a\ud83d\ude00b"
 
 
-def test_parts_that_are_no_text_are_passed_over(server, gemini, ask, text_of):
+def test_parts_that_are_no_text_are_passed_over_and_named(server, gemini, ask, text_of, caplog):
+    passed_over._named.clear()
     parts = [
         {"functionCall": {"name": "f", "args": {}}},
         {"text": "one"},
@@ -255,6 +257,7 @@ def test_parts_that_are_no_text_are_passed_over(server, gemini, ask, text_of):
     server.script(says({"chunk": {"candidates": [{"content": {"parts": parts}}], "newField": [1]}}))
 
     assert text_of(gemini.stream(ask())) == "one"
+    assert "functionCall" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,10 @@
 """An OpenAI-compatible server: what is sent, what is made of its answer, and of every way in which it can fail."""
 
+import contextlib
+
 import gevent
 import pytest
+from gevent.server import StreamServer
 
 from chatapp.errors import (
     ContentBlocked,
@@ -207,6 +210,23 @@ def test_an_answer_that_never_ends_is_ended(make, openai, ask):
     with pytest.raises(ProviderTimeout):
         list(make(total_seconds=0.2).stream(ask()))
     assert openai.wait_until(lambda: openai.requests[-1].state == "closed")
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 500 No\r\nContent-Length: 9999\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: "])
+def test_a_head_or_a_refusal_that_drips_for_ever_is_given_up(make, ask, head):
+    def drip(client, _address):
+        with contextlib.suppress(OSError):
+            client.sendall(head)
+            while True:
+                client.sendall(b"x")
+                gevent.sleep(0.01)
+
+    server = StreamServer(("127.0.0.1", 0), drip)
+    server.start()
+
+    with pytest.raises(ProviderTimeout):
+        list(make(url=f"http://127.0.0.1:{server.server_port}/v1", total_seconds=0.3).stream(ask()))
+    server.stop(timeout=0)
 
 
 def test_what_comes_before_the_first_piece_is_tried_again_and_nothing_after_it(provider, openai, ask, text_of):
