@@ -46,7 +46,8 @@ def program(server, make_person, gemini, sqlite_url):
     def make(**env):
         big = {"MAX_OUTPUT_TOKENS": "50000000", "SECRET_KEY": SECRET, "RATE_LIMITS": "false"}
         model = {"GEMINI_API_KEY": "k", "GEMINI_BASE_URL": str(gemini.base_url)}
-        one = server(DATABASE_URL=sqlite_url, **big, **model, **env)
+        config = Path(__file__).with_name("unmeasured.conf.py")
+        one = server(config=config, DATABASE_URL=sqlite_url, **big, **model, **env)
         made.append(Program(one, make_person(sqlite_url, limit=10**9)))
         return made[-1]
 

@@ -31,7 +31,7 @@ ROUTES = {
     "turns.create turns.news turns.stop turns.stream turns.source turns.show_message turns.go_on turns.edit turns.choose "
     "turns.create_version usage.show auth.revoke_key auth.end_session transfers.one "
     "api.show api.update api.destroy api.send api.join_or_send api.stop",
-    "admin": "admin.index admin.invite admin.show_invitations admin.clear_counts admin.disable admin.enable admin.set_limit "
+    "admin": "admin.index admin.invite admin.show_invitations admin.revoke_invitation admin.clear_counts admin.disable admin.enable admin.set_limit "
     "admin.show admin.grant admin.set_period "
     "api.clear_token_cache",
 }
@@ -71,6 +71,7 @@ def ada(app, user, api):
             "kind": "json",
             "filename": "css/none.css",
             "token": "none",
+            "link_digest": "none",
         }
 
 

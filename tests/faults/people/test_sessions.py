@@ -47,7 +47,7 @@ def watching(app, api, user, demo, turns, by):
     [turn_id] = turns._runs
     sent, cookie = [], browser.cookie()
     address = f"/turns/{turn_id}/stream" if by == "page" else f"/api/chat/{chat}/message?msg=Hi"
-    headers = {"Accept": "text/event-stream"} | (user.headers if by == "key" else {})
+    headers = {"Accept": "text/event-stream", "Referer": "http://localhost/"} | (user.headers if by == "key" else {})
 
     def watch():
         with app.test_client() as tab:

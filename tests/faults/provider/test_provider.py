@@ -22,6 +22,7 @@ def browser(app, user):  # noqa: F811
 
 WORDS = {
     "wrong key": "The model's provider refuses this site's key. Please tell your administrator.",
+    "503 for ever": "The model is overloaded. Try again in a moment.",
     "an empty answer": "The model gave no answer.",
     "safety after text": "The answer ends here: the model’s safety rules stopped it.",
     "recitation after text": "The answer ends here: the model’s safety rules stopped it.",
