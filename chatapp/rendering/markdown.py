@@ -20,8 +20,12 @@ from markupsafe import Markup
 
 from chatapp.pace import give_way
 from chatapp.rendering import dialect
+from chatapp.rendering.addresses import end_bare_links
 from chatapp.rendering.code import colour
+from chatapp.rendering.direction import direction
+from chatapp.rendering.dollars import is_formula
 from chatapp.rendering.maths import to_mathml
+from chatapp.rendering.stand_ins import turned_back
 from chatapp.rendering.tail import FENCE
 from chatapp.text import clean_model_text
 
@@ -103,14 +107,14 @@ SUBSCRIPT = re.compile(r"<sub[^>]*>(?P<short>[0-9A-Za-z+-]{1,6}</sub>)?|</sub>")
 NOTE = re.compile(r"[ >]{0,3}\[\^[^\s\[\]]+\]:")
 
 
-def parse(text: str) -> list[Block]:
-    """Return the text's top-level blocks. Raises TooStrange."""
+def parse(text: str, *, is_whole: bool = True) -> list[Block]:
+    """Return the text's top-level blocks. is_whole: it does not grow any more. Raises TooStrange."""
     formulas = text.count("\\[") + text.count("\\(")
     if len(text) > LONGEST_MARKDOWN_CHARS or formulas > MOST_FORMULAS or text.count("@") > MOST_ADDRESSES:
         raise TooStrange
     if TOO_WIDE_TABLE.search(text) or dialect.has_endless_address(text):
         raise TooStrange
-    text = dialect.put_right(text)
+    text = dialect.put_right(text, is_whole=is_whole)
     return _split(_comrak(_with_notes(text) if "\n[^" in f"\n{text}" else text))
 
 
@@ -131,7 +135,7 @@ def _with_notes(text: str) -> str:
 def _comrak(text: str) -> str:
     try:
         html = comrak.render_markdown(text, extension_options=EXTENSIONS, render_options=OPTIONS)
-        return SUBSCRIPT.sub(lambda found: found[0] if found["short"] else "~", html)
+        return turned_back(SUBSCRIPT.sub(lambda found: found[0] if found["short"] else "~", html))
     except Exception:
         raise
     except BaseException as error:
@@ -228,7 +232,7 @@ PIECE = re.compile(
 
 def present(html: str, copy_label: str, *, has_colours: bool, has_maths: bool) -> str:
     """Return one block of the parser's HTML as it stands in the page, with a line end."""
-    html = SANITISER.clean(CHECKBOX.sub(_task_mark, dialect.end_bare_links(_images_as_links(html))))
+    html = SANITISER.clean(CHECKBOX.sub(_task_mark, end_bare_links(_images_as_links(html))))
     html = DEAD_LINK.sub(r"\1", html)
     if not html.startswith("<"):
         html = "<p>" + html.replace("\n", "<br>\n") + "</p>"
@@ -265,7 +269,7 @@ class _Pieces:
         if piece["code"] is not None:
             return self._code(unescape(piece["code"]), unescape(piece["language"] or ""))
         if piece["latex"] is not None:
-            if piece["style"] == "inline" and not dialect.is_formula(piece["latex"], *_beside(piece)):
+            if piece["style"] == "inline" and not is_formula(unescape(piece["latex"]), *_beside(piece)):
                 return f"${piece['latex']}${piece['closing']}"
             return self._formula(unescape(piece["latex"]), piece["style"] == "display", piece["closing"])
         if piece["heading"]:
@@ -279,7 +283,7 @@ class _Pieces:
             if not is_start:
                 return "</table></div>"
             cells = piece.string[piece.end() : piece.end() + FIRST_CELL_CHARS]
-            return f'<div class="table" tabindex="0"><table dir="{dialect.direction(cells)}">'
+            return f'<div class="table" tabindex="0"><table dir="{direction(cells)}">'
         if piece["link"]:
             return f"<a {LINK_ATTRIBUTES} {piece['link']}"
         if piece["note"]:

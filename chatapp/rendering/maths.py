@@ -12,6 +12,8 @@ from xml.etree.ElementTree import Element
 
 from latex2mathml.converter import convert_to_element
 
+from chatapp.rendering.chemistry import with_chemistry
+
 LONGEST_FORMULA_CHARS = 2_000
 DEEPEST_FORMULA = 60
 
@@ -20,7 +22,15 @@ MACRO = re.compile(
     r"\\(?:(?:re)?newcommand|providecommand|def|[egx]def|let|(?:re)?newenvironment|Declare[A-Za-z]*)(?![A-Za-z])"
 )
 # The converter knows one of the environments that set equations in rows.
-ROWS = re.compile(r"(?<=\\begin)\{(?:aligned|gather\*?|gathered)\}|(?<=\\end)\{(?:aligned|gather\*?|gathered)\}")
+_ROWS = r"(?:aligned|gather|gathered|multline|split|flalign|eqnarray)\*?"
+ROWS = re.compile(
+    rf"(?<=\\begin)\{{(?:{_ROWS}|align(?:at\*?|edat)\}}\s?\{{\d{{1,2}})\}}"
+    rf"|(?<=\\end)\{{(?:{_ROWS}|align(?:at\*?|edat))\}}"
+)
+# The room below a row, which it would write out.
+GAP = re.compile(r"(\\\\)\*?\s{0,9}\[\s{0,9}-?[\d.]{1,9}\s{0,9}(?:pt|em|ex|mm|cm|in|mu|pc|sp)\s{0,9}\]")
+RELATION_BETWEEN_SIGNS = re.compile(r"&\s{0,9}(=|<|>|\\[a-z]{2,9})\s{0,9}&")
+ESCAPED = re.compile(r"\\([%$&#_{}])")
 # Signs that it takes for names, which get no room and do not grow.
 OPERATORS = frozenset("±∓⟨⟩⌊⌋⌈⌉⟂∥")
 UNKNOWN_COMMAND = re.compile(r"\\[A-Za-z]")
@@ -58,7 +68,10 @@ def to_mathml(latex: str, *, is_block: bool) -> str | None:
     if len(latex) > LONGEST_FORMULA_CHARS or not latex.strip() or MACRO.search(latex):
         return None
     try:
-        latex = ROWS.sub(r"{align*}", latex.strip())
+        latex = GAP.sub(r"\1", with_chemistry(latex.strip()))
+        if "{eqnarray" in latex:
+            latex = RELATION_BETWEEN_SIGNS.sub(r"&\1", latex)
+        latex = ROWS.sub("{align*}", latex)
         root = convert_to_element(latex, display="block" if is_block else "inline")
         display = ' display="block"' if is_block else ""
         return f'<math dir="ltr"{display}>{"".join(_write(child, 1) for child in root)}</math>'
@@ -75,6 +88,8 @@ def _write(element: Element, depth: int) -> str:
         f' {name}="{value}"' for name, value in element.items() if name in ATTRIBUTES and ATTRIBUTES[name].match(value)
     )
     text = unescape(element.text or "")
+    if element.tag == "mtext":
+        text = ESCAPED.sub(r"\1", text)
     if UNKNOWN_COMMAND.match(text):
         raise ValueError(text)
     children = "".join(_write(child, depth + 1) for child in element)

@@ -31,7 +31,9 @@ Event = tuple[str, str]
 # took 10 s when it was rendered for each of them. (From so many characters on: that part of its length.)
 TAIL_STEPS = ((32_768, 8), (4_096, 64))
 
-OPEN_FENCE = re.compile(r"(?:(`{3,})[^`\n]*|(~{3,})[^\n]*)\n")
+# Not one in Markdown, which may hold others.
+_NOT_MARKDOWN = r"(?![ \t]*(?:md|markdown)[ \t]*\n)"
+OPEN_FENCE = re.compile(rf"(?:(`{{3,}}){_NOT_MARKDOWN}[^`\n]*|(~{{3,}}){_NOT_MARKDOWN}[^\n]*)\n", re.IGNORECASE)
 FENCE_LINE = re.compile(r" {0,3}(`{3,}|~{3,})([^\n]*)")
 
 
@@ -127,7 +129,7 @@ class MarkdownStream:
         events: list[Event] = []
         self._has_new_lines = False
         while length := _final_length(self._open):
-            events += self._append(parse(self._open[:length]))
+            events += self._append(parse(self._open[:length], is_whole=False))
             self._open = self._open[length:].lstrip("\n")
         return events
 
@@ -151,7 +153,7 @@ class MarkdownStream:
     def _render_tail(self) -> str:
         return "".join(
             present(block.html, self.copy_label, has_colours=False, has_maths=self._allowance.is_rich)
-            for block in parse(visible_part(self._open))
+            for block in parse(visible_part(self._open), is_whole=False)
         )
 
     def _show_tail(self, tail: str) -> list[Event]:
@@ -188,7 +190,7 @@ def _final_length(source: str) -> int:
     if opened := OPEN_FENCE.match(source):
         closing = _closing_fence(opened).search(source, opened.end(), complete)
         return closing.end() + 1 if closing else 0
-    blocks = parse(source[:complete])
+    blocks = parse(source[:complete], is_whole=False)
     last = next((index for index in range(len(blocks) - 1, 0, -1) if blocks[index].first_line), 0)
     if not last:
         return 0

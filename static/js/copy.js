@@ -4,8 +4,8 @@ const DONE_MS = 1600;
 const text = async button => {
   if (button.dataset.copyText) return button.dataset.copyText;
   const address = button.dataset.copy;
-  // Without the last line end: a terminal would run what is pasted.
-  if (!address) return button.closest("figure").querySelector("code").textContent.replace(/\n$/, "");
+  // Without line ends at its end: a terminal would run what is pasted.
+  if (!address) return button.closest("figure").querySelector("code").textContent.replace(/\n+$/, "");
   const answer = await fetch(address);
   if (!answer.ok) throw new Error(answer.status);
   return answer.text();

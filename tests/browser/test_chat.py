@@ -307,7 +307,7 @@ def test_what_is_copied_is_the_source(page, demo):
 
 
 def test_a_copied_command_has_no_line_end_behind_it(page, demo):
-    demo.will_say("```bash\necho one\n```\n\n```bash\necho one\necho two\n```\n\n```text\n  x\n\ny\n```\n")
+    demo.will_say("```bash\necho one\n\n```\n\n```bash\necho one\necho two\n```\n\n```text\n  x\n\ny\n```\n")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     send(page, "Commands")
     expect(page.locator(".bill")).to_be_visible()

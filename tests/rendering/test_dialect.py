@@ -41,27 +41,49 @@ LISTS = [
     ("1. First\n  - below\n  - too\n2. Second\n  - below", ["First", "below", "too", "Second", "below"]),
     ("10. Ten\n   - below ten", ["Ten", "below ten"]),
     ("1. One\n  - a\n    - b\n  - c", ["One", "a", "b", "c"]),
+    ("- x\n  1. a\n    - b", ["x", "a", "b"]),
+    ("> 1. First\n>   - below", ["First", "below"]),
+    ("1. a\n\n  * b\n\n2. c", ["a", "b", "c"]),
 ]
+NUMBERS_BELOW_NUMBERS = [("1. One\n  1. a\n  2. b\n2. Two", 2), ("1. a\n  2. b\n3. c", 1), ("1) a\n  1) b\n    - c", 2)]
 TAGS = [
     ("<answer>\n**42** is it:\n- one\n</answer>", "<strong>42</strong>", "<li>one"),
     ("<notes>\nshort\n</notes>\nAnd **bold** right below.", "&lt;notes&gt;", "<strong>bold</strong>"),
     ("<output>\n```python\nx = 1\n```\n</output>", "&lt;output&gt;", "<figure"),
     ("> <details>\n> *x*\n> </details>", "&lt;details&gt;", "<em>x</em>"),
     ("</div>\n# Title", "&lt;/div&gt;", "<h3>Title"),
+    ("- a\n  <note>\n  **b**\n  </note>", "&lt;note&gt;", "<strong>b</strong>"),
+    ('<my-tag a="b">\n`c`', "&lt;my-tag", "<code>c</code>"),
+    ("```x``` is code\n<b>\n**y**", "&lt;b&gt;", "<strong>y</strong>"),
 ]
 STAYS = [
     ("```html\n<div>\n1. a\n  - b $HOME/$USER\n```", "&lt;div"),
     ("<https://a.b/c>", '<a href="https://a.b/c">'),
     ("`<div>` and `$x$`", "<code>$x$</code>"),
     ("<script>\nif (a *b* c)\n</script>", "*b*"),
+    ("Text:\n\n    <div>\n    \\begin{align}a&=b\\end{align}", "<code>&lt;div&gt;\n\\begin{align}a&amp;=b"),
+    ("``a`$HOME/$`` and `$x`", "<code>a`$HOME/$</code>"),
+    ("[x](http://a.b/?q=$A&r=$B)", 'href="http://a.b/?q=$A&amp;r=$B"'),
 ]
 ADDRESSES = [
     ("请看https://example.com/a。好", '<a href="https://example.com/a">https://example.com/a</a>。好'),
     ("见 https://a.b/c（x）", '<a href="https://a.b/c">https://a.b/c</a>（x）'),
     ("https://zh.example.org/wiki/中文", "wiki/中文</a>"),
+    ("https://a.b/c、https://d.e/f。", '<a href="https://d.e/f">https://d.e/f</a>。'),
+    ("見 https://a.b/cを", ">https://a.b/c</a>を"),
+    ("www.a.b에서", '<a href="http://www.a.b">www.a.b</a>에서'),
+    ("(https://a.b/(c)).", ">https://a.b/(c)</a>)."),
     ("[t](https://a.b/。)", ">t</a>"),
 ]
 ENVIRONMENTS = ["\\begin{align}\na &= b \\\\[4pt]\nc &= d\n\\end{align}", "$$a \\\\[4pt] b$$"]
+NESTED = [
+    ("```markdown\n```py\nx\n```\ny\n```\n**end**", "```py\nx\n```\ny\n"),
+    ("~~~md\n~~~py\nx\n~~~\n~~~\n**end**", "~~~py\nx\n~~~\n"),
+    ("````markdown\n```py\nx\n```\n````\n**end**", "```py\nx\n```\n"),
+    ("> ```md\n> ```py\n> x\n> ```\n> ```\n> **end**", "```py\nx\n```\n"),
+    ("```markdown\n```py\nx\n```\n**end**", "```py\nx\n"),
+    ("```text\n```py\nx\n```\n**end**", "```py\nx\n"),
+]
 RIGHT_TO_LEFT = "- React مكتبة.\n- أهلا بالعالم!\n\n> JSON صيغة.\n>\n> هذه فقرة!\n\n| الاسم | b |\n|---|---|\n| x | y |"
 
 
@@ -84,8 +106,21 @@ def test_formulas_between_dollars_are_drawn(text):
 def test_a_list_below_a_number_is_its_own_however_it_is_indented(text, items):
     found = html(text)
 
-    assert re.findall(r"<li>(?:<p>)?([^<\n]*)", found) == items
+    assert re.findall(r"<li>\s*(?:<p>)?([^<\n]*)", found) == items
     assert found.count("<ol>") + found.count('<ol start="10">') == 1
+
+
+@pytest.mark.parametrize(("text", "lists"), NUMBERS_BELOW_NUMBERS)
+def test_a_number_that_begins_anew_is_below_and_one_that_counts_on_is_beside(text, lists):
+    assert html(text).count("<ol>") == lists
+
+
+@pytest.mark.parametrize(("text", "code"), NESTED)
+def test_a_block_of_markdown_may_hold_blocks(text, code):
+    found = html(text)
+
+    assert re.search("<code>(.*?)</code>", re.sub("</?span[^>]*>", "", found), re.DOTALL)[1] == code
+    assert "<strong>end</strong>" in found
 
 
 @pytest.mark.parametrize(("text", "tag", "below"), TAGS)
@@ -123,7 +158,7 @@ def test_each_item_paragraph_and_cell_has_a_direction_of_its_own():
 
 
 ALL = [
-    *(text for text, *_ in [*EMPHASIS, *LISTS, *TAGS, *STAYS, *ADDRESSES]),
+    *(text for text, *_ in [*EMPHASIS, *LISTS, *NUMBERS_BELOW_NUMBERS, *TAGS, *STAYS, *ADDRESSES, *NESTED]),
     *(text.replace("&gt;", ">") for text in NO_FORMULAS),
     *FORMULAS,
     *ENVIRONMENTS,
@@ -143,7 +178,19 @@ def test_a_long_address_in_code_is_code():
     assert "<figure" in str(render(text))
 
 
-@pytest.mark.parametrize("piece", [")", "a)", ")&a;", "(", "$x$ ", "1. a\n  - b\n", "<a>\n", "\\begin{align}"])
+COSTLY = [
+    "\\begin{align}\n",
+    "\\begin{align}&\\end{align}\n",
+    "```md\n",
+    "$HOME/",
+    "\\ce{",
+    "`$` ``",
+    "$a$$",
+    "1. a\n  1. b\n",
+]
+
+
+@pytest.mark.parametrize("piece", [")", "a)", ")&a;", "(", "$x$ ", "1. a\n  - b\n", "<a>\n", "\\begin{align}", *COSTLY])
 def test_hostile_repetition_costs_little(piece):
     text = "http://a.b/" + piece * (190_000 // len(piece))
     began = time.thread_time()
