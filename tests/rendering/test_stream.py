@@ -38,7 +38,8 @@ LINES = [
     "", "", "", "a", "word *b* `c`", "# h", "---", "===", "- a", "  b", "    c", "1. x", "2) y", "> q", ">", "```",
     "```py", "````", "~~~", "  ```", "| a | b |", "|---|---|", "| 1 | 2 |", "<div>", "</div>", "<!--", "-->", "[r]",
     "[r]: https://r.example", "'t'", "$$", "$x$", "\\[", "\\]", "- [ ] t", "  - n", "\t", "*", "**", "\\", "**b",
-    "b**", "[l](https://l.example)",
+    "b**", "[l](https://l.example)", "  1. z", "```md", "~~~md", "<b>", "$HOME/$", "| $|a|$ |", ">   - r",
+    "\\begin{align}a&=b\\\\", "c&=d\\end{align}", "\\ce{H2O}", "    code $x$", "https://a.b/c，d",
 ]  # fmt: skip
 DOCUMENTS = st.lists(st.sampled_from(LINES), max_size=14).map("\n".join)
 
