@@ -38,7 +38,7 @@ def _caller() -> str:
 
 
 def _is_nobody() -> bool:
-    """Whoever is not signed in has limits of their own: by address and account (auth/limits.py)."""
+    """Visitors who are not signed in have other limits, by address and account (auth/limits.py)."""
     return not current_user.is_authenticated
 
 

@@ -1,7 +1,7 @@
-"""Who computes gives way to others. And a piece of an answer waits for more to go with it: not at all while few stream,
-longer as more do.
+"""Give way while computing, and send pieces of many answers together.
 
-What costs is waking up, far more than what is done then. So a process that reads many streams does not wake for each
+A piece of an answer waits for others: not at all while few answers stream, longer as more do. Waking up costs far more
+than the work done then. So a process that reads many streams does not wake for each
 chunk of each: it reads all of them together, at a beat that grows longer with their number. No Flask, no database.
 """
 

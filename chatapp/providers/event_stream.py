@@ -342,7 +342,7 @@ class _Chunks:
 
 
 def _decoder(coding: str) -> Callable[[bytes], Iterator[bytes]]:
-    """Return what takes off a content coding that was not asked for, some of it at a time: little may become much."""
+    """Return a decoder for a coding we did not ask for. It yields in steps: little may unpack to a lot."""
     if coding in ("", "identity"):
         return lambda data: iter((data,))
     if coding not in ("gzip", "deflate"):

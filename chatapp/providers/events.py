@@ -80,7 +80,7 @@ def _document(first: bytes, pieces: Iterator[bytes]) -> Iterator[list[bytes]]:
 
 
 def _events(pieces: Iterator[bytes]) -> Iterator[list[bytes]]:
-    """Yield what follows "data:" in the events of each piece; a line that is JSON by itself too.
+    """Yield the data of the events in each piece, and lines of bare JSON.
 
     Source: WHATWG HTML 9.2.6: a line ends with LF, CRLF or CR.
     """

@@ -144,7 +144,7 @@ class ThoughtSplitter:
         return self._give(len(waiting) - (0 if is_over else _possible_tag(waiting[at:], LONGEST_TAG)), at)
 
     def _give(self, end: int, begin: int = 0) -> Split:
-        """Return what waits up to an end as text; of it, what stands before begin is noted as given already."""
+        """Return the waiting text up to end; the part before begin is recorded as already given."""
         text, self._waiting = self._waiting[:end], self._waiting[end:]
         self._given.append(text[begin:])
         return Split(text)

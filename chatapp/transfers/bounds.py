@@ -1,7 +1,7 @@
 """What an imported file may hold, whatever its format. docs/api.md says the same to its readers.
 
-Whoever reads a file takes every text, link and instant of it through Intake, which keeps to the bounds and counts what
-it had to change. A chat that passes a bound is left out with its reason; a file that passes one is refused.
+Readers pass every text, link and instant of a file through Intake, which applies the bounds and counts what it
+changed. A chat that passes a bound is left out with its reason; a file that passes one is refused.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def _message(key: str, value: Any, otherwise: datetime, intake: Intake) -> ReadM
 
 
 def _status(value: dict[str, Any]) -> str:
-    """Say how a message ended. Only what is known to be cut short is: most nodes say nothing of it."""
+    """Say how a message ended. Most nodes do not tell, so only a known cut counts as one."""
     how = name_in(object_in(object_in(value, "metadata"), "finish_details"), "type")
     if how == "interrupted":
         return "stopped"

@@ -1,7 +1,7 @@
 """What is sent to an OpenAI-compatible server, without what it refuses.
 
-A server may refuse a parameter by name, the system role, or more than its window. What it says of that is kept for its
-model as long as the process lives, and the request is made again accordingly.
+A server may refuse a parameter by name, the system role, or a prompt beyond its window. We remember that for the model
+while the process lives, and send the request again without it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WINDOWS = (
     r"> (\d{3,8}) maximum",
     r"maximum[^.\d]{0,30}tokens\D{0,40}(\d{3,8})",
 )
-# "max_tokens is too large: this model supports at most 16384 completion tokens", and the like.
+# For example "max_tokens is too large: this model supports at most 16384 completion tokens".
 LONGEST = re.compile(
     r"(?:at most|less than or equal to|<=|maximum (?:allowed|value)[^.\d]{0,40}|range[^.\d]{0,40}\[\d+, ?)"
     r"[ `'\":]*(\d{2,8})",

@@ -92,7 +92,7 @@ def listed_models(reply: Any) -> tuple[ModelInfo, ...]:
 
 
 def can_chat(entry: Any, name: str) -> bool:
-    """Say whether a model writes texts: by what the server says of it, else by its name."""
+    """Say whether a model can chat: by what the server tells about it, or by its name if it tells nothing."""
     if not isinstance(entry, dict):
         return not CANNOT_CHAT_NAMES.search(name)
     kinds = [str(place[key]) for place in _places(entry) for key in KIND_KEYS if place.get(key)]
