@@ -8,7 +8,7 @@ from typing import Any
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from chatapp import config, database, logs, web
+from chatapp import config, cookies, database, logs, web
 from chatapp.budget import ledger
 from chatapp.budget.pricing import PriceTable
 from chatapp.extensions import csrf, db, limiter, login_manager, migrate
@@ -49,9 +49,9 @@ def create_app(providers: Providers | None = None, **overrides: Any) -> Flask:
 
 def _flask_config(settings: config.Settings) -> dict[str, Any]:
     uri = settings.database_uri
-    prefix = "__Host-" if settings.is_https else ""
+    key = config.secret_key(settings)
     return {
-        "SECRET_KEY": config.secret_key(settings),
+        "SECRET_KEY": key,
         "SECRET_KEY_FALLBACKS": settings.secret_key_fallbacks.split() or None,
         "SQLALCHEMY_DATABASE_URI": uri,
         "SQLALCHEMY_ENGINE_OPTIONS": database.engine_options(
@@ -59,7 +59,7 @@ def _flask_config(settings: config.Settings) -> dict[str, Any]:
         ),
         "MAX_CONTENT_LENGTH": settings.body_bytes,
         "MAX_FORM_MEMORY_SIZE": settings.body_bytes,
-        "SESSION_COOKIE_NAME": f"{prefix}session",
+        "SESSION_COOKIE_NAME": cookies.named("session", key, is_https=settings.is_https),
         "SESSION_COOKIE_SECURE": settings.is_https,
         "SESSION_COOKIE_HTTPONLY": True,
         # Explicit: a cookie without the attribute goes along with a cross-site form POST.

@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_login import current_user
 
+from chatapp import cookies
 from chatapp.auth import passwords, tries
 from chatapp.auth.forms import ChangePasswordForm, KeyForm, PreferencesForm
 from chatapp.auth.limits import limit_changes
@@ -25,7 +26,6 @@ from chatapp.web import is_htmx, redirect_to, uuid_or_404
 from chatapp.zones import zone
 
 MAX_KEYS = 50
-THEME_COOKIE = "theme"
 A_YEAR_SECONDS = 365 * 24 * 3600
 
 
@@ -147,7 +147,7 @@ def save_preferences() -> ResponseReturnValue:
 
 
 def _preferences() -> PreferencesForm:
-    theme = request.cookies.get(THEME_COOKIE, "system")
+    theme = request.cookies.get(cookies.name("theme"), "system")
     return PreferencesForm(
         data={"timezone": zone(current_user.timezone).key, "locale": current_user.locale or "", "theme": theme}
     )
@@ -166,5 +166,5 @@ def _saved() -> Response:
 
 def _with_theme(response: Response, theme: str) -> Response:
     # Not HttpOnly: the switch on the page sets it too, and a script cannot replace a cookie that is.
-    response.set_cookie(THEME_COOKIE, theme, A_YEAR_SECONDS, secure=settings().is_https, samesite="Lax")
+    response.set_cookie(cookies.name("theme"), theme, A_YEAR_SECONDS, secure=settings().is_https, samesite="Lax")
     return response

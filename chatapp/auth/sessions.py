@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from functools import wraps
 from typing import Any, NoReturn
@@ -23,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chatapp.auth import old_pages, tries
 from chatapp.auth.models import ApiKey, Identity, LoginSession, User
+from chatapp.cookies import session_names
 from chatapp.database import write
 from chatapp.errors import Forbidden, Unauthenticated
 from chatapp.extensions import csrf, db, login_manager
@@ -48,13 +50,13 @@ class CookieInterface(SecureCookieSessionInterface):
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
         signer = self.get_signing_serializer(app)
-        value = request.cookies.get(self.get_cookie_name(app))
-        if signer is None or not value:
-            return None if signer is None else self.session_class()
-        try:
-            return self.session_class(signer.loads(value))
-        except BadSignature:
-            return self.session_class()
+        if signer is None:
+            return None
+        for name in session_names(app):
+            # What another product has left under such a name has no signature of ours.
+            with suppress(BadSignature):
+                return self.session_class(signer.loads(request.cookies.get(name, "")))
+        return self.session_class()
 
 
 def init_app(app: Flask) -> None:

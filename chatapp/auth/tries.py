@@ -14,6 +14,7 @@ from flask import Flask, Response, current_app, request
 from flask_babel import ngettext
 from itsdangerous import BadData
 
+from chatapp import cookies
 from chatapp.auth.counts import Counts, MemoryCounts, RedisCounts
 from chatapp.auth.models import canonical_email, digest
 from chatapp.auth.signing import signer
@@ -92,19 +93,15 @@ def know_this_browser(response: Response, email: str) -> None:
     """Leave the cookie by which this browser is known at its next sign-in. It opens nothing."""
     value = signer(SALT).dumps([account_of(email), secrets.token_urlsafe(12)])
     how = {"secure": settings().is_https, "httponly": True, "samesite": "Lax"}
-    response.set_cookie(_cookie(), str(value), A_YEAR_SECONDS, **how)  # type: ignore[arg-type]
+    response.set_cookie(cookies.name(SALT), str(value), A_YEAR_SECONDS, **how)  # type: ignore[arg-type]
 
 
 def _device() -> tuple[str, str] | None:
     try:
-        account, random = signer(SALT).loads(request.cookies.get(_cookie(), ""))
+        account, random = signer(SALT).loads(request.cookies.get(cookies.name(SALT), ""))
     except (BadData, ValueError):
         return None
     return account, random
-
-
-def _cookie() -> str:
-    return "__Host-device" if settings().is_https else "device"
 
 
 def _counts() -> Counts:

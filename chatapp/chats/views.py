@@ -16,6 +16,7 @@ from sqlalchemy import delete as delete_rows
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from chatapp import cookies
 from chatapp.auth.account_views import account_page
 from chatapp.auth.sessions import browser_required
 from chatapp.budget.queries import usage_of
@@ -42,9 +43,10 @@ THEMES = ("light", "dark")
 @bp.app_context_processor
 def shared() -> dict[str, Any]:
     """What the frame of a page needs. The functions are called by the frame alone, so a fragment asks for nothing."""
-    theme = request.cookies.get("theme") if request else None
+    theme = request.cookies.get(cookies.name("theme")) if request else None
     locale = get_locale()
     return {
+        "theme_cookie": cookies.name("theme"),
         "theme": theme if theme in THEMES else "system",
         "language": str(locale or "en").replace("_", "-"),
         "direction": getattr(locale, "text_direction", "ltr"),

@@ -5,7 +5,7 @@ document.addEventListener("click", event => {
   event.preventDefault();
   const theme = button.value;
   const secure = location.protocol === "https:" ? "; secure" : "";
-  document.cookie = `theme=${theme}; path=/; max-age=31536000; samesite=lax${secure}`;
+  document.cookie = `${button.form.dataset.cookie}=${theme}; path=/; max-age=31536000; samesite=lax${secure}`;
   if (theme === "system") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;
   // The browser's own frame, where it takes on a page's colour.

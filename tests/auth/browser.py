@@ -46,8 +46,16 @@ class Browser:
     def is_signed_in(self) -> bool:
         return self.get("/account").status_code == 200
 
-    def cookie(self, name: str = "session") -> str | None:
-        found = self.client.get_cookie(name)
+    @property
+    def cookie_name(self) -> str:
+        return str(self.client.application.config["SESSION_COOKIE_NAME"])
+
+    def take(self, cookie: str) -> None:
+        """Hold this session instead."""
+        self.client.set_cookie(self.cookie_name, cookie)
+
+    def cookie(self, name: str | None = None) -> str | None:
+        found = self.client.get_cookie(name or self.cookie_name)
         return found.value if found else None
 
 

@@ -42,7 +42,7 @@ def test_signing_in_changes_the_cookie_and_its_csrf_token(browser, grace):
 def test_signing_in_ends_the_login_that_this_browser_had(app, browser, grace):
     eve = make_account(app, "eve@example.org")
     planted = signed_in(app, eve).cookie()
-    browser.client.set_cookie("session", planted)
+    browser.take(planted)
     assert "eve@example.org" in browser.get("/account").text
 
     browser.sign_in()
@@ -54,7 +54,7 @@ def test_signing_in_ends_the_login_that_this_browser_had(app, browser, grace):
 def test_a_cookie_copied_before_signing_out_is_worth_nothing(app, signed_in_browser):
     copy = signed_in_browser.cookie()
     thief = Browser(app)
-    thief.client.set_cookie("session", copy)
+    thief.take(copy)
     assert thief.get(CALL).status_code == 200
 
     signed_in_browser.post("/logout")
@@ -87,7 +87,7 @@ def session_cookie(answer, name):
 
 
 def test_the_cookies_attributes_are_all_there(browser, grace):
-    cookie = session_cookie(browser.sign_in(), "session")
+    cookie = session_cookie(browser.sign_in(), browser.cookie_name)
 
     assert "; HttpOnly; Path=/; SameSite=Lax" in cookie
     assert "; Expires=" in cookie
@@ -236,8 +236,8 @@ class TestOpenStreams:
 
     @pytest.fixture
     def came_with(self, app, signed_in_browser):
-        token = signed_in_browser.client.get_cookie("session").value
-        with app.test_request_context(headers={"Cookie": f"session={token}"}):
+        token = signed_in_browser.cookie()
+        with app.test_request_context(headers={"Cookie": f"{signed_in_browser.cookie_name}={token}"}):
             yield sessions.identity()
 
     def test_a_login_is_good_until_it_ends(self, came_with):

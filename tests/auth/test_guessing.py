@@ -115,7 +115,8 @@ def test_a_cookie_that_is_not_ours_makes_no_browser_known(app, grace, clock, coo
     for _ in range(3):
         guess(app)
     forger = Browser(app)
-    forger.client.set_cookie("device", cookie)
+    device = forger.cookie_name.replace("session", "device")
+    forger.client.set_cookie(device, cookie)
 
     assert forger.sign_in().status_code == 429
 

@@ -45,7 +45,7 @@ class OldTab:
 
 def close(browser):
     """Forget the cookies, as a browser does that is closed."""
-    browser.client.delete_cookie("session")
+    browser.client.delete_cookie(browser.cookie_name)
 
 
 @pytest.mark.parametrize("headers", [*OURS, *UNKNOWN])
@@ -118,7 +118,7 @@ def test_a_wrong_password_is_wrong_on_an_old_page_too(browser, grace):
 def test_an_old_page_signs_out(app, browser, grace):
     browser.sign_in()
     fields = {"csrf_token": browser.token()}
-    browser.client.set_cookie("session", signed_in(app, grace).cookie())
+    browser.take(signed_in(app, grace).cookie())
 
     assert browser.client.post("/logout", data=fields, headers=OURS[0]).location == "/login"
     assert not browser.is_signed_in()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -348,7 +349,7 @@ def person(page: Page, data: Data, url: str) -> None:
 
 
 def signed_out(page: Page, data: Data, url: str) -> None:
-    page.context.clear_cookies(name="session")
+    page.context.clear_cookies(name=re.compile("^session"))
     page.goto(f"{url}/login")
 
 
@@ -387,7 +388,7 @@ def invitation(page: Page, data: Data, url: str) -> None:
     page.goto(f"{url}/admin")
     fill_in(page, email="grace@example.org")
     link = page.locator(".secret").inner_text()
-    page.context.clear_cookies(name="session")
+    page.context.clear_cookies(name=re.compile("^session"))
     page.goto(url + link[link.index("/invitations/") :])
 
 
@@ -419,7 +420,7 @@ def refused_form(show: Callable[[Page, Data, str], None], **fields: str) -> Call
 
 def signed_out_at(path: str) -> Callable[[Page, Data, str], None]:
     def show(page: Page, data: Data, url: str) -> None:
-        page.context.clear_cookies(name="session")
+        page.context.clear_cookies(name=re.compile("^session"))
         page.goto(url + path)
 
     return show

@@ -52,7 +52,7 @@ def watching(app, api, user, demo, turns, by):
     def watch():
         with app.test_client() as tab:
             if by != "key":
-                tab.set_cookie("session", cookie)
+                tab.set_cookie(browser.cookie_name, cookie)
             sent.extend(tab.get(address, headers=headers).iter_encoded())
 
     watcher = gevent.spawn(watch)
@@ -82,7 +82,7 @@ def test_a_login_that_gets_too_old_in_mid_answer_still_hears_it(app, api, demo, 
 def test_signing_out_in_another_tab_ends_the_logins_streams_and_its_cookie(app, api, demo, watching, last, sqlite_url):
     browser, chat, sent, watcher = watching
     copied = Browser(app)
-    copied.client.set_cookie("session", browser.cookie())
+    copied.take(browser.cookie())
 
     browser.post("/logout")
 
