@@ -5,6 +5,7 @@ import os
 import random
 import re
 import signal
+import subprocess
 from pathlib import Path
 from uuid import uuid4
 
@@ -196,11 +197,62 @@ def test_scripts_come_compressed_and_are_kept(browserless):
         assert "immutable" in answer.headers["Cache-Control"]
 
 
-def test_plain_http_is_sent_to_tls(site):
+def plain(site: Site) -> str:
+    """Return where nginx listens without TLS."""
     listening = re.search(r"listen 127.0.0.1:(\d+);", (site._directory / "nginx.conf").read_text())
-    answer = httpx.get(f"http://127.0.0.1:{listening[1]}/chats?x=1", headers={"Host": "chat.example.org"} | NAMELESS)
+    return f"http://127.0.0.1:{listening[1]}"
+
+
+def test_plain_http_is_sent_to_tls(site):
+    answer = httpx.get(f"{plain(site)}/chats?x=1", headers={"Host": "chat.example.org"} | NAMELESS)
 
     assert (answer.status_code, answer.headers["Location"]) == (301, "https://chat.example.org/chats?x=1")
+
+
+def test_plain_http_leads_to_no_other_name_and_takes_no_key(site):
+    evil = httpx.get(f"{plain(site)}/login", headers={"Host": "evil.test"} | NAMELESS)
+    by_key = httpx.get(f"{plain(site)}/api/chat", headers={"Host": "chat.example.org"} | NAMELESS)
+
+    assert (evil.status_code, "Location" in evil.headers) == (421, False)
+    assert (by_key.status_code, by_key.json()["code"]) == (403, "FORBIDDEN")
+
+
+@pytest.mark.parametrize("suite", ["AES256-SHA", "AES128-SHA256", "CAMELLIA256-SHA", "ECDHE-RSA-AES256-SHA"])
+def test_a_connection_has_forward_secrecy_or_none_is_made(site, suite):
+    """With the RSA certificate of this site."""
+    address = site.url.removeprefix("https://")
+    suites = {"refused": [suite], "taken": ["ECDHE-RSA-AES128-GCM-SHA256"]}
+    command = ["openssl", "s_client", "-connect", address, "-servername", "chat.example.org", "-tls1_2", "-cipher"]
+    ends = {
+        name: subprocess.run([*command, *each], input=b"", capture_output=True, check=False).returncode
+        for name, each in suites.items()
+    }
+
+    assert ends["taken"] == 0
+    assert ends["refused"] != 0
+
+
+def test_answers_of_nginx_s_own_have_the_headers_of_safety_and_others_have_them_once(site, browserless):
+    once = browserless.get("/login")
+    wrong_name = browserless.get("/login", headers={"Host": "evil.example"})
+    with site.client(http2=False) as client:
+        too_large = client.post("/login", content=b"x" * 300_000)
+    for process in site.processes:
+        process.kill()
+    away = browserless.get("/login")
+
+    assert [each.status_code for each in (once, wrong_name, too_large, away)] == [200, 421, 413, 503]
+    for name in ("Strict-Transport-Security", "X-Content-Type-Options", "Content-Security-Policy"):
+        assert [len(each.headers.get_list(name)) for each in (once, wrong_name, too_large, away)] == [1] * 4, name
+    assert "script-src 'self'" in once.headers["Content-Security-Policy"]
+
+
+def test_links_that_let_somebody_in_are_cut_in_the_log(site, browserless):
+    for path in ("/setup/secret-marker", "/invitations/secret-marker"):
+        browserless.get(path)
+
+    assert "/invitations/..." in (site._directory / "chat.log").read_text()
+    assert "secret-marker" not in site.logs()
 
 
 @pytest.mark.browser
