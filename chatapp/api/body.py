@@ -40,6 +40,8 @@ DRAFT: Fields = {"text": (str, "a text", False, "body_bytes")}
 def read(fields: Fields) -> dict[str, Any]:
     """Return the fields that were sent, checked and normalised; all of DRAFT's must be there. Raises InvalidRequest."""
     sent = _object(InvalidRequest)
+    if "title" in fields and isinstance(sent.get("title"), str):
+        sent["title"] = options.title(sent["title"])
     found = {name: _checked(name, sent[name], *rule) for name, rule in fields.items() if name in sent}
     for name, check in (("temperature", options.temperature), ("thinking_tokens", options.thinking_tokens)):
         if name in found:

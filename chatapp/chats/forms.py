@@ -62,9 +62,7 @@ class ChatForm(OptionsForm):
 
     def validate_title(self, field: Field) -> None:
         if field.raw_data:
-            field.data = _text(field, settings().title_chars, " ".join(field.data.split()))
-            if not field.data:
-                raise ValidationError(_("%(field)s: at least one character", field=field.label.text))
+            field.data = _text(field, settings().title_chars, _check(options.title, field.data))
 
 
 def _check(read: Callable[[Any], Any], value: Any) -> Any:

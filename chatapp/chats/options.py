@@ -57,6 +57,13 @@ def offers() -> list[Offer]:
     return [Offer(info, services().prices.at(info.id, today)) for info in services().providers.models()]
 
 
+def title(value: str) -> str:
+    """Return a title with one blank between its words. Raises InvalidRequest where there are no words."""
+    if not (words := value.split()):
+        raise InvalidRequest(_("%(field)s: at least one character", field=_("Title")))
+    return " ".join(words)
+
+
 def temperature(value: object) -> float | None:
     """Return a temperature given as a number or as its text; None for a blank one. Raises InvalidRequest."""
     if value is None or value == "":

@@ -55,6 +55,15 @@ def test_a_chat_is_renamed_pinned_and_archived(api):
     assert (changed["title"], changed["pinned"], changed["archived"]) == ("New", True, True)
 
 
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+def test_a_title_is_one_line_with_one_blank_between_its_words(api, method):
+    path = "/chat" if method == "POST" else f"/chat/{api.new_chat()}"
+    named = api.call(method, path, json={"title": "  My\n\tplans   for  June " + " " * 300})
+
+    assert named.get_json()["title"] == "My plans for June"
+    assert api.call(method, path, json={"title": " \n\u00a0\u3000"}).status_code == 400
+
+
 @pytest.mark.parametrize("fields", [{"pinned": "yes"}, {"archived": 1}, {"title": None}])
 def test_a_change_of_the_wrong_type_is_refused_by_name(api, fields):
     response = api.call("PATCH", f"/chat/{api.new_chat()}", json=fields)
