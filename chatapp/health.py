@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from flask import Blueprint, Flask, jsonify
+from flask import Blueprint, Flask, jsonify, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,7 +26,13 @@ def alive() -> ResponseReturnValue:
     """200 while the process serves; 503 where its database file was exchanged under it."""
     if file_was_replaced():
         return jsonify(status="database file replaced"), 503
-    return jsonify(status="ok", open_turns=services().turns.open_count())
+    return jsonify(status="ok", **({"open_turns": services().turns.open_count()} if _is_from_here() else {}))
+
+
+def _is_from_here() -> bool:
+    """Say whether a program of this machine asks, and not a proxy on it for somebody else."""
+    is_passed_on = "X-Forwarded-For" in request.headers or "Forwarded" in request.headers
+    return not is_passed_on and request.remote_addr in ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 
 
 @bp.get("/readyz")

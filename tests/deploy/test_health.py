@@ -46,3 +46,16 @@ def test_behind_a_proxy_a_request_keeps_the_name_it_has_in_the_proxy_s_log(clien
 
     assert named.headers["X-Request-ID"] == "0123456789abcdef0123456789abcdef"
     assert len(odd.headers["X-Request-ID"]) == 16
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        {"environ_base": {"REMOTE_ADDR": "203.0.113.7"}},
+        {"headers": {"X-Forwarded-For": "203.0.113.7"}},
+        {"headers": {"X-Forwarded-For": "127.0.0.1"}},
+    ],
+)
+def test_how_many_answers_are_in_progress_is_told_to_this_machine_alone(client, stranger):
+    assert client.get("/healthz").get_json() == {"status": "ok", "open_turns": 0}
+    assert client.get("/healthz", **stranger).get_json() == {"status": "ok"}
