@@ -13,9 +13,11 @@ import sys
 from pathlib import Path
 
 from chatapp.config import ConfigurationError, load
-from chatapp.logs import without_dropped_peers
+from chatapp.logs import without_dropped_peers, without_request_lines
 from chatapp.loop_alarm import LoopAlarm
 
+# Files that are made from here on, databases first, are for this account of the machine alone.
+os.umask(0o077)
 try:
     settings = load()
 except ConfigurationError as error:
@@ -95,6 +97,7 @@ def on_reload(server):
 def post_worker_init(worker):
     app = worker.wsgi
     worker.log.error_log.addFilter(without_dropped_peers)
+    worker.log.error_log.addFilter(without_request_lines)
     app.extensions["worker"] = worker
     if settings.loop_alarm_ms:
         LoopAlarm(settings.loop_alarm_ms).start()

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from chatapp import config, cookies, database, logs, web
+from chatapp import config, cookies, database, logs, private, web
 from chatapp.budget import ledger
 from chatapp.budget.pricing import PriceTable
 from chatapp.extensions import csrf, db, limiter, login_manager, migrate
@@ -34,6 +34,7 @@ def create_app(providers: Providers | None = None, **overrides: Any) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.config.update(_flask_config(settings))
     logs.init_app(settings)
+    private.tighten(settings)
     if settings.proxy_hops:
         hops = settings.proxy_hops
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=0)  # type: ignore[method-assign]

@@ -13,6 +13,7 @@ from chatapp import config, create_app
 
 
 def _app() -> Flask:
+    os.umask(0o077)
     try:
         return create_app()
     except config.ConfigurationError as error:

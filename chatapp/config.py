@@ -208,7 +208,7 @@ def load(**overrides: Any) -> Settings:
     except ValidationError as error:
         raise ConfigurationError("\n".join(_line(problem) for problem in error.errors())) from None
     try:
-        settings.instance_dir.mkdir(parents=True, exist_ok=True)
+        settings.instance_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"INSTANCE_DIR: {settings.instance_dir}: {error.strerror}") from None
     return settings

@@ -66,6 +66,16 @@ def without_dropped_peers(record: logging.LogRecord) -> bool:
     return not (record.getMessage().startswith("Socket error") and isinstance(error, TimeoutError))
 
 
+def without_request_lines(record: logging.LogRecord) -> bool:
+    """Cut what gunicorn quotes of a request: its line, and so its address, may hold a message or a key."""
+    said = record.getMessage()
+    for beginning in ("Invalid request from ip=", "Error handling request "):
+        if said.startswith(beginning):
+            named = said.removeprefix(beginning).partition(": ")[0].partition("?")[0]
+            record.msg, record.args = beginning + named.partition("/")[0].strip(), ()
+    return True
+
+
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
     return {name: value for name, value in record.__dict__.items() if name not in STANDARD}
 

@@ -1,0 +1,36 @@
+"""What lies on the disk is for this account of the machine alone: files of earlier editions are tightened."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+
+from chatapp.config import Settings
+
+log = logging.getLogger(__name__)
+
+OTHERS = 0o077
+
+
+def tighten(settings: Settings) -> None:
+    """Take our files from others. A folder that others may read is named only: programs besides us may need it."""
+    for path in _files(settings):
+        try:
+            if path.stat().st_mode & OTHERS:
+                path.chmod(0o600)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            log.warning("Others on this machine may read %s (%s)", path, error.strerror)
+    if settings.instance_dir.stat().st_mode & OTHERS:
+        log.warning("Others on this machine may look into %s: chmod 700 it", settings.instance_dir)
+
+
+def _files(settings: Settings) -> Iterator[Path]:
+    yield settings.instance_dir / "secret_key"
+    url = make_url(settings.database_uri)
+    if url.drivername == "sqlite" and url.database not in (None, "", ":memory:"):
+        yield from (Path(f"{url.database}{ending}") for ending in ("", "-wal", "-shm"))
