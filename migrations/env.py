@@ -14,11 +14,6 @@ def render(kind: str, item: object, _autogen: object) -> str | bool:
     return "sa.DateTime(timezone=True)" if kind == "type" and type(item).__name__ == "UtcDateTime" else False
 
 
-def include(_item: object, name: str | None, _kind: str, is_reflected: bool, _beside: object) -> bool:
-    """Leave alone what the search keeps for itself (0002_search.py): no model knows of it."""
-    return not (is_reflected and "search" in (name or ""))
-
-
 def _are_texts(_context, _inspected, _described, old, new):
     return isinstance(old, String) and isinstance(new, String)
 
@@ -32,7 +27,6 @@ def run(connection: Connection) -> None:
         # SQLite holds to no length, so widening a column changes nothing there.
         compare_type=(lambda *types: False if _are_texts(*types) else None) if is_sqlite else True,
         render_item=render,
-        include_object=include,
         transaction_per_migration=True,
     )
     with context.begin_transaction():

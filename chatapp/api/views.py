@@ -64,8 +64,8 @@ def create() -> ResponseReturnValue:
 def index() -> ResponseReturnValue:
     limit = body.query_int("limit", PAGE_SIZE, low=1, high=200)
     if query := request.args.get("q", "").strip():
-        hits = search(current_user, query, limit=limit)
-        return jsonify(chats=[shapes.hit(hit) for hit in hits], next_cursor=None)
+        found = search(current_user, query, limit=limit)
+        return jsonify(chats=[shapes.hit(hit) for hit in found.hits], next_cursor=None, is_complete=found.is_whole)
     chats, cursor = page(current_user.id, limit, request.args.get("cursor"))
     return jsonify(chats=[shapes.chat(chat) for chat in chats], next_cursor=cursor)
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import JSON, ForeignKey, Index, String, select, text
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, LargeBinary, String, select, text
 from sqlalchemy.orm import Mapped, aliased, mapped_column
 
 from chatapp.auth.models import User
@@ -95,6 +95,39 @@ class Message(db.Model):
         """Say whether this is an answer that ended early, with words to go on from."""
         ended_early = self.status in ("stopped", "interrupted") or (self.usage or {}).get("finish_reason") == "length"
         return self.role == "assistant" and bool(self.content) and self.status != "in_progress" and ended_early
+
+
+class SearchPage(db.Model):
+    __tablename__ = "search_pages"
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    subjects: Mapped[bytes] = mapped_column(LargeBinary)
+    """The ids of messages, and of chats for their titles: 16 bytes each, the last one written last."""
+    signature: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class SearchPending(db.Model):
+    """What was written and stands in no page yet. Triggers of the migration write it: no way of saving is missed."""
+
+    __tablename__ = "search_pending"
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    subject_id: Mapped[UUID]
+    chars: Mapped[int]
+
+
+class SearchBacklog(db.Model):
+    """Chats from before the index, the one used last with the highest id; after: the message up to which it is done."""
+
+    __tablename__ = "search_backlog"
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    chat_id: Mapped[UUID]
+    after_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    after_id: Mapped[UUID | None]
 
 
 def page_upwards(chat: Chat, limit: int, before: UUID | None = None) -> tuple[list[Message], UUID | None]:

@@ -47,6 +47,8 @@ class Sidebar:
     has_more: bool
     is_archive: bool = False
     hits: list[Hit] = field(default_factory=list)
+    found_all: bool = True
+    """Nothing was left out of the search."""
 
     @property
     def version(self) -> str:
@@ -108,7 +110,8 @@ def sidebar(
     """
     limit = max(1, min(limit, MAX_LISTED_CHATS))
     if text:
-        return Sidebar([], text, limit, has_more=False, hits=search(user, text))
+        said = search(user, text)
+        return Sidebar([], text, limit, has_more=False, hits=said.hits, found_all=said.is_whole)
     found = select(Chat).where(Chat.user_id == user.id, Chat.deleted_at.is_(None), Chat.archived == archived)
     newest = found.order_by(Chat.pinned.desc(), Chat.updated_at.desc(), Chat.id).limit(limit + 1)
     chats = list(db.session.scalars(newest))

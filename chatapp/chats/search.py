@@ -1,55 +1,44 @@
 """Search in a user's own chats: their titles and what was said in them, also in versions that are not shown.
 
-words → the database's index, by the beginnings of words, without regard to case and marks (SQLite: FTS5; PostgreSQL:
-tsvector) → what it found is held against the text itself, and marked there. Texts are looked through for the insides
-of words where the index cannot help: for scripts without spaces, for signs, and when nothing was found.
+query → its words, folded as the texts are (folding.py) → what is not in the index yet, then the pages that may hold all
+the words (search_index.py), the newest first → each text is folded and looked through; what holds the words is found.
+One search looks through so many texts and characters and no more, and gives way in between.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
-from markupsafe import Markup, escape
-from sqlalchemy import Row, Uuid, literal, literal_column, or_, select, text, union_all
+from markupsafe import Markup
+from sqlalchemy import Row, Select, literal, literal_column, null, select, union_all
 from sqlalchemy.orm import aliased
 
 from chatapp.auth.models import User
-from chatapp.chats.models import Chat, Message
-from chatapp.database import is_sqlite
+from chatapp.chats.folding import fold
+from chatapp.chats.marking import Parts, excerpt, marked, marked_html
+from chatapp.chats.models import Chat, Message, SearchBacklog, SearchPage, SearchPending
+from chatapp.chats.search_index import PAGE_READ_CHARS, SEARCHED_CHARS, pages_with
 from chatapp.extensions import db
+from chatapp.pace import Breath, give_way
 
 MAX_TERMS = 8
 MAX_QUERY_CHARS = 200
 FOUND_CHATS = 30
-# Newest first. A common word stands in thousands of messages; nobody reads further than this.
+# A common word stands in thousands of messages; nobody reads further than this.
 FOUND_TEXTS = 200
 SNIPPETS_PER_CHAT = 3
-SNIPPET_CHARS = 140
-# How much of one text is looked at: a pasted book must not stop the loop.
-LOOKED_AT_CHARS = 100_000
-# Scripts that put no spaces between words: Thai to Khmer, kana, CJK.
-UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-)
-
-# What a line of Markdown is shown without, as long as no hit is lost with it.
-MARKDOWN = re.compile(r"\*\*|__|`+|(?<!\w)\*(?=\w)|(?<=\w)\*(?!\w)|(?<!\S)(?:#{1,6}|[*>|-]+)(?!\S) ?")
-
-SQLITE_INDEX = text(
-    """SELECT entry.subject_id, entry.chat_id, messages.role,
-        substr(coalesce(messages.content, chats.title, ''), 1, 100000) AS text
-    FROM search_index JOIN search_entries AS entry ON entry.id = search_index.rowid
-    JOIN chats ON chats.id = entry.chat_id AND chats.deleted_at IS NULL
-    LEFT JOIN messages ON messages.id = entry.subject_id
-    WHERE search_index MATCH :words AND entry.user_id = :user_id AND messages.continues IS NOT TRUE
-    ORDER BY search_index.rowid DESC LIMIT 200"""
-).columns(subject_id=Uuid, chat_id=Uuid)
+# What one search looks through at most. Half of it is kept for what the index has.
+LOOKED_AT_CHARS = 2_000_000
+PENDING_TEXTS = 2000
+BACKLOG_CHATS = 20
+BACKLOG_TEXTS = 50
+READ_TEXTS = 200
+READ_CHARS = 400_000
+LEVELS_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +47,7 @@ class Snippet:
 
     message_id: UUID
     role: str
-    parts: tuple[tuple[str, bool], ...]
+    parts: Parts
     is_shown: bool
 
     @property
@@ -83,19 +72,24 @@ class Hit:
         return marked_html(marked(self.chat.title or "", self.terms))
 
 
-def search(user: User, query: str, *, limit: int = FOUND_CHATS) -> list[Hit]:
-    """Return the user's chats with all words of the query in their title or in one message; at most limit.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found. is_whole: everything was looked through; else there may be more in older messages."""
+
+    hits: list[Hit]
+    is_whole: bool = True
+
+
+def search(user: User, query: str, *, limit: int = FOUND_CHATS) -> Found:
+    """Find the user's chats with all words of the query in their title or in one message; at most limit.
 
     Any text will do for a query. Deleted chats are never found, archived ones are.
     """
     terms = terms_of(query)
     if not terms:
-        return []
-    rows = list(_matching(_by_index(terms, user.id), terms)) if all(map(_is_word, terms)) else []
-    if not rows or any(UNSPACED.search(term) or not term.isalnum() for term in terms):
-        known = {row.subject_id for row in rows}
-        rows += [row for row in _matching(_by_looking(terms, user.id), terms) if row.subject_id not in known]
-    return _grouped(rows, terms, limit)
+        return Found([])
+    looking = _Looking(user.id, terms)
+    return Found(_grouped(looking.rows(), terms, limit), looking.is_whole)
 
 
 def terms_of(query: str) -> tuple[str, ...]:
@@ -104,72 +98,114 @@ def terms_of(query: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(words))[:MAX_TERMS]
 
 
-def _is_word(term: str) -> bool:
-    return any(char.isalnum() for char in term)
+class _Looking:
+    """One search, and how much of what it may look through is left."""
+
+    def __init__(self, user_id: UUID, terms: tuple[str, ...]) -> None:
+        self._user_id = user_id
+        self._terms = terms
+        self._chars = LOOKED_AT_CHARS
+        self._known: set[UUID] = set()
+        self._breath = Breath()
+        self.is_whole = True
+
+    def rows(self) -> list[Row[Any]]:
+        """Return (subject_id, chat_id, role, text) of titles and messages that hold all the words, newest first."""
+        found: list[Row[Any]] = []
+        for ids in self._places():
+            if self._chars <= 0:
+                self.is_whole = False
+                break
+            found += self._holding(ids)
+            if len(found) >= FOUND_TEXTS:
+                break
+        return found[:FOUND_TEXTS]
+
+    def _places(self) -> Iterator[list[UUID]]:
+        waiting, chats, last_page = _state(self._user_id)
+        self.is_whole = len(waiting) < PENDING_TEXTS and len(chats) <= BACKLOG_CHATS
+        for ids in chain(_lots(waiting), self._backlog(chats[:BACKLOG_CHATS])):
+            if self._chars <= LOOKED_AT_CHARS // 2:
+                self.is_whole = False
+                break
+            yield ids
+        pages = pages_with(self._user_id, last_page, self._terms)
+        yield from _lots((each, _share(page)) for page in pages for each in page)
+
+    def _backlog(self, chat_ids: list[UUID]) -> Iterator[list[UUID]]:
+        """Yield the newest of what the person has from before the index."""
+        for chat_id in chat_ids:
+            said = select(Message.id, db.func.length(Message.content)).where(Message.chat_id == chat_id)
+            newest = said.order_by(Message.created_at.desc(), Message.id.desc()).limit(BACKLOG_TEXTS)
+            rows = db.session.execute(newest).all()
+            self.is_whole &= len(rows) < BACKLOG_TEXTS
+            yield from _lots([(chat_id, 0), *((row[0], row[1]) for row in rows)])
+
+    def _holding(self, ids: list[UUID]) -> Iterator[Row[Any]]:
+        new = [each for each in dict.fromkeys(ids) if each not in self._known]
+        self._known.update(new)
+        of_subject = {row.subject_id: row for row in db.session.execute(_texts(self._user_id, new))}
+        for row in (of_subject[each] for each in new if each in of_subject):
+            self._chars -= len(row.text or "")
+            folded = fold(row.text or "")
+            self._breath()
+            if all(term in folded for term in self._terms):
+                yield row
+        give_way()
 
 
-def _matching(rows: Iterable[Row[Any]], terms: tuple[str, ...]) -> Iterator[Row[Any]]:
-    """Pass on what really holds the words: an index knows no signs, and "c++" is not "c"."""
-    for row in rows:
-        folded = fold(row.text)
-        if all(term in folded for term in terms):
-            yield row
+def _state(user_id: UUID) -> tuple[list[tuple[UUID, int]], list[UUID], int]:
+    """Return what a person wrote that no page has yet, each with its length, and the chats from before the index, both
+    the newest first; and the number of the last page, -1 where there is none."""
+    mine = SearchPending.user_id == user_id
+    waits = _row(0, SearchPending.subject_id, SearchPending.chars, SearchPending.id).where(mine)
+    waits = waits.order_by(SearchPending.id.desc()).limit(PENDING_TEXTS)
+    mine = SearchBacklog.user_id == user_id
+    chats = _row(1, SearchBacklog.chat_id, literal(0), SearchBacklog.id).where(mine)
+    chats = chats.order_by(SearchBacklog.id.desc()).limit(BACKLOG_CHATS + 1)
+    last = _row(2, null(), db.func.max(SearchPage.number), literal(0)).where(SearchPage.user_id == user_id)
+    parts = (waits.subquery().select(), chats.subquery().select(), last)
+    rows = sorted(db.session.execute(union_all(*parts)).all(), key=lambda row: (row[0], -row[3]))
+    waiting = [(row[1], row[2]) for row in rows if row[0] == 0]
+    return waiting, [row[1] for row in rows if row[0] == 1], -1 if rows[-1][2] is None else rows[-1][2]
 
 
-def _by_index(terms: tuple[str, ...], user_id: UUID) -> list[Row[Any]]:
-    """Return (subject_id, chat_id, role, text) of titles and messages, newest first."""
-    return _sqlite_index(terms, user_id) if is_sqlite() else _postgresql_index(terms, user_id)
+def _row(kind: int, subject: Any, size: Any, order: Any) -> Select[Any]:
+    names = ("kind", "subject", "size", "number")
+    values: tuple[Any, ...] = (literal_column(str(kind)), subject, size, order)
+    return select(*(value.label(name) for name, value in zip(names, values, strict=True)))
 
 
-def _sqlite_index(terms: tuple[str, ...], user_id: UUID) -> list[Row[Any]]:
-    # In quotes everything is text; a quote in it is doubled. The star makes the last word of each a beginning.
-    words = " AND ".join('"' + term.replace('"', '""') + '"*' for term in terms)
-    match = f'owner : "{user_id.hex}" AND text : ({words})'
-    return list(db.session.execute(SQLITE_INDEX, {"words": match, "user_id": user_id.hex}))
+def _share(page: list[UUID]) -> int:
+    """Return how many characters to reckon with for each text of a page; only one that is alone may be very long."""
+    return SEARCHED_CHARS if len(page) == 1 else PAGE_READ_CHARS // len(page)
 
 
-def _postgresql_index(terms: tuple[str, ...], user_id: UUID) -> list[Row[Any]]:
-    quoted = (term.replace("\\", "\\\\").replace("'", "''") for term in terms)
-    words = db.func.to_tsquery("simple", " & ".join(f"'{term}':*" for term in quoted))
-    return _newest(
-        literal_column("chats.search").bool_op("@@")(words),
-        literal_column("messages.search").bool_op("@@")(words),
-        user_id,
-    )
+def _lots(sized: Iterable[tuple[UUID, int]]) -> Iterator[list[UUID]]:
+    """Put ids of texts with their lengths together to lots that may be read at once."""
+    lot: list[UUID] = []
+    chars = 0
+    for each, length in sized:
+        size = min(length, SEARCHED_CHARS)
+        if lot and (len(lot) == READ_TEXTS or chars + size > READ_CHARS):
+            yield lot
+            lot, chars = [], 0
+        lot.append(each)
+        chars += size
+    if lot:
+        yield lot
 
 
-def _by_looking(terms: tuple[str, ...], user_id: UUID) -> list[Row[Any]]:
-    """Return the same from the texts themselves. SQLite compares only ASCII letters without regard to case."""
-    titles, contents = [], []
-    for term in terms:
-        titles.append(or_(*(Chat.title.icontains(word, autoescape=True) for word in {term, term.upper()})))
-        contents.append(or_(*(Message.content.icontains(word, autoescape=True) for word in {term, term.upper()})))
-    ended = Message.status != "in_progress"
-    return _newest(db.and_(*titles), db.and_(ended, *contents), user_id)
-
-
-def _newest(of_title: Any, of_message: Any, user_id: UUID) -> list[Row[Any]]:
+def _texts(user_id: UUID, ids: list[UUID]) -> Any:
     mine = (Chat.user_id == user_id, Chat.deleted_at.is_(None))
-    role = literal(None).label("role")
-    titles = select(
-        Chat.id.label("subject_id"), Chat.id.label("chat_id"), role, Chat.title.label("text"), Chat.updated_at
+    title = select(
+        Chat.id.label("subject_id"), Chat.id.label("chat_id"), literal(None).label("role"), Chat.title.label("text")
     )
-    messages = (
-        select(
-            Message.id,
-            Message.chat_id,
-            Message.role,
-            db.func.substr(Message.content, 1, LOOKED_AT_CHARS),
-            Message.created_at,
-        )
-        .join(Chat, Chat.id == Message.chat_id)
-        .where(~Message.continues)
+    said = select(Message.id, Message.chat_id, Message.role, db.func.substr(Message.content, 1, SEARCHED_CHARS)).join(
+        Chat, Chat.id == Message.chat_id
     )
-    found = union_all(
-        titles.where(*mine, of_title).order_by(Chat.updated_at.desc()).limit(FOUND_TEXTS).subquery().select(),
-        messages.where(*mine, of_message).order_by(Message.created_at.desc()).limit(FOUND_TEXTS).subquery().select(),
-    )
-    return list(db.session.execute(found))
+    has_ended = (Message.status != "in_progress", ~Message.continues)
+    return union_all(title.where(Chat.id.in_(ids), *mine), said.where(Message.id.in_(ids), *mine, *has_ended))
 
 
 def _grouped(rows: list[Row[Any]], terms: tuple[str, ...], limit: int) -> list[Hit]:
@@ -183,74 +219,29 @@ def _grouped(rows: list[Row[Any]], terms: tuple[str, ...], limit: int) -> list[H
         of_chat = places.setdefault(row.chat_id, [])
         if row.role is not None and row.chat_id in hits and len(of_chat) < SNIPPETS_PER_CHAT:
             of_chat.append(row)
-    found = [row.subject_id for of_chat in places.values() for row in of_chat]
+    found = {row.subject_id for of_chat in places.values() for row in of_chat}
     shown = _shown(found, [hits[key].chat.head_id for key, of_chat in places.items() if of_chat])
+    breath = Breath()
     for hit in hits.values():
-        hit.snippets = [
-            Snippet(row.subject_id, row.role, _excerpt(row.text, terms), row.subject_id in shown)
-            for row in places[hit.chat.id]
-        ]
+        for row in places[hit.chat.id]:
+            breath()
+            snippet = Snippet(row.subject_id, row.role, excerpt(row.text, terms), row.subject_id in shown)
+            hit.snippets.append(snippet)
     return list(hits.values())
 
 
-def _shown(message_ids: list[UUID], head_ids: list[UUID | None]) -> set[UUID]:
-    """Return those of some messages that stand on the branches with these ends."""
-    line = select(Message.id, Message.parent_id).where(Message.id.in_(head_ids)).cte("line", recursive=True)
-    parent = aliased(Message)
-    line = line.union_all(select(parent.id, parent.parent_id).where(parent.id == line.c.parent_id))
-    return set(db.session.scalars(select(line.c.id).where(line.c.id.in_(message_ids)))) if message_ids else set()
-
-
-# Marking
-
-
-def _folds() -> dict[int, int]:
-    """Map characters to their small letter without marks, one to one: a place in the folded text is one in the text."""
-    folds = {}
-    for code in (*range(0x2100), *range(0xA640, 0xA800), *range(0xFF21, 0xFF5B)):
-        letters = [each for each in unicodedata.normalize("NFKD", chr(code).lower()) if not unicodedata.combining(each)]
-        if len(letters) == 1 and letters[0] != chr(code):
-            folds[code] = ord(letters[0])
-    return folds
-
-
-FOLDS = _folds()
-
-
-def fold(string: str) -> str:
-    """Return a text as it is compared: composed, in small letters, without marks. Of composed text the length stays."""
-    return unicodedata.normalize("NFC", string).translate(FOLDS)
-
-
-def _spans(folded: str, terms: tuple[str, ...]) -> list[tuple[int, int]]:
-    """Return where the words stand, at the beginnings of words where there are such places; none overlap."""
-    by_length = "|".join(re.escape(term) for term in sorted(terms, key=len, reverse=True))
-    spans = [match.span() for match in re.finditer(rf"(?<!\w)(?:{by_length})", folded)]
-    return spans or [match.span() for match in re.finditer(by_length, folded)]
-
-
-def marked(string: str, terms: tuple[str, ...]) -> tuple[tuple[str, bool], ...]:
-    """Cut a text into parts, each with whether it is a hit."""
-    string = unicodedata.normalize("NFC", string)
-    spans = _spans(fold(string), terms)
-    edges = [0, *(edge for span in spans for edge in span), len(string)]
-    parts = ((string[start:end], index % 2 == 1) for index, (start, end) in enumerate(pairwise(edges)))
-    return tuple((part, is_hit) for part, is_hit in parts if part)
-
-
-def marked_html(parts: Iterable[tuple[str, bool]]) -> Markup:
-    return Markup("").join(Markup("<mark>{}</mark>").format(part) if is_hit else escape(part) for part, is_hit in parts)
-
-
-def _excerpt(string: str, terms: tuple[str, ...]) -> tuple[tuple[str, bool], ...]:
-    """Return one line around the first hit."""
-    string = unicodedata.normalize("NFC", string)
-    spans = _spans(fold(string), terms)
-    first = spans[0][0] if spans else 0
-    start = max(0, first - SNIPPET_CHARS // 3)
-    if start and (space := string.find(" ", start, first)) >= 0:
-        start = space + 1
-    line = " ".join(string[start : start + SNIPPET_CHARS].split())
-    line = f"{'…' if start else ''}{line}{'…' if start + SNIPPET_CHARS < len(string) else ''}"
-    plain = MARKDOWN.sub("", line)
-    return marked(plain if len(_spans(fold(plain), terms)) == len(_spans(fold(line), terms)) else line, terms)
+def _shown(wanted: set[UUID], head_ids: list[UUID | None]) -> set[UUID]:
+    """Return those of some messages that stand on the branches with these ends. Goes up some levels at a time."""
+    found: set[UUID] = set()
+    ends = [head for head in head_ids if head]
+    while ends and found != wanted:
+        line = select(Message.id, Message.parent_id, literal(1).label("level")).where(Message.id.in_(ends))
+        steps = line.cte("line", recursive=True)
+        parent = aliased(Message)
+        above = select(parent.id, parent.parent_id, steps.c.level + 1)
+        steps = steps.union_all(above.where(parent.id == steps.c.parent_id, steps.c.level < LEVELS_AT_ONCE))
+        rows = db.session.execute(select(steps)).all()
+        found |= wanted & {row.id for row in rows}
+        ends = [row.parent_id for row in rows if row.level == LEVELS_AT_ONCE and row.parent_id]
+        give_way()
+    return found

@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, CursorResult, delete, select, update
 
 from chatapp.auth.models import User
+from chatapp.chats import indexing
 from chatapp.chats.models import Chat, Message
 from chatapp.database import database_now, is_store_trouble, release, retry_write, write
 from chatapp.extensions import db
@@ -83,8 +84,9 @@ def finish_deletions() -> int:
 
 
 def remove_user(user_id: UUID) -> None:
-    """Remove a user, and before them their chats and messages."""
+    """Remove a user, and before them their chats and messages and what the search knows of them."""
     _remove_messages(Message.chat_id.in_(select(Chat.id).where(Chat.user_id == user_id)))
+    indexing.forget(user_id)
     retry_write(lambda: db.session.execute(delete(User).where(User.id == user_id)))
 
 

@@ -20,6 +20,7 @@ from flask import Flask
 from sqlalchemy import Select, bindparam, case, func, or_, select, update
 
 from chatapp.budget.models import UserUsage
+from chatapp.chats.indexing import Indexer
 from chatapp.database import database_now, execute, is_store_trouble, release, retry_write, write
 from chatapp.errors import NotFound, Unavailable
 from chatapp.extensions import db
@@ -153,6 +154,7 @@ class Workers:
         self._workers: set[gevent.Greenlet] = set()
         self._pulse: gevent.Greenlet | None = None
         self._sweeper: gevent.Greenlet | None = None
+        self._indexer: gevent.Greenlet | None = None
         self._is_draining = False
         self._copies = Copies(app, turn_log)
         self._lag = LoopLag()
@@ -189,6 +191,7 @@ class Workers:
         if self._pulse is None:
             self._pulse = gevent.spawn(self._beat)
             self._sweeper = gevent.spawn(self._sweep_on)
+            self._indexer = gevent.spawn(self._index_on)
             self._lag.start()
 
     def begin(self, turn_id: UUID, facts: Facts, request: ChatRequest) -> None:
@@ -283,12 +286,12 @@ class Workers:
         self._copies.dismiss()
         self._lag.stop()
         readers = [run.reader for run in self._runs.values()]
-        greenlets = [self._pulse, self._sweeper, self._copies.keeper, *self._workers, *readers]
+        greenlets = [self._pulse, self._sweeper, self._indexer, self._copies.keeper, *self._workers, *readers]
         # Within a driver the kill may come out as an error of the store's and be caught as one: until all have ended.
         while left := [greenlet for greenlet in greenlets if greenlet]:
             gevent.killall(left, block=False)
             gevent.joinall(left, timeout=0.1)
-        self._pulse = self._sweeper = None
+        self._pulse = self._sweeper = self._indexer = None
 
     # Listening
 
@@ -350,6 +353,20 @@ class Workers:
                 if not is_store_trouble(error):
                     log.exception("The sweep failed")
             gevent.sleep(SWEEP_SECONDS)
+
+    def _index_on(self) -> None:
+        """Bring what was written into the search's index. Works at most half of the time."""
+        indexer = Indexer()
+        gevent.sleep(SWEEP_SECONDS)
+        while True:
+            begun, has_more = time.monotonic(), False
+            try:
+                with self._app.app_context():
+                    has_more = indexer.step()
+            except Exception as error:
+                if not is_store_trouble(error):
+                    log.exception("The search's index could not be brought up to date")
+            gevent.sleep(time.monotonic() - begun if has_more else SWEEP_SECONDS)
 
     def _checkpoint(self, instant: float) -> None:
         """Save what has grown since the last time: the first text within a second, then every two."""

@@ -1,0 +1,150 @@
+"""How texts are compared in a search: small letters without marks, in every script, texts and queries alike.
+
+Each character is folded alone, as Unicode decomposes it for compatibility (NFKD): width and ligatures go with that.
+Marks go: accents, й ё ї, Greek tonos, Hebrew points, Arabic vowels, nukta, tones of Thai. What Unicode writes as a mark
+but people read as a letter stays: vowel signs and virama of the scripts of India and Southeast Asia, and the voicing of
+kana, because か and が make different words. What is left is composed again, so that Hangul is syllables either way.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from itertools import accumulate
+
+# Combining classes of marks that readers take for letters: kana voicing, viramas, vowels from Telugu to Tibetan.
+LETTERS = {0, 8, 9, 84, 91, 103, 118, 129, 130, 132}
+# Marks without a class of their own: the silencers of Thai, and what chooses between pictures of one character.
+MARKS = re.compile("[\u0e4c\u0e4e\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+# "ł" is "LATIN SMALL LETTER L WITH STROKE": Unicode does not decompose it, its name does.
+WITH_MARK = re.compile(r"((?:LATIN|GREEK|CYRILLIC) (?:SMALL|CAPITAL) LETTER [A-Z ]+?) WITH ")
+
+STEP_CHARS = 500
+
+ALIKE = {
+    "ı": "i",
+    "æ": "ae",
+    "œ": "oe",
+    "þ": "th",
+    "ð": "d",
+    "ٱ": "ا",
+    "ى": "ي",
+    "ی": "ي",
+    "ې": "ي",
+    "ک": "ك",
+    "ة": "ه",
+    "ہ": "ه",
+    "ە": "ه",
+    "ھ": "ه",
+    "ـ": "",
+    "ך": "כ",
+    "ם": "מ",
+    "ן": "נ",
+    "ף": "פ",
+    "ץ": "צ",
+    "−": "-",
+    "⁃": "-",
+    "־": "-",
+    "⁄": "/",
+    **dict.fromkeys("‘’‚‛′‵ʼʻʹ´׳", "'"),
+    **dict.fromkeys("“”„‟″״", '"'),
+}
+
+
+def _is_mark(char: str) -> bool:
+    category = unicodedata.category(char)
+    if category in ("Mn", "Mc"):
+        return unicodedata.combining(char) not in LETTERS or MARKS.match(char) is not None
+    return category in ("Me", "Cf")
+
+
+def _letter(char: str) -> str:
+    """Fold a character that has no parts."""
+    if char in ALIKE:
+        return ALIKE[char]
+    if _is_mark(char):
+        return ""
+    category = unicodedata.category(char)
+    if category == "Pd":
+        return "-"
+    if category == "Nd":
+        return str(unicodedata.decimal(char))
+    name = WITH_MARK.match(unicodedata.name(char, "")) if category[0] == "L" else None
+    try:
+        return unicodedata.lookup(name[1]).casefold() if name else char.casefold()
+    except KeyError:
+        return char.casefold()
+
+
+def _character(char: str) -> str:
+    """Fold until nothing changes: what comes of one step may have parts again."""
+    if char in ALIKE:
+        return ALIKE[char]
+    parts = unicodedata.normalize("NFKD", char)
+    # Alone, an accent is decomposed into a space that nobody wrote.
+    parts = parts[1:] if len(parts) > 1 and parts[0] == " " and char != " " else parts
+    folded = "".join(map(_letter, parts))
+    return folded if folded == char else "".join(map(_character, folded))
+
+
+class _Folds(dict[int, str]):
+    """Character → what it is compared as; filled as they are met."""
+
+    def __missing__(self, code: int) -> str:
+        folded = self[code] = _character(chr(code))
+        return folded
+
+
+FOLDS = _Folds()
+
+
+def fold(text: str) -> str:
+    """Return a text as it is compared. It may be shorter or longer than the text; folding it again changes nothing."""
+    if text.isascii():
+        return text.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).translate(FOLDS))
+
+
+def fold_with_places(text: str) -> tuple[str, list[int]]:
+    """Return a text as it is compared, and where in the text each of its characters begins, then the text's length.
+
+    places[start] to places[end] is what folded[start:end] was made of, with the marks that follow it.
+    """
+    pieces = _pieces(text)
+    begins = [0, *accumulate(map(len, pieces))]
+    folded = [fold(piece) for piece in pieces]
+    places = [begin for begin, part in zip(begins, folded, strict=False) for _ in part]
+    return "".join(folded), [*places, len(text)]
+
+
+def _pieces(text: str) -> list[str]:
+    """Cut a text so that its pieces fold to the pieces of its fold: before each character that stands for itself."""
+    pieces: list[str] = []
+    for char in text:
+        if pieces and _joins(pieces[-1], char):
+            pieces[-1] += char
+        else:
+            pieces.append(char)
+    return pieces
+
+
+def _joins(piece: str, char: str) -> bool:
+    """Say whether a character belongs to what is before it: a mark, the rest of a syllable, a voicing of kana."""
+    if unicodedata.combining(char):
+        return True
+    alone = fold(char)
+    return not alone or fold(piece + char) != fold(piece) + alone
+
+
+def place_of(text: str, at: int) -> int:
+    """Return where in a text the character stands that is at this place of its fold. Reads no further than there."""
+    start = 0
+    while True:
+        end = min(start + STEP_CHARS, len(text))
+        while end < len(text) and _joins(text[end - 1], text[end]):
+            end += 1
+        length = len(fold(text[start:end]))
+        if at < length or end == len(text):
+            _folded, places = fold_with_places(text[start:end])
+            return start + places[min(at, len(places) - 1)]
+        start, at = end, at - length

@@ -1,0 +1,119 @@
+"""The index of the search: pages, each with a few texts of one person and a signature of what stands in them.
+
+A signature (a Bloom filter) has bits set for each run of one to four characters that a page has within its words. Where
+one of a query's runs lacks a bit, none of the page's texts can hold the word. Where all are there, one probably does,
+and they are read: the index rules out, the texts decide. So a page may list what has changed since or is gone, and
+pages are only ever added. The same table serves SQLite and PostgreSQL, and needs no extension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import zip_longest
+from uuid import UUID
+from zlib import crc32
+
+from sqlalchemy import ColumnElement, Integer, and_, func, select
+
+from chatapp.chats.models import SearchPage
+from chatapp.database import is_sqlite
+from chatapp.extensions import db
+from chatapp.pace import Breath, give_way
+
+# A pasted book must not stop the loop: of a longer text the beginning is searched.
+SEARCHED_CHARS = 100_000
+# The texts of a page together, unless it is one text.
+PAGE_READ_CHARS = 50_000
+# Runs of up to three characters may be all that a query has: they set four bits and err once in 300 times. Of runs of
+# four a query has several, and together they hardly err.
+SHORT = 3
+BITS_SET = {True: 4, False: 2}
+BITS_KEPT = {True: 16, False: 7}
+# Some of a long query's runs rule out as much as all of them.
+TESTED_GRAMS = 12
+SCANNED_PAGES = 250
+STEP_CHARS = 5000
+# Of Knuth's MMIX: spreads numbers evenly over 64 bits, the upper ones best.
+MULTIPLIER = 6364136223846793005
+HEX = "0123456789ABCDEF"
+
+
+def grams(folded: str) -> set[str]:
+    """Return the runs of one to four characters within the words of a folded text. Gives way in between."""
+    found: set[str] = set()
+    breath = Breath()
+    for word in set(folded.split()):
+        # A word of 100,000 characters: in steps too.
+        for start in range(0, len(word), STEP_CHARS):
+            part = word[start : start + STEP_CHARS + 3]
+            found.update(part)
+            for more in (part[1:],), (part[1:], part[2:]), (part[1:], part[2:], part[3:]):
+                found.update(map("".join, zip(part, *more, strict=False)))
+            breath()
+    return found
+
+
+def signature(found: set[str]) -> bytes:
+    """Return a page's signature: of 15,000 characters of English about 10,000 bytes."""
+    size = max(64, sum(BITS_KEPT[len(gram) <= SHORT] for gram in found) // 8)
+    bits = bytearray(size)
+    breath = Breath()
+    for done, gram in enumerate(found):
+        for number in _numbers(gram):
+            bits[(number >> 3) % size] |= 1 << (number & 7)
+        if done % 200 == 0:
+            breath()
+    return bytes(bits)
+
+
+def _numbers(gram: str) -> list[int]:
+    """Return the numbers of the bits that a run sets, 31 bits each; how long the signature is they do not know."""
+    mixed = crc32(gram.encode("utf-8", "surrogatepass"))
+    numbers = []
+    for _ in range(BITS_SET[len(gram) <= SHORT]):
+        mixed = (mixed * MULTIPLIER + 1) & 0xFFFF_FFFF_FFFF_FFFF
+        numbers.append(mixed >> 33)
+    return numbers
+
+
+def pages_with(user_id: UUID, last: int, terms: Iterable[str]) -> Iterator[list[UUID]]:
+    """Yield the texts of each page that may hold all of the words, from page last down to 0, the last text first."""
+    tests = [_has(number) for gram in _tested(terms) for number in _numbers(gram)]
+    mine = SearchPage.user_id == user_id
+    for top in range(last, -1, -SCANNED_PAGES):
+        window = SearchPage.number.between(top - SCANNED_PAGES + 1, top)
+        found = select(SearchPage.subjects).where(mine, window, and_(*tests)).order_by(SearchPage.number.desc())
+        for subjects in db.session.scalars(found).all():
+            yield [UUID(bytes=subjects[at : at + 16]) for at in range(len(subjects) - 16, -1, -16)]
+        give_way()
+
+
+def _tested(terms: Iterable[str]) -> list[str]:
+    """Return some of the words' runs: those of four characters, spread over each word; of short words all."""
+    of_words = [_runs(term) for term in terms]
+    turns = zip_longest(*of_words)
+    return list(dict.fromkeys(gram for turn in turns for gram in turn if gram))[:TESTED_GRAMS]
+
+
+def _runs(term: str) -> list[str]:
+    if len(term) <= SHORT:
+        return [term, *term]
+    starts = range(len(term) - SHORT)
+    return [term[start : start + 4] for start in (*starts[::4], *starts[2::4], *starts[1::4], *starts[3::4])]
+
+
+def _has(number: int) -> ColumnElement[bool]:
+    """Say in SQL whether a signature has the bit of a number. Neither database reads more than the byte."""
+    at = db.literal(number >> 3, Integer) % func.length(SearchPage.signature) + 1
+    byte = func.substr(SearchPage.signature, at, 1)
+    bit = number & 7
+    if is_sqlite():
+        return func.instr(_digits(bit & 3), func.substr(func.hex(byte), 1 if bit > 3 else 2, 1)) > 0
+    return func.get_byte(byte, 0).op("&")(1 << bit) > 0
+
+
+@cache
+def _digits(bit: int) -> str:
+    """Return the hexadecimal digits that have this bit: SQLite reads a byte only as these."""
+    return "".join(digit for digit in HEX if int(digit, 16) >> bit & 1)
