@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CursorResult, Delete, Row, delete, func, insert, literal, or_, select, union_all
+from sqlalchemy import CursorResult, Delete, Row, delete, func, insert, or_, select, union_all
 from sqlalchemy.exc import IntegrityError
 
 from chatapp.chats.folding import fold
@@ -147,12 +147,6 @@ def _wait(user_id: UUID, subjects: Iterable[tuple[UUID, int]]) -> None:
         insert(SearchPending),
         [{"user_id": user_id, "subject_id": subject_id, "chars": chars} for subject_id, chars in subjects],
     )
-
-
-def is_behind(user_id: UUID) -> bool:
-    """Say whether some of a person's chats from before the index are not in it yet."""
-    behind = select(literal(1)).where(SearchBacklog.user_id == user_id).limit(1)
-    return db.session.scalar(behind) is not None
 
 
 def forget(user_id: UUID) -> None:
