@@ -16,6 +16,8 @@ from chatapp.text import N_
 from chatapp.turns.log import Heard
 
 LAG_EVERY_SECONDS = 0.1
+# Over HTTP/1.1 a browser has six connections to a host, for all its tabs. Two stay free for pages and for Stop.
+STREAMS_PER_BROWSER = 4
 
 
 class LoopLag:
@@ -67,6 +69,13 @@ class Seat:
 
     def listen_to(self, turn_id: UUID) -> None:
         self.take(turn_id, settings().max_listeners_per_turn)
+
+    def may_stay(self, login_id: UUID) -> bool:
+        """Say whether a browser may keep this connection open; if so, count it as its login's."""
+        if self._of[login_id] >= max(1, STREAMS_PER_BROWSER // settings().web_concurrency):
+            return False
+        self.take(login_id, STREAMS_PER_BROWSER)
+        return True
 
     def leave(self) -> None:
         for key in self._ids:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import takewhile
 from uuid import UUID, uuid4
 
 from flask import Blueprint, Response, g, render_template, request, stream_with_context
@@ -23,7 +25,7 @@ from chatapp.extensions import db, limiter
 from chatapp.services import services, settings
 from chatapp.turns import conversation, lifecycle, pages
 from chatapp.turns.lifecycle import Started
-from chatapp.turns.limits import for_a_while, streamed
+from chatapp.turns.limits import Seat, for_a_while, streamed
 from chatapp.turns.log import Ending
 from chatapp.turns.models import Turn
 from chatapp.turns.preview import preview
@@ -32,6 +34,9 @@ from chatapp.web import form_again, is_htmx, redirect_to
 log = logging.getLogger(__name__)
 
 bp = Blueprint("turns", __name__)
+
+# How long a page that may not stay waits for a first word; an answer of another process takes a moment to arrive.
+GLANCE_SECONDS = 0.1
 
 limit_sends = limiter.shared_limit(lambda: f"{settings().sends_per_minute} per minute", scope="sends")
 
@@ -194,17 +199,21 @@ def stream(turn_id: UUID) -> ResponseReturnValue:
         with services().turns.listeners.enter(current_user.id) as seat:
             seat.listen_to(turn_id)
             # Until the response has it, whatever fails here must give the seat back.
-            return streamed(_frames_of(turn), pages.HEADERS, seat)
+            return streamed(_frames_of(turn, seat), pages.HEADERS, seat)
     except (RateLimited, Unavailable):
         return Response([pages.DONE], headers=pages.HEADERS)
 
 
-def _frames_of(turn: Turn) -> Iterable[str]:
+def _frames_of(turn: Turn, seat: Seat) -> Iterable[str]:
     turn_id, answer_id, identity = turn.id, turn.answer_id, sessions.identity()
     opening = queries.opening_of(db.session.get_one(Message, turn.question_id))
     tick = pages.tick_seconds(request.headers.get("Sec-CH-UA-Mobile"), request.headers.get("User-Agent", ""))
-    followed = services().turns.follow(turn_id, tick_seconds=tick, with_thoughts=True)
-    heard = for_a_while(followed, settings().stream_seconds)
+    follow = partial(services().turns.follow, turn_id, tick_seconds=tick, with_thoughts=True)
+    if seat.may_stay(identity[1]):
+        heard = for_a_while(follow(), settings().stream_seconds)
+    else:
+        # What there is so far; the page asks again half a second later and holds no connection meanwhile.
+        heard = takewhile(lambda item: item is not None, follow(heartbeat_seconds=GLANCE_SECONDS))
     release()
     frames = pages.frames(
         answer_id, heard, _ended(turn_id), lambda: sessions.is_good(identity), opening=opening, tick_seconds=tick

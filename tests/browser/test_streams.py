@@ -402,3 +402,26 @@ def test_a_page_whose_process_is_killed_heals_by_itself_and_can_go_on(
         expect(last_answer(page)).to_contain_text("You said")
         expect(page.locator("#connection")).to_be_hidden()
     invariants.hold(postgresql_url)
+
+
+def test_six_tabs_that_listen_leave_the_browser_room_for_a_seventh_and_for_stop(page, demo):
+    holds = [[demo.hold(), demo.hold()] for _ in range(6)]
+    tabs = [page, *(page.context.new_page() for _ in range(5))]
+    for tab, (first, second) in zip(tabs, holds, strict=True):
+        demo.will_say("One ", first, "two ", second, "three.")
+        tab.goto("/")
+        send(tab, "Hi")
+        expect(last_answer(tab)).to_contain_text("One")
+
+    with page.context.expect_page() as opened:
+        page.evaluate("open('/')")
+    expect(opened.value.locator("#text")).to_be_visible(timeout=2000)
+    for tab, (first, _second) in zip(tabs, holds, strict=True):
+        first.set()
+        expect(last_answer(tab)).to_contain_text("two", timeout=2000)
+    tabs[0].locator("#stop").click()
+    expect(last_answer(tabs[0])).to_contain_text("You stopped this answer.", timeout=2000)
+    for tab, (_first, second) in list(zip(tabs, holds, strict=True))[1:]:
+        second.set()
+        expect(last_answer(tab)).to_contain_text("three.")
+        expect(tab.locator("[data-open]")).to_have_count(0)
