@@ -41,8 +41,8 @@ screenshots: setup-dev servers ## take the pictures of docs/ anew
 	@$(BIN)/python -m tests.browser.screenshots
 
 translations: setup-dev ## bring the catalogues up to date with the texts in source and templates
-	@$(BIN)/pybabel -q extract -F babel.cfg -k _l -o chatapp/translations/messages.pot --no-location --no-wrap --sort-output --omit-header .
-	@$(BIN)/pybabel -q update -i chatapp/translations/messages.pot -d chatapp/translations --no-wrap --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date
+	@$(BIN)/pybabel -q extract -F babel.cfg -k _l -o chatapp/kernel/translations/messages.pot --no-location --no-wrap --sort-output --omit-header .
+	@$(BIN)/pybabel -q update -i chatapp/kernel/translations/messages.pot -d chatapp/kernel/translations --no-wrap --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date
 
 lock: setup-dev ## choose newer packages and write the three locks
 	@$(BIN)/pip install --quiet $(UV)

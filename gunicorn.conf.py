@@ -14,9 +14,9 @@ from pathlib import Path
 
 from gunicorn.http import message
 
-from chatapp.config import ConfigurationError, load
-from chatapp.logs import without_dropped_peers, without_request_lines
-from chatapp.loop_alarm import LoopAlarm
+from chatapp.kernel.config import ConfigurationError, load
+from chatapp.kernel.logs import without_dropped_peers, without_request_lines
+from chatapp.kernel.server.loop_alarm import LoopAlarm
 
 # Files that are made from here on, databases first, are for this account of the machine alone.
 os.umask(0o077)
@@ -29,7 +29,7 @@ pythonpath = str(Path(__file__).parent)
 wsgi_app = "wsgi:app"
 bind = f"{f'[{settings.host}]' if ':' in settings.host else settings.host}:{settings.port}"
 workers = settings.web_concurrency
-worker_class = "chatapp.drain.DrainWorker"
+worker_class = "chatapp.kernel.server.drain.DrainWorker"
 # At the limit not even a health check gets in, so listeners are refused before it (MAX_LISTENERS).
 worker_connections = settings.max_listeners + 2000
 # nginx keeps idle connections for 60 s; ours must outlive them, or it sends a request into a closed one.
@@ -69,7 +69,7 @@ def on_starting(server):
     from sqlalchemy.exc import OperationalError
 
     from chatapp import create_app
-    from chatapp.extensions import db
+    from chatapp.kernel.extensions import db
 
     if "LISTEN_FDS" not in os.environ and "GUNICORN_FD" not in os.environ:  # Else the socket was handed down.
         _check_address(server)
@@ -104,8 +104,8 @@ def post_worker_init(worker):
     app.extensions["worker"] = worker
     if settings.loop_alarm_ms:
         LoopAlarm(settings.loop_alarm_ms).start()
-    app.extensions["services"].providers.warm_up()
-    app.extensions["services"].turns.start()
+    app.extensions["providers"].warm_up()
+    app.extensions["live_turns"].start()
     # What is there for good is not looked through again with every collection.
     gc.collect()
     gc.freeze()
@@ -121,7 +121,7 @@ def worker_abort(worker):
 
 def _say_hello(app, worker):
     from chatapp.auth.invitations import setup_link
-    from chatapp.soft_redis import warn_if_silent
+    from chatapp.kernel.redis import warn_if_silent
 
     host, port = worker.sockets[0].getsockname()[:2]
     print(f"Chat is at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)

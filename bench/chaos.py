@@ -494,7 +494,7 @@ def settings(database_url: str, redis_url: str, provider: ScriptedGemini) -> dic
 def make_people(directory: Path, url: str, number: int) -> list[Any]:
     """Make accounts with plenty of tokens and a key each, without asking the site."""
     from chatapp import create_app
-    from chatapp.extensions import db
+    from chatapp.kernel.extensions import db
     from tests.conftest import make_user
 
     app = create_app(database_url=url, instance_dir=directory / "instance", secret_key=SECRET)

@@ -17,7 +17,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from chatapp.config import load as load_settings
+from chatapp.kernel.config import load as load_settings
 from chatapp.providers.gemini import GeminiProvider
 from chatapp.providers.registry import Providers
 from chatapp.tokens.cache import MemoryCache

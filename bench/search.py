@@ -34,8 +34,8 @@ from chatapp.auth.models import User
 from chatapp.chats.indexing import Indexer
 from chatapp.chats.models import Chat, Message, SearchPage, SearchPending
 from chatapp.chats.search import search
-from chatapp.database import now, release, write
-from chatapp.extensions import db
+from chatapp.kernel.database import now, release, write
+from chatapp.kernel.extensions import db
 from chatapp.providers.registry import Providers
 from tests.providers.scripted import ScriptedProvider
 

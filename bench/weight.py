@@ -40,11 +40,11 @@ from sqlalchemy.orm import Session
 from chatapp import create_app
 from chatapp.auth import accounts, passwords
 from chatapp.chats.models import Chat, Message
-from chatapp.database import write
+from chatapp.kernel.database import write
 from chatapp.providers.base import ChatRequest, Chunk, ModelInfo
 from chatapp.providers.registry import Providers
 from chatapp.turns import pages
-from chatapp.turns.log import Piece
+from chatapp.turns.live.log import Piece
 from tests import servers
 
 EMAIL, PASSWORD = "ada@example.org", "a quiet morning by the sea"
@@ -163,7 +163,7 @@ def product(place: Path) -> tuple[str, dict[int, str], Any]:
 
     def close() -> None:
         server.stop(timeout=1)
-        app.extensions["services"].turns.close()
+        app.extensions["live_turns"].close()
 
     return f"http://127.0.0.1:{server.server_port}", chats, close
 

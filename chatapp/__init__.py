@@ -8,13 +8,12 @@ from typing import Any
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from chatapp import config, cookies, database, logs, private, web
 from chatapp.budget import ledger
 from chatapp.budget.pricing import PriceTable
-from chatapp.extensions import csrf, db, limiter, login_manager, migrate
+from chatapp.kernel import config, cookies, database, logs, private, web
+from chatapp.kernel.extensions import csrf, db, limiter, login_manager, migrate
+from chatapp.kernel.redis import SoftRedis, soft_options
 from chatapp.providers.registry import Providers
-from chatapp.services import Services
-from chatapp.soft_redis import SoftRedis, soft_options
 
 
 def create_app(providers: Providers | None = None, **overrides: Any) -> Flask:
@@ -41,7 +40,7 @@ def create_app(providers: Providers | None = None, **overrides: Any) -> Flask:
     _bind_extensions(app)
     _register(app)
     try:
-        app.extensions["services"] = _wire(app, settings, providers)
+        _wire(app, settings, providers)
     except ValueError as error:
         # A model, a price table or a tokenizer that cannot be used: each names its setting.
         raise config.ConfigurationError(str(error)) from None
@@ -82,8 +81,8 @@ def _flask_config(settings: config.Settings) -> dict[str, Any]:
 
 
 def _bind_extensions(app: Flask) -> None:
-    from chatapp import i18n
     from chatapp.auth import accounts, sessions, tries
+    from chatapp.kernel import i18n
 
     # Accounts know nothing of budgets; this is where the two meet.
     if ledger.open_account not in accounts.on_created:
@@ -102,11 +101,13 @@ def _bind_extensions(app: Flask) -> None:
 
 
 def _register(app: Flask) -> None:
-    from chatapp import cli, health, static_files
+    from chatapp import cli
     from chatapp.admin.views import bp as admin
     from chatapp.api.views import bp as api
     from chatapp.auth.account_views import bp as auth
     from chatapp.chats.views import bp as chats
+    from chatapp.kernel import assets
+    from chatapp.kernel.server import health
     from chatapp.transfers.views import bp as transfers
     from chatapp.turns.views import bp as turns
     from chatapp.usage.views import bp as usage
@@ -114,17 +115,18 @@ def _register(app: Flask) -> None:
     for blueprint in (auth, chats, turns, transfers, usage, api, admin, health.bp):
         app.register_blueprint(blueprint)
     health.init_app(app)
-    static_files.init_app(app)
+    assets.init_app(app)
     cli.init_app(app)
 
 
-def _wire(app: Flask, settings: config.Settings, providers: Providers | None) -> Services:
+def _wire(app: Flask, settings: config.Settings, providers: Providers | None) -> None:
+    """Choose what the application runs with: memory or Redis, which providers, who counts."""
     from chatapp.tokens.cache import MemoryCache, RedisCache
     from chatapp.tokens.count import Counter
     from chatapp.tokens.local import LocalTokenizer
-    from chatapp.turns.log import MemoryLog
-    from chatapp.turns.redis_log import RedisLog
-    from chatapp.turns.workers import Workers
+    from chatapp.turns.live.log import MemoryLog
+    from chatapp.turns.live.process import LiveTurns
+    from chatapp.turns.live.redis_log import RedisLog
 
     providers = providers or Providers.from_settings(
         gemini_api_key=settings.gemini_api_key,
@@ -143,6 +145,8 @@ def _wire(app: Flask, settings: config.Settings, providers: Providers | None) ->
     entries = settings.count_cache_entries
     file = settings.tokenizer_file
     local = LocalTokenizer(file, settings.tokenizer_sha256) if file else None
-    counter = Counter(providers, RedisCache(redis, entries) if redis else MemoryCache(entries), settings, local)
-    workers = Workers(app, RedisLog(redis) if redis else MemoryLog())
-    return Services(settings, providers, counter, PriceTable(settings.prices_file), workers)
+    cache = RedisCache(redis, entries) if redis else MemoryCache(entries)
+    app.extensions["providers"] = providers
+    app.extensions["counter"] = Counter(providers, cache, settings, local)
+    app.extensions["prices"] = PriceTable(settings.prices_file)
+    app.extensions["live_turns"] = LiveTurns(app, RedisLog(redis) if redis else MemoryLog())

@@ -9,7 +9,8 @@ import click
 from flask import Flask
 from flask.cli import FlaskGroup
 
-from chatapp import config, create_app
+from chatapp import create_app
+from chatapp.kernel import config
 
 
 def _app() -> Flask:

@@ -19,10 +19,10 @@ from chatapp.auth.invitations import Invitation
 from chatapp.auth.models import ApiKey, Link, LoginSession, User
 from chatapp.budget import ledger
 from chatapp.budget.models import ResetPeriod, UserUsage
-from chatapp.config import MAX_LIMIT_TOKENS
-from chatapp.database import write
-from chatapp.errors import ChatAppError
-from chatapp.extensions import db
+from chatapp.kernel.config import MAX_LIMIT_TOKENS
+from chatapp.kernel.database import write
+from chatapp.kernel.errors import ChatAppError
+from chatapp.kernel.extensions import db
 
 users = AppGroup("users", help="People: create, invite, limit, shut out.")
 keys = AppGroup("keys", help="Personal keys for programs.")

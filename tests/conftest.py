@@ -20,7 +20,7 @@ from tests import servers
 from tests.chromium import browser, complaints, new_context, playwright  # noqa: F401  (fixtures)
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
-# Said by chatapp/loop_alarm.py.
+# Said by chatapp/kernel/server/loop_alarm.py.
 HELD = "The loop was held"
 LOCAL = ("127.", "::1", "localhost")
 os.environ.update(servers.PATIENT)
@@ -223,7 +223,7 @@ def both_app(database, tmp_path, demo, settings):
 
 def application(url, tmp_path, demo, settings):
     from chatapp import create_app
-    from chatapp.extensions import db
+    from chatapp.kernel.extensions import db
     from chatapp.providers.registry import Providers
 
     values = {"database_url": url, "instance_dir": tmp_path / "instance", "rate_limits": False, "secret_key": "x" * 32}
@@ -231,7 +231,7 @@ def application(url, tmp_path, demo, settings):
     app.testing = True
     yield app
     demo.release()
-    app.extensions["services"].turns.close()
+    app.extensions["live_turns"].close()
     with app.app_context():
         db.engine.dispose()
 
@@ -263,7 +263,7 @@ class Person:
 def make_user(app, email: str, limit: int | None = None, is_admin: bool = False) -> Person:
     from chatapp.auth import accounts
     from chatapp.auth.models import ApiKey
-    from chatapp.database import write
+    from chatapp.kernel.database import write
 
     with app.app_context(), write():
         account = accounts.create(email, "!", is_admin=is_admin, limit=limit)

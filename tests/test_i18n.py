@@ -8,8 +8,8 @@ from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
 from jinja2.nodes import TemplateData
 
-from chatapp import errors, i18n
-from chatapp.config import FILES as ROOT
+from chatapp.kernel import errors, i18n
+from chatapp.kernel.config import FILES as ROOT
 from tests.auth.browser import signed_in
 
 PLACEHOLDER = re.compile(r"%\(\w+\)[sd]|\{\w+\}")

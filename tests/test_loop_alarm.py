@@ -5,7 +5,7 @@ import time
 import gevent
 import pytest
 
-from chatapp.loop_alarm import LoopAlarm
+from chatapp.kernel.server.loop_alarm import LoopAlarm
 from tests.streams import until
 
 

@@ -5,7 +5,7 @@ from sqlalchemy import select, text
 
 from chatapp.auth.models import User
 from chatapp.budget import ledger
-from chatapp.extensions import db
+from chatapp.kernel.extensions import db
 from tests.conftest import make_user
 
 

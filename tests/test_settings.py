@@ -5,8 +5,8 @@ from multiprocessing.pool import ThreadPool
 
 import pytest
 
-from chatapp import config
-from chatapp.config import ConfigurationError
+from chatapp.kernel import config
+from chatapp.kernel.config import ConfigurationError
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,13 @@ import re
 
 import pytest
 
-from chatapp import static_files
+from chatapp.kernel import assets
 
 
 @pytest.fixture
 def address(app):
     with app.test_request_context():
-        return static_files.static_url("app.css")
+        return assets.static_url("app.css")
 
 
 def test_a_file_is_kept_for_ever_under_the_name_with_its_hash(client, address):
@@ -45,8 +45,8 @@ def test_nothing_else_is_served(client, path):
 
 
 def test_every_part_is_in_the_joined_files(app):
-    for folder, names in (("css", static_files.STYLES), ("js", static_files.SCRIPTS)):
-        found = {path.stem for path in static_files.Path(app.static_folder, folder).iterdir()}
+    for folder, names in (("css", assets.STYLES), ("js", assets.SCRIPTS)):
+        found = {path.stem for path in assets.Path(app.static_folder, folder).iterdir()}
         assert found == set(names)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chatapp import zones
+from chatapp.kernel import zones
 
 PRESENT = {
     "Asia/Calcutta": "Asia/Kolkata",

@@ -10,8 +10,8 @@ from wtforms.validators import InputRequired, Length, NumberRange, Optional, Val
 
 from chatapp.auth.forms import PageForm, check_email, email_field
 from chatapp.budget.models import ResetPeriod
-from chatapp.config import MAX_LIMIT_TOKENS
-from chatapp.text import is_storable
+from chatapp.kernel.config import MAX_LIMIT_TOKENS
+from chatapp.kernel.text import is_storable
 from chatapp.usage.views import period_text
 
 # With the name of who gave it, it fits into the ledger's column.

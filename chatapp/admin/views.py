@@ -20,12 +20,12 @@ from chatapp.auth.sessions import browser_required
 from chatapp.budget import ledger
 from chatapp.budget.models import LedgerEntry, UserUsage
 from chatapp.budget.queries import usage_of
-from chatapp.database import write
-from chatapp.errors import Forbidden, InvalidRequest, NotFound
-from chatapp.extensions import db
-from chatapp.security_log import note
-from chatapp.services import services
-from chatapp.web import redirect_to, uuid_or_404, whole_number
+from chatapp.kernel.database import write
+from chatapp.kernel.errors import Forbidden, InvalidRequest, NotFound
+from chatapp.kernel.extensions import db
+from chatapp.kernel.security_log import note
+from chatapp.kernel.web import redirect_to, uuid_or_404, whole_number
+from chatapp.tokens.count import counter
 
 bp = Blueprint("admin", __name__, url_prefix="/admin")
 
@@ -52,7 +52,7 @@ def _page(**parts: Any) -> str:
         **{
             "people": people[:PAGE_SIZE],
             "after": people[PAGE_SIZE - 1].user.email if len(people) > PAGE_SIZE else None,
-            "cache": services().counter.stats(),
+            "cache": counter().stats(),
             "invitation_form": InvitationForm(),
             "invitations": Link.invitations(),
             "link": None,
@@ -207,7 +207,7 @@ def revoke_invitation(link_digest: str) -> ResponseReturnValue:
 
 @bp.post("/token-cache/clear")
 def clear_counts() -> ResponseReturnValue:
-    services().counter.clear()
+    counter().clear()
     note("count cache cleared")
     flash(_("The count cache is empty."), "message")
     return redirect_to("admin.index")

@@ -10,9 +10,9 @@ from flask_babel import gettext as _
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from chatapp.chats import options
-from chatapp.errors import InvalidMessage, InvalidRequest
-from chatapp.services import settings
-from chatapp.text import MODEL_NAME_CHARS, is_storable, normalise
+from chatapp.kernel.config import settings
+from chatapp.kernel.errors import InvalidMessage, InvalidRequest
+from chatapp.kernel.text import MODEL_NAME_CHARS, is_storable, normalise
 
 # Field → (type, what to call it, may be null, its longest length in characters, or the setting that says it).
 Kind = type | tuple[type, ...]

@@ -13,8 +13,8 @@ from flask import request
 from flask_login import current_user
 from werkzeug.exceptions import MethodNotAllowed
 
-from chatapp.errors import CsrfFailed, NotAcceptable
-from chatapp.origins import is_bearer, is_from_elsewhere, is_from_us
+from chatapp.kernel.errors import CsrfFailed, NotAcceptable
+from chatapp.kernel.origins import is_bearer, is_from_elsewhere, is_from_us
 
 EVENT_STREAM = re.compile(r"text/event-stream\b", re.ASCII)
 REFUSED = "This address can only be used by this site's own pages"

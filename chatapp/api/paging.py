@@ -11,8 +11,8 @@ from flask_babel import gettext as _
 from sqlalchemy import select, tuple_
 
 from chatapp.chats.models import Chat
-from chatapp.errors import InvalidRequest
-from chatapp.extensions import db
+from chatapp.kernel.errors import InvalidRequest
+from chatapp.kernel.extensions import db
 
 
 def page(user_id: UUID, limit: int, cursor: str | None) -> tuple[list[Chat], str | None]:

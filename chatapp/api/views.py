@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_login import current_user
 
-from chatapp.api import body, shapes
+from chatapp.api import body, shapes, sse
 from chatapp.api.gate import check_gate
 from chatapp.api.paging import page
 from chatapp.auth import sessions
@@ -19,13 +19,16 @@ from chatapp.budget.queries import estimated_days_until_limit, usage_of
 from chatapp.chats import options
 from chatapp.chats.models import Chat, page_upwards
 from chatapp.chats.search import search
-from chatapp.database import release, write
-from chatapp.errors import ChatNotFound, Forbidden, Unauthenticated
-from chatapp.extensions import db, limiter
-from chatapp.services import services, settings
-from chatapp.turns import conversation, lifecycle, sse
-from chatapp.turns.limits import Seat, for_a_while, streamed
-from chatapp.turns.log import HEARTBEAT_SECONDS, Ending, Heard, Piece
+from chatapp.kernel.config import settings
+from chatapp.kernel.database import release, write
+from chatapp.kernel.errors import ChatNotFound, Forbidden, Unauthenticated
+from chatapp.kernel.extensions import db, limiter
+from chatapp.providers.registry import providers
+from chatapp.tokens.count import counter
+from chatapp.turns import conversation, lifecycle
+from chatapp.turns.live.listeners import Seat, for_a_while, streamed
+from chatapp.turns.live.log import HEARTBEAT_SECONDS, Ending, Heard, Piece
+from chatapp.turns.live.process import live_turns
 from chatapp.turns.models import Turn
 
 bp = Blueprint("api", __name__, url_prefix="/api")
@@ -51,7 +54,7 @@ def create() -> ResponseReturnValue:
     fields = body.read(body.CHAT)
     values = options.for_new_chat(current_user, {})
     values |= {name: value for name, value in fields.items() if value is not None and value != ""}
-    services().providers.for_model(values["model"])
+    providers().for_model(values["model"])
     if fields.get("system_prompt") is not None:
         values["system_prompt"] = fields["system_prompt"]
     chat = Chat(user_id=current_user.id, **values)
@@ -85,7 +88,7 @@ def update(chat_id: str) -> ResponseReturnValue:
     _chat(chat_id)
     fields = body.read(body.CHAT_CHANGES)
     if fields.get("model"):
-        services().providers.for_model(fields["model"])
+        providers().for_model(fields["model"])
     with write():
         chat = _chat(chat_id)
         for name, value in fields.items():
@@ -104,7 +107,7 @@ def destroy(chat_id: str) -> ResponseReturnValue:
 def send(chat_id: str) -> ResponseReturnValue:
     chat = _chat(chat_id)
     text = body.message()
-    with services().turns.listeners.enter(current_user.id) as seat:
+    with live_turns().listeners.enter(current_user.id) as seat:
         started = lifecycle.start(current_user, chat, text, key=request.headers.get("Idempotency-Key"))
         return _stream(started.turn_id, 0, seat)
 
@@ -117,7 +120,7 @@ def join_or_send(chat_id: str) -> ResponseReturnValue:
     last_event_id = request.headers.get("Last-Event-ID")
     if last_event_id is not None:
         return _resume(chat, last_event_id)
-    with services().turns.listeners.enter(current_user.id) as seat:
+    with live_turns().listeners.enter(current_user.id) as seat:
         started = lifecycle.start(
             current_user, chat, request.args.get("msg"), key=body.query_key("key"), joins_equal_text=True
         )
@@ -132,14 +135,14 @@ def stop(chat_id: str) -> ResponseReturnValue:
 
 @bp.get("/chat/token-stats")
 def token_stats() -> ResponseReturnValue:
-    return jsonify(services().counter.stats())
+    return jsonify(counter().stats())
 
 
 @bp.delete("/chat/token-stats")
 def clear_token_cache() -> ResponseReturnValue:
     if not current_user.is_admin:
         raise Forbidden()
-    services().counter.clear()
+    counter().clear()
     return "", 204
 
 
@@ -161,9 +164,9 @@ def token_usage() -> ResponseReturnValue:
 @bp.post("/tokens/estimate")
 def estimate() -> ResponseReturnValue:
     text = body.read(body.DRAFT)["text"]
-    model = services().providers.offered(current_user.default_model)
+    model = providers().offered(current_user.default_model)
     release()
-    count = services().counter.count(model, text)
+    count = counter().count(model, text)
     return jsonify(tokens=count.tokens, method=count.method)
 
 
@@ -180,14 +183,14 @@ def _resume(chat: Chat, last_event_id: str) -> ResponseReturnValue:
     turn = db.session.get(Turn, at[0]) if at else None
     if at is None or turn is None or turn.chat_id != chat.id or at[1] is None:
         return "", 204
-    with services().turns.listeners.enter(current_user.id) as seat:
+    with live_turns().listeners.enter(current_user.id) as seat:
         return _stream(turn.id, at[1], seat)
 
 
 def _stream(turn_id: UUID, offset: int, seat: Seat) -> Response:
     seat.listen_to(turn_id)
     identity = sessions.identity()
-    heard = services().turns.follow(turn_id, offset, tick_seconds=TICK_SECONDS)
+    heard = live_turns().follow(turn_id, offset, tick_seconds=TICK_SECONDS)
     frames = _frames(turn_id, offset, for_a_while(heard, settings().stream_seconds), lambda: sessions.is_good(identity))
     release()
     return streamed(stream_with_context(frames), sse.HEADERS, seat)

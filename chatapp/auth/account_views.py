@@ -10,20 +10,20 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_login import current_user
 
-from chatapp import cookies
 from chatapp.auth import passwords, tries
 from chatapp.auth.forms import ChangePasswordForm, KeyForm, PreferencesForm
 from chatapp.auth.limits import limit_changes
 from chatapp.auth.models import ApiKey, LoginSession, User
 from chatapp.auth.sessions import browser_required, lifetimes
 from chatapp.auth.views import bp, safe_next, sign_out
-from chatapp.database import write
-from chatapp.errors import InvalidRequest, NotFound
-from chatapp.origins import split
-from chatapp.security_log import note
-from chatapp.services import settings
-from chatapp.web import is_htmx, redirect_to, uuid_or_404
-from chatapp.zones import zone
+from chatapp.kernel import cookies
+from chatapp.kernel.config import settings
+from chatapp.kernel.database import write
+from chatapp.kernel.errors import InvalidRequest, NotFound
+from chatapp.kernel.origins import split
+from chatapp.kernel.security_log import note
+from chatapp.kernel.web import is_htmx, redirect_to, uuid_or_404
+from chatapp.kernel.zones import zone
 
 MAX_KEYS = 50
 A_YEAR_SECONDS = 365 * 24 * 3600

@@ -11,9 +11,9 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
 from chatapp.auth.models import Link, User, canonical_email
-from chatapp.database import is_sqlite, write
-from chatapp.errors import InvalidRequest, NotFound
-from chatapp.extensions import db
+from chatapp.kernel.database import is_sqlite, write
+from chatapp.kernel.errors import InvalidRequest, NotFound
+from chatapp.kernel.extensions import db
 
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 EMAIL_CHARS = 254

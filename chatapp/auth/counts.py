@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from chatapp.soft_redis import SoftRedis, pipeline
+from chatapp.kernel.redis import SoftRedis, pipeline
 
 MAX_ENTRIES = 20_000
 

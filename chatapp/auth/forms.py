@@ -12,11 +12,11 @@ from flask_wtf import FlaskForm
 from wtforms import HiddenField, PasswordField, SelectField, StringField, ValidationError
 from wtforms.validators import InputRequired, Length
 
-from chatapp import zones
 from chatapp.auth import passwords
 from chatapp.auth.accounts import clean_email
-from chatapp.errors import InvalidRequest
-from chatapp.i18n import LOCALES
+from chatapp.kernel import zones
+from chatapp.kernel.errors import InvalidRequest
+from chatapp.kernel.i18n import LOCALES
 
 REGIONS = "Africa America Antarctica Arctic Asia Atlantic Australia Europe Indian Pacific"
 

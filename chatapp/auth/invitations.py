@@ -19,9 +19,9 @@ from itsdangerous import BadData
 from chatapp.auth import accounts
 from chatapp.auth.models import Link, User, canonical_email, digest
 from chatapp.auth.signing import signer
-from chatapp.database import now, write
-from chatapp.errors import Forbidden, NotFound
-from chatapp.services import settings
+from chatapp.kernel.config import settings
+from chatapp.kernel.database import now, write
+from chatapp.kernel.errors import Forbidden, NotFound
 
 Purpose = Literal["setup", "invite"]
 

@@ -13,8 +13,8 @@ from flask import request
 from flask_login import current_user
 
 from chatapp.auth import tries
-from chatapp.extensions import limiter
-from chatapp.services import settings
+from chatapp.kernel.config import settings
+from chatapp.kernel.extensions import limiter
 
 TRIES = "tries"
 

@@ -16,10 +16,10 @@ from sqlalchemy import ColumnElement, ForeignKey, Index, String, delete, or_, se
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from chatapp.database import UtcDateTime, execute, now, write
-from chatapp.errors import Forbidden, InvalidRequest, NotFound
-from chatapp.extensions import db
-from chatapp.text import MODEL_NAME_CHARS
+from chatapp.kernel.database import UtcDateTime, execute, now, write
+from chatapp.kernel.errors import Forbidden, InvalidRequest, NotFound
+from chatapp.kernel.extensions import db
+from chatapp.kernel.text import MODEL_NAME_CHARS
 
 # What a request came with, in plain values that outlive a database session.
 Identity = tuple[Literal["login", "key"], UUID]

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from flask import current_app, g, request
 from flask.typing import ResponseReturnValue
 
-from chatapp.origins import is_from_elsewhere, is_from_us
+from chatapp.kernel.origins import is_from_elsewhere, is_from_us
 
 View = TypeVar("View", bound=Callable[..., Any])
 

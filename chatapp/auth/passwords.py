@@ -19,9 +19,9 @@ from werkzeug.security import check_password_hash
 
 from chatapp.auth.common_passwords import is_common
 from chatapp.auth.models import canonical_email
-from chatapp.database import release
-from chatapp.errors import Unavailable
-from chatapp.services import settings
+from chatapp.kernel.config import settings
+from chatapp.kernel.database import release
+from chatapp.kernel.errors import Unavailable
 
 # Argon2id above OWASP's least (19 MiB, 2 passes): 32 MiB and 4 passes. It takes as long as the scrypt of earlier
 # editions, so an account that still has an old hash cannot be told from none.

@@ -24,13 +24,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chatapp.auth import old_pages, tries
 from chatapp.auth.models import ApiKey, Identity, LoginSession, User
-from chatapp.cookies import session_names
-from chatapp.database import write
-from chatapp.errors import Forbidden, Unauthenticated
-from chatapp.extensions import csrf, db, login_manager
-from chatapp.origins import is_bearer
-from chatapp.security_log import note
-from chatapp.services import settings
+from chatapp.kernel.config import settings
+from chatapp.kernel.cookies import session_names
+from chatapp.kernel.database import write
+from chatapp.kernel.errors import Forbidden, Unauthenticated
+from chatapp.kernel.extensions import csrf, db, login_manager
+from chatapp.kernel.origins import is_bearer
+from chatapp.kernel.security_log import note
 
 __all__ = ["Identity", "browser_required", "identity", "init_app", "is_good", "lifetimes", "sign_in", "sign_out"]
 

@@ -14,14 +14,14 @@ from flask import Flask, Response, current_app, request
 from flask_babel import ngettext
 from itsdangerous import BadData
 
-from chatapp import cookies
 from chatapp.auth.counts import Counts, MemoryCounts, RedisCounts
 from chatapp.auth.models import canonical_email, digest
 from chatapp.auth.signing import signer
-from chatapp.errors import RateLimited
-from chatapp.security_log import note
-from chatapp.services import settings
-from chatapp.soft_redis import SoftRedis
+from chatapp.kernel import cookies
+from chatapp.kernel.config import settings
+from chatapp.kernel.errors import RateLimited
+from chatapp.kernel.redis import SoftRedis
+from chatapp.kernel.security_log import note
 
 A_DAY_SECONDS = 24 * 3600
 A_MONTH_SECONDS = 30 * A_DAY_SECONDS

@@ -17,11 +17,11 @@ from chatapp.auth.invitations import Invitation
 from chatapp.auth.limits import forgive, limit_accounts, limit_addresses, limit_newcomers, limit_tries
 from chatapp.auth.models import User, canonical_email
 from chatapp.auth.old_pages import is_stale, may_be_old
-from chatapp.database import execute, write
-from chatapp.errors import CsrfFailed, NotFound, Unavailable
-from chatapp.security_log import note
-from chatapp.services import settings
-from chatapp.web import forget_storage, redirect_to
+from chatapp.kernel.config import settings
+from chatapp.kernel.database import execute, write
+from chatapp.kernel.errors import CsrfFailed, NotFound, Unavailable
+from chatapp.kernel.security_log import note
+from chatapp.kernel.web import forget_storage, redirect_to
 
 bp = Blueprint("auth", __name__)
 

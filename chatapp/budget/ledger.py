@@ -21,11 +21,10 @@ from chatapp.budget import notices
 from chatapp.budget.models import LedgerEntry, ResetPeriod, UserUsage
 from chatapp.budget.periods import due_start
 from chatapp.budget.queries import Budget, figures_of, no_room, usage_of
-from chatapp.config import MAX_LIMIT_TOKENS
-from chatapp.database import execute, now
-from chatapp.errors import InvalidRequest
-from chatapp.extensions import db
-from chatapp.services import settings
+from chatapp.kernel.config import MAX_LIMIT_TOKENS, settings
+from chatapp.kernel.database import execute, now
+from chatapp.kernel.errors import InvalidRequest
+from chatapp.kernel.extensions import db
 
 REASON_CHARS = 300
 

@@ -13,9 +13,9 @@ from uuid import UUID
 from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chatapp.database import UtcDateTime, now
-from chatapp.extensions import db
-from chatapp.text import MODEL_NAME_CHARS
+from chatapp.kernel.database import UtcDateTime, now
+from chatapp.kernel.extensions import db
+from chatapp.kernel.text import MODEL_NAME_CHARS
 
 Operation = Literal["grant", "reserve", "release", "charge", "reset"]
 ResetPeriod = Literal["none", "daily", "weekly", "monthly"]

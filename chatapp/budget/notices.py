@@ -8,9 +8,9 @@ from sqlalchemy import select, update
 
 from chatapp.budget.models import BudgetNotice, UserUsage
 from chatapp.budget.queries import Budget
-from chatapp.database import now
-from chatapp.extensions import db
-from chatapp.services import settings
+from chatapp.kernel.config import settings
+from chatapp.kernel.database import now
+from chatapp.kernel.extensions import db
 
 LEVELS = (80, 100)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
 
-from chatapp.zones import zone
+from chatapp.kernel.zones import zone
 
 # A little less than the shortest there is, with a clock that is put forward in it.
 SHORTEST = {"daily": timedelta(hours=20), "weekly": timedelta(days=6), "monthly": timedelta(days=27)}

@@ -1,4 +1,4 @@
-"""What tokens cost: a table by model and day, in whole micro-dollars. No Flask, no database.
+"""What tokens cost: a table by model and day, in whole micro-dollars. No database.
 
 A price that is not in the table is unknown, and said to be: nothing is guessed. See prices.toml for the source.
 """
@@ -11,6 +11,8 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+from flask import current_app
 
 from chatapp.providers.base import Usage
 
@@ -101,3 +103,9 @@ def _micro(dollars: Any) -> int:
     if amount < 0 or amount != int(amount):
         raise ValueError("a price is a number of dollars, not below 0, with at most six decimals")
     return int(amount)
+
+
+def prices() -> PriceTable:
+    """Return the prices of the running application."""
+    found: PriceTable = current_app.extensions["prices"]
+    return found

@@ -14,11 +14,11 @@ from sqlalchemy import Row, Select, bindparam, func, select
 from chatapp.auth.models import User
 from chatapp.budget.models import LedgerEntry, UserUsage
 from chatapp.budget.periods import due_start, next_period_start
-from chatapp.database import now
-from chatapp.errors import BudgetExceeded, NotFound
-from chatapp.extensions import db
-from chatapp.i18n import format_day
-from chatapp.zones import zone
+from chatapp.kernel.database import now
+from chatapp.kernel.errors import BudgetExceeded, NotFound
+from chatapp.kernel.extensions import db
+from chatapp.kernel.i18n import format_day
+from chatapp.kernel.zones import zone
 
 AVERAGED_DAYS = 30
 FIGURES: Select[Any] = (

@@ -7,9 +7,9 @@ from datetime import datetime
 from uuid import UUID
 
 from chatapp.budget.models import UsageRecord
-from chatapp.database import execute
+from chatapp.kernel.database import execute
+from chatapp.kernel.zones import zone
 from chatapp.providers.base import Usage
-from chatapp.zones import zone
 
 RECORDS = UsageRecord.metadata.tables["usage_records"]
 

@@ -14,9 +14,10 @@ from wtforms.widgets import NumberInput
 
 from chatapp.auth.forms import PageForm
 from chatapp.chats import options
-from chatapp.errors import InvalidRequest
-from chatapp.services import services, settings
-from chatapp.text import is_storable, normalise
+from chatapp.kernel.config import settings
+from chatapp.kernel.errors import InvalidRequest
+from chatapp.kernel.text import is_storable, normalise
+from chatapp.providers.registry import providers
 
 
 class OptionsForm(PageForm):
@@ -42,7 +43,7 @@ class OptionsForm(PageForm):
 
     def validate_model(self, field: Field) -> None:
         if field.raw_data:
-            _check(services().providers.for_model, field.data)
+            _check(providers().for_model, field.data)
 
     def validate_system_prompt(self, field: Field) -> None:
         if field.raw_data:

@@ -17,9 +17,9 @@ from sqlalchemy.exc import IntegrityError
 from chatapp.chats.folding import fold
 from chatapp.chats.models import Chat, Message, SearchBacklog, SearchPage, SearchPending
 from chatapp.chats.search_index import PAGE_READ_CHARS, SEARCHED_CHARS, grams, signature
-from chatapp.database import execute, release, retry_write
-from chatapp.extensions import db
-from chatapp.pace import give_way
+from chatapp.kernel.breath import give_way
+from chatapp.kernel.database import execute, release, retry_write
+from chatapp.kernel.extensions import db
 
 # A page is made of what holds this many runs of characters: about 15,000 characters of English, 3,000 of Chinese.
 GRAMS_PER_PAGE = 9000

@@ -10,10 +10,10 @@ from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, LargeBinary
 from sqlalchemy.orm import Mapped, aliased, mapped_column
 
 from chatapp.auth.models import User
-from chatapp.database import UtcDateTime, now
-from chatapp.errors import ChatNotFound, ChatNotYours
-from chatapp.extensions import db
-from chatapp.text import MODEL_NAME_CHARS
+from chatapp.kernel.database import UtcDateTime, now
+from chatapp.kernel.errors import ChatNotFound, ChatNotYours
+from chatapp.kernel.extensions import db
+from chatapp.kernel.text import MODEL_NAME_CHARS
 
 # An answer with text takes part in the conversation however it ended.
 HAS_ENDED = ("completed", "stopped", "interrupted", "failed")

@@ -10,12 +10,12 @@ from typing import Any
 from flask_babel import gettext as _
 
 from chatapp.auth.models import User
-from chatapp.budget.pricing import Price
+from chatapp.budget.pricing import Price, prices
 from chatapp.chats.personas import PERSONAS
-from chatapp.database import now
-from chatapp.errors import InvalidRequest
+from chatapp.kernel.database import now
+from chatapp.kernel.errors import InvalidRequest
 from chatapp.providers.base import ModelInfo
-from chatapp.services import services
+from chatapp.providers.registry import providers
 
 # All providers take temperatures from 0; 2 is the highest of Gemini's and of OpenAI's.
 MAX_TEMPERATURE = 2.0
@@ -54,7 +54,7 @@ class Offer:
 def offers() -> list[Offer]:
     """Return every model on offer with its price of today, None where that is unknown."""
     today = now().date()
-    return [Offer(info, services().prices.at(info.id, today)) for info in services().providers.models()]
+    return [Offer(info, prices().at(info.id, today)) for info in providers().models()]
 
 
 def title(value: str) -> str:
@@ -91,7 +91,7 @@ def for_new_chat(user: User, form: Mapping[str, str]) -> dict[str, Any]:
     """Return the columns of a new chat: the user's defaults, over them a persona, over them the form's model."""
     defaults = Options.of_user(user)
     values = {
-        "model": services().providers.offered(defaults.model),
+        "model": providers().offered(defaults.model),
         "system_prompt": defaults.system_prompt,
         "temperature": defaults.temperature,
         "thinking_tokens": defaults.thinking_tokens,
@@ -103,6 +103,6 @@ def for_new_chat(user: User, form: Mapping[str, str]) -> dict[str, Any]:
             raise InvalidRequest(_("persona: there is none of this name"))
         values |= {"system_prompt": persona.system_prompt, "temperature": persona.temperature}
     if form.get("model"):
-        services().providers.for_model(form["model"])
+        providers().for_model(form["model"])
         values["model"] = form["model"]
     return values

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chatapp.text import N_
+from chatapp.kernel.text import N_
 
 
 @dataclass(frozen=True, slots=True)

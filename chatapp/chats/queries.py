@@ -16,11 +16,11 @@ from sqlalchemy import select
 from chatapp.auth.models import User
 from chatapp.chats.models import Chat, Message, branch
 from chatapp.chats.search import Hit, search
-from chatapp.database import now
-from chatapp.errors import ChatNotFound, ChatNotYours
-from chatapp.extensions import db
+from chatapp.kernel.database import now
+from chatapp.kernel.errors import ChatNotFound, ChatNotYours
+from chatapp.kernel.extensions import db
+from chatapp.kernel.zones import zone
 from chatapp.rendering import open_fence
-from chatapp.zones import zone
 
 LISTED_CHATS = 40
 MAX_LISTED_CHATS = 2000

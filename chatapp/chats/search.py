@@ -22,8 +22,8 @@ from chatapp.chats.folding import fold
 from chatapp.chats.marking import Parts, excerpt, marked, marked_html
 from chatapp.chats.models import Chat, Message, SearchBacklog, SearchPage, SearchPending
 from chatapp.chats.search_index import PAGE_READ_CHARS, SEARCHED_CHARS, pages_with
-from chatapp.extensions import db
-from chatapp.pace import Breath, give_way
+from chatapp.kernel.breath import Breath, give_way
+from chatapp.kernel.extensions import db
 
 MAX_TERMS = 8
 MAX_QUERY_CHARS = 200

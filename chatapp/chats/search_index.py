@@ -17,9 +17,9 @@ from zlib import crc32
 from sqlalchemy import ColumnElement, Integer, and_, func, select
 
 from chatapp.chats.models import SearchPage
-from chatapp.database import is_sqlite
-from chatapp.extensions import db
-from chatapp.pace import Breath, give_way
+from chatapp.kernel.breath import Breath, give_way
+from chatapp.kernel.database import is_sqlite
+from chatapp.kernel.extensions import db
 
 # A pasted book must not stop the loop: of a longer text the beginning is searched.
 SEARCHED_CHARS = 100_000

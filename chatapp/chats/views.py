@@ -16,7 +16,6 @@ from sqlalchemy import delete as delete_rows
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from chatapp import cookies
 from chatapp.auth.account_views import account_page
 from chatapp.auth.sessions import browser_required
 from chatapp.budget.queries import usage_of
@@ -24,14 +23,16 @@ from chatapp.chats import options, queries
 from chatapp.chats.forms import ChatForm, OptionsForm
 from chatapp.chats.models import Chat, Message
 from chatapp.chats.personas import PERSONAS
-from chatapp.database import write
-from chatapp.errors import InvalidRequest, KeyReused
-from chatapp.extensions import db
-from chatapp.services import services, settings
+from chatapp.kernel import cookies
+from chatapp.kernel.config import settings
+from chatapp.kernel.database import write
+from chatapp.kernel.errors import InvalidRequest, KeyReused
+from chatapp.kernel.extensions import db
+from chatapp.kernel.web import form_again, is_htmx, redirect_to
+from chatapp.providers.registry import providers
 from chatapp.turns import conversation, lifecycle
 from chatapp.turns.models import TitleTurn
 from chatapp.turns.views import limit_sends, started_fragment
-from chatapp.web import form_again, is_htmx, redirect_to
 
 bp = Blueprint("chats", __name__)
 
@@ -63,7 +64,7 @@ def index() -> ResponseReturnValue:
 
 def _first_page(problem: str = "") -> str:
     """Draw the place where a chat begins. problem: why the message that was sent is refused."""
-    model = services().providers.offered(current_user.default_model)
+    model = providers().offered(current_user.default_model)
     values: dict[str, Any] = {"chat": None, "exchanges": [], "versions": {}, "turn_id": None, "personas": PERSONAS}
     return render_template("chats/show.html", **values, **conversation.composer(model, problem))
 

@@ -25,9 +25,10 @@ from urllib.parse import urlsplit
 import gevent
 import gevent.monkey
 
-from chatapp.errors import ProviderError, ProviderInterrupted, ProviderMisconfigured, ProviderTimeout
-from chatapp.pace import Breath, Pace
+from chatapp.kernel.breath import Breath
+from chatapp.kernel.errors import ProviderError, ProviderInterrupted, ProviderMisconfigured, ProviderTimeout
 from chatapp.providers.events import LONGEST_DOCUMENT_BYTES, read_events
+from chatapp.providers.pace import Pace
 from chatapp.providers.proxy import ProxyError, proxy_for
 
 # What is read is worked on in one piece, so it is not more than takes some milliseconds.

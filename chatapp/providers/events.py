@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-from chatapp.errors import ProviderMisconfigured
+from chatapp.kernel.errors import ProviderMisconfigured
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from chatapp.errors import (
+from chatapp.kernel.errors import (
     ContentBlocked,
     ContextTooLong,
     ModelNotFound,

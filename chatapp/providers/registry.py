@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from chatapp.errors import InvalidRequest
+from flask import current_app
+
+from chatapp.kernel.errors import InvalidRequest
+from chatapp.kernel.text import N_
 from chatapp.providers.base import ModelInfo, Provider
 from chatapp.providers.demo import DemoProvider
 from chatapp.providers.gemini import MODELS, GeminiProvider, gemini_model
 from chatapp.providers.openai import OpenAICompatibleProvider, declared_models
-from chatapp.text import N_
 
 
 class Providers:
@@ -110,3 +112,9 @@ class Providers:
             return self._seen[model_id]
         except (KeyError, TypeError):
             raise InvalidRequest(N_("model: this model is not on offer")) from None
+
+
+def providers() -> Providers:
+    """Return the providers of the running application."""
+    found: Providers = current_app.extensions["providers"]
+    return found

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import gevent
 
-from chatapp.errors import ProviderError
+from chatapp.kernel.errors import ProviderError
 from chatapp.providers.base import ChatRequest, Chunk, Provider
 
 BASE_SECONDS = 0.5

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from chatapp.pace import give_way
+from chatapp.kernel.breath import give_way
 from chatapp.rendering.dollars import told
 from chatapp.rendering.fences import Fences
 from chatapp.rendering.lists import Lists

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from chatapp.pace import give_way
+from chatapp.kernel.breath import give_way
 from chatapp.rendering.stand_ins import FOR
 
 ENVIRONMENTS = r"(?:align|equation|gather|multline|eqnarray|alignat|aligned|gathered|cases|array|[bpvBV]?matrix)\*?"

@@ -18,7 +18,8 @@ import comrak
 import nh3
 from markupsafe import Markup
 
-from chatapp.pace import give_way
+from chatapp.kernel.breath import give_way
+from chatapp.kernel.text import clean_model_text
 from chatapp.rendering import dialect
 from chatapp.rendering.addresses import end_bare_links
 from chatapp.rendering.code import colour
@@ -27,7 +28,6 @@ from chatapp.rendering.dollars import is_formula
 from chatapp.rendering.maths import to_mathml
 from chatapp.rendering.stand_ins import turned_back
 from chatapp.rendering.tail import FENCE
-from chatapp.text import clean_model_text
 
 LONGEST_MARKDOWN_CHARS = 200_000
 # The sanitiser is quadratic in depth (12 s were measured at 40,000 levels), the parser in table columns and in

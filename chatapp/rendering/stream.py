@@ -44,7 +44,7 @@ class MarkdownStream:
     tail:  replace the open end.             code:  append to the <code> element of the open end.
 
     After finish() the blocks are what render() makes of the whole text, and the tail is empty. The text must have
-    passed chatapp.text.ModelText. One greenlet at a time; both methods may let others run. Neither raises.
+    passed chatapp.kernel.text.ModelText. One greenlet at a time; both methods may let others run. Neither raises.
     """
 
     def __init__(self, copy_label: str = "Copy") -> None:

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
-from chatapp.soft_redis import SoftRedis, pipeline
+from chatapp.kernel.redis import SoftRedis, pipeline
 
 Kind = Literal["text", "system"]
 

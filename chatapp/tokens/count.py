@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import gevent
+from flask import current_app
 
-from chatapp.errors import ChatAppError
+from chatapp.kernel.config import Settings
+from chatapp.kernel.errors import ChatAppError
 from chatapp.tokens import estimate
 from chatapp.tokens.cache import CountCache, Kind, cache_key
-
-if TYPE_CHECKING:
-    from chatapp.config import Settings
-    from chatapp.providers.registry import Providers
-    from chatapp.tokens.local import LocalTokenizer
+from chatapp.tokens.local import LocalTokenizer
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +35,23 @@ class TokenCount:
 EMPTY = TokenCount(0, "api", True)
 
 
+class CountsTokens(Protocol):
+    def count_tokens(self, model: str, text: str) -> int | None:
+        """Return a model's own count of a text; None where it has no counter."""
+        ...
+
+
+class KnowsModels(Protocol):
+    def for_model(self, model_id: str) -> CountsTokens:
+        """Return who serves a model. Raises InvalidRequest for an unknown one."""
+        ...
+
+
 class Counter:
     """Counts for this process. Providers, cache and tokenizer are chosen in create_app."""
 
     def __init__(
-        self, providers: Providers, cache: CountCache, settings: Settings, local: LocalTokenizer | None = None
+        self, providers: KnowsModels, cache: CountCache, settings: Settings, local: LocalTokenizer | None = None
     ) -> None:
         self._providers = providers
         self._cache = cache
@@ -120,3 +130,9 @@ class Counter:
 def weakest(counts: list[TokenCount]) -> Method:
     """Return the least exact method among counts: a sum is only as good as that."""
     return min((count.method for count in counts), key=STRENGTH.__getitem__)
+
+
+def counter() -> Counter:
+    """Return the counter of the running application."""
+    found: Counter = current_app.extensions["counter"]
+    return found

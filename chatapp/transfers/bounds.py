@@ -13,9 +13,9 @@ from typing import Any
 
 from flask_babel import gettext as _
 
-from chatapp.errors import InvalidRequest
-from chatapp.pace import Breath
-from chatapp.text import clean_model_text
+from chatapp.kernel.breath import Breath
+from chatapp.kernel.errors import InvalidRequest
+from chatapp.kernel.text import clean_model_text
 
 MEBIBYTE = 2**20
 FIRST = datetime(1970, 1, 1, tzinfo=UTC)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from chatapp.text import clean_model_text
+from chatapp.kernel.text import clean_model_text
 from chatapp.transfers.bounds import Intake
 from chatapp.transfers.content import (
     fenced,

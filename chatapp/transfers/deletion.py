@@ -13,9 +13,9 @@ from sqlalchemy import select, update
 
 from chatapp.auth.models import LoginSession, User
 from chatapp.chats.models import Chat
-from chatapp.database import now, release, write
-from chatapp.errors import InvalidRequest
-from chatapp.extensions import db
+from chatapp.kernel.database import now, release, write
+from chatapp.kernel.errors import InvalidRequest
+from chatapp.kernel.extensions import db
 from chatapp.turns import lifecycle, recovery
 from chatapp.turns.models import Turn
 

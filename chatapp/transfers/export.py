@@ -27,9 +27,9 @@ from flask_babel import gettext as _
 from sqlalchemy import Row, select
 
 from chatapp.chats.models import Chat, Message
-from chatapp.database import now, release
-from chatapp.extensions import db
-from chatapp.pace import give_way
+from chatapp.kernel.breath import give_way
+from chatapp.kernel.database import now, release
+from chatapp.kernel.extensions import db
 
 FORMAT = "chat-export"
 VERSION = 1

@@ -18,11 +18,12 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from chatapp.chats.models import Chat, Message
-from chatapp.database import retry_write, write
-from chatapp.errors import InvalidRequest
-from chatapp.extensions import db
-from chatapp.pace import give_way
-from chatapp.services import services, settings
+from chatapp.kernel.breath import give_way
+from chatapp.kernel.config import settings
+from chatapp.kernel.database import retry_write, write
+from chatapp.kernel.errors import InvalidRequest
+from chatapp.kernel.extensions import db
+from chatapp.providers.registry import providers
 from chatapp.transfers import reading
 from chatapp.transfers.bounds import Intake, InvalidFile
 from chatapp.transfers.content import ReadChat, ReadMessage
@@ -182,7 +183,7 @@ def _values(chat: ReadChat, user_id: UUID, chat_id: UUID, intake: Intake) -> dic
         "id": chat_id,
         "user_id": user_id,
         "title": title[: settings().title_chars] or None,
-        "model": services().providers.offered(chat.model),
+        "model": providers().offered(chat.model),
         "system_prompt": chat.system_prompt,
         "temperature": chat.temperature,
         "thinking_tokens": chat.thinking_tokens,

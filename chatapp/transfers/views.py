@@ -16,15 +16,15 @@ from chatapp.auth import passwords, sessions
 from chatapp.auth.limits import limit_changes
 from chatapp.auth.sessions import browser_required
 from chatapp.chats import queries
-from chatapp.database import now, release
-from chatapp.errors import InvalidRequest
-from chatapp.extensions import limiter
-from chatapp.pace import Breath
-from chatapp.security_log import note
-from chatapp.services import settings
+from chatapp.kernel.breath import Breath
+from chatapp.kernel.config import settings
+from chatapp.kernel.database import now, release
+from chatapp.kernel.errors import InvalidRequest
+from chatapp.kernel.extensions import limiter
+from chatapp.kernel.security_log import note
+from chatapp.kernel.web import forget_storage, redirect_to
 from chatapp.transfers import deletion, export, importing, unpacking, words
 from chatapp.transfers.bounds import MEBIBYTE, Bounds, Intake, InvalidFile
-from chatapp.web import forget_storage, redirect_to
 
 bp = Blueprint("transfers", __name__)
 

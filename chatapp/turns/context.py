@@ -13,10 +13,10 @@ from sqlalchemy import func, literal, select
 from sqlalchemy.orm import aliased
 
 from chatapp.chats.models import Message
-from chatapp.errors import InvalidMessage
-from chatapp.extensions import db
+from chatapp.kernel.config import settings
+from chatapp.kernel.errors import InvalidMessage
+from chatapp.kernel.extensions import db
 from chatapp.providers.base import ModelInfo
-from chatapp.services import settings
 from chatapp.tokens.estimate import calibrated, prompt_bound
 
 LEAST_ANSWER_TOKENS = 16

@@ -13,8 +13,10 @@ from sqlalchemy import select
 from chatapp.budget.queries import usage_of
 from chatapp.chats import queries
 from chatapp.chats.models import Chat, Message
-from chatapp.extensions import db
-from chatapp.services import services, settings
+from chatapp.kernel.config import settings
+from chatapp.kernel.extensions import db
+from chatapp.providers.registry import providers
+from chatapp.turns.live.process import live_turns
 from chatapp.turns.models import Turn
 
 SHOWN_MESSAGES = 60
@@ -40,7 +42,7 @@ def shown(chat: Chat, *, before: UUID | None = None, with_id: UUID | None = None
         messages = messages[1:]
     exchanges = queries.exchanges(messages)
     if turn is not None:
-        live = services().turns.look(turn.id)
+        live = live_turns().look(turn.id)
         exchanges = [
             replace(
                 each,
@@ -66,7 +68,7 @@ def text_so_far(message: Message) -> str:
     if message.status != "in_progress":
         return message.content
     turn_id = db.session.scalar(select(Turn.id).where(Turn.answer_id == message.id))
-    live = services().turns.look(turn_id).text if turn_id else ""
+    live = live_turns().look(turn_id).text if turn_id else ""
     # It only grows: the log's, or the checkpoint where the log knows less.
     return max(message.content, live, key=len)
 
@@ -75,7 +77,7 @@ def composer(model: str, problem: str = "") -> dict[str, Any]:
     """Return what the message box and the notice above it need. problem: why what stands in the box is refused."""
     return {
         "model": request.form.get("model") or model,
-        "models": services().providers.models(),
+        "models": providers().models(),
         "key": str(uuid4()),
         "budget": usage_of(current_user.id),
         "message_chars": settings().message_chars,

@@ -21,15 +21,18 @@ from sqlalchemy.exc import IntegrityError
 
 from chatapp.auth.models import User
 from chatapp.budget import ledger
+from chatapp.budget.pricing import prices
 from chatapp.chats.models import Chat, Message, last_below
-from chatapp.database import execute, now, retry_write
-from chatapp.errors import ChatNotFound, InvalidMessage, InvalidRequest, KeyReused, RateLimited, TurnConflict
-from chatapp.extensions import db
+from chatapp.kernel.config import settings
+from chatapp.kernel.database import execute, now, retry_write
+from chatapp.kernel.errors import ChatNotFound, InvalidMessage, InvalidRequest, KeyReused, RateLimited, TurnConflict
+from chatapp.kernel.extensions import db
+from chatapp.kernel.text import N_, is_storable, normalise
 from chatapp.providers.base import ChatRequest, PromptMessage
-from chatapp.services import services, settings
-from chatapp.text import N_, is_storable, normalise
+from chatapp.providers.registry import providers
 from chatapp.turns import owner
 from chatapp.turns.context import Fitted, fit, history_from
+from chatapp.turns.live.process import live_turns
 from chatapp.turns.models import CHANGE_CHAT, MESSAGES, TURNS, Turn
 from chatapp.turns.settle import Facts
 from chatapp.turns.titles import first_line
@@ -132,11 +135,11 @@ def start(
     is_known = place is not None and (place.question_id is not None or place.continues)
     checked = str(text) if is_known else checked_message(text)
     if model is not None:
-        services().providers.for_model(model)
+        providers().for_model(model)
     send = _Send(user.id, chat.id, checked, _checked_key(key), joins_equal_text, place, model)
     if (same := _same_send(send)) is not None:
         return same
-    with services().turns.place():
+    with live_turns().place():
         try:
             started, facts, request = _admit_once(send)
         except IntegrityError:
@@ -145,7 +148,7 @@ def start(
             if (same := _same_send(send)) is not None:
                 return same
             raise TurnConflict() from None
-        services().turns.begin(started.turn_id, facts, request)
+        live_turns().begin(started.turn_id, facts, request)
     return started
 
 
@@ -183,7 +186,7 @@ def choose(chat: Chat, message: Message) -> None:
 
 def stop(turn_id: UUID) -> None:
     """Ask a turn to end, wherever it runs. It is saved and metered as far as it came; an ended one stays as it is."""
-    if services().turns.stop(turn_id):
+    if live_turns().stop(turn_id):
         return
     retry_write(
         lambda: db.session.execute(
@@ -277,12 +280,12 @@ def _admit(send: _Send) -> tuple[Started, Facts, ChatRequest]:
         raise ChatNotFound()
     _check_share(send.user_id)
     # A model that is no longer on offer (a key came or went) must not lock the chat.
-    model = services().providers.offered(send.model or chat.model)
+    model = providers().offered(send.model or chat.model)
     place = send.place or Place(chat.head_id)
     started = Started(uuid4(), chat.id, place.question_id or uuid4(), uuid4())
     bounds = bounds_of(model, chat.thinking_tokens, settings().metering)
     prompt = system_prompt_of(chat)
-    fitted = fit(services().providers.model(model), prompt, send.text, history_from(_above(place)), bounds.longest)
+    fitted = fit(providers().model(model), prompt, send.text, history_from(_above(place)), bounds.longest)
     if place.continues and not fitted.history:
         raise InvalidMessage(_("This answer is too long for this model to continue"))
     sent = _sent(prompt, fitted, started.question_id, send.text)
@@ -295,7 +298,7 @@ def _admit(send: _Send) -> tuple[Started, Facts, ChatRequest]:
         question=send.text,
         system_prompt=prompt,
         overhead=settings().overhead_tokens,
-        price=services().prices.at(model, now().date()),
+        price=prices().at(model, now().date()),
     )
     _save_messages(send, started, place, model)
     # The database refuses a second open turn and a second use of a key here, before any budget is held.
@@ -414,7 +417,7 @@ def _reserve(turn_id: UUID, bounds: Bounds, sent: list[dict[str, Any]], facts: F
 
 def bounds_of(model: str, thinking_tokens: int | None, metering: str) -> Bounds:
     """Return the bounds of an answer. Raises InvalidRequest for a model that is not on offer."""
-    info = services().providers.model(model)
+    info = providers().model(model)
     longest = min(settings().max_output_tokens, info.max_output_tokens)
     thinking = info.thinking_tokens(thinking_tokens)
     # Who is charged what the provider reports pays for thoughts: then they are held too, and the answer comes first.

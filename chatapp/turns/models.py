@@ -11,10 +11,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from chatapp.auth.models import User
 from chatapp.chats.models import Chat
-from chatapp.database import UtcDateTime, now
-from chatapp.errors import NotFound
-from chatapp.extensions import db
-from chatapp.text import MODEL_NAME_CHARS
+from chatapp.kernel.database import UtcDateTime, now
+from chatapp.kernel.errors import NotFound
+from chatapp.kernel.extensions import db
+from chatapp.kernel.text import MODEL_NAME_CHARS
 
 Status = Literal["in_progress", "completed", "stopped", "interrupted", "failed"]
 

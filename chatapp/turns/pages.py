@@ -17,7 +17,7 @@ from uuid import UUID
 from flask_babel import gettext as _
 
 from chatapp.rendering import MarkdownStream
-from chatapp.turns.log import HEARTBEAT_SECONDS, Ending, Heard, Piece, Thought
+from chatapp.turns.live.log import HEARTBEAT_SECONDS, Ending, Heard, Piece, Thought
 
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",

@@ -7,9 +7,10 @@ from uuid import UUID
 
 from chatapp.budget.queries import Budget, usage_of
 from chatapp.chats.models import Chat
-from chatapp.errors import InvalidMessage
-from chatapp.services import services, settings
-from chatapp.text import normalise
+from chatapp.kernel.config import settings
+from chatapp.kernel.errors import InvalidMessage
+from chatapp.kernel.text import normalise
+from chatapp.providers.registry import providers
 from chatapp.turns.context import fit, history_from
 from chatapp.turns.lifecycle import bounds_of, held_for_texts, system_prompt_of
 
@@ -32,7 +33,7 @@ def preview(user_id: UUID, chat: Chat | None, text: str, model: str | None = Non
     text = normalise(text).strip()
     if not 1 <= len(text) <= settings().message_chars:
         return None
-    info = services().providers.model(services().providers.offered(model or (chat.model if chat else None)))
+    info = providers().model(providers().offered(model or (chat.model if chat else None)))
     bounds = bounds_of(info.id, chat.thinking_tokens if chat else None, settings().metering)
     prompt = system_prompt_of(chat) if chat else settings().system_prompt
     # Read only where it makes a difference to the figures.

@@ -17,11 +17,11 @@ from sqlalchemy import ColumnElement, CursorResult, delete, select, update
 from chatapp.auth.models import User
 from chatapp.chats import indexing
 from chatapp.chats.models import Chat, Message
-from chatapp.database import database_now, is_store_trouble, release, retry_write, write
-from chatapp.extensions import db
-from chatapp.pace import give_way
+from chatapp.kernel.breath import give_way
+from chatapp.kernel.database import database_now, is_store_trouble, release, retry_write, write
+from chatapp.kernel.extensions import db
 from chatapp.turns import owner, settle
-from chatapp.turns.log import Part
+from chatapp.turns.live.log import Part
 from chatapp.turns.models import Turn
 from chatapp.turns.settle import Answer
 

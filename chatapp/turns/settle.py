@@ -19,8 +19,9 @@ from chatapp.budget import ledger, pricing, records
 from chatapp.budget.pricing import Price
 from chatapp.budget.queries import usage_of
 from chatapp.chats.models import Message
-from chatapp.database import execute, is_store_trouble, now, release, retry_write
-from chatapp.errors import (
+from chatapp.kernel.config import settings
+from chatapp.kernel.database import execute, is_store_trouble, now, release, retry_write
+from chatapp.kernel.errors import (
     BudgetExceeded,
     ChatAppError,
     ContentBlocked,
@@ -30,11 +31,10 @@ from chatapp.errors import (
     ProviderInterrupted,
     ProviderTimeout,
 )
-from chatapp.extensions import db
+from chatapp.kernel.extensions import db
 from chatapp.providers.base import Usage
-from chatapp.services import services
-from chatapp.tokens.count import TokenCount, weakest
-from chatapp.turns.log import Ending
+from chatapp.tokens.count import TokenCount, counter, weakest
+from chatapp.turns.live.log import Ending
 from chatapp.turns.models import CHANGE_CHAT, MESSAGES, TURNS, Turn
 
 log = logging.getLogger(__name__)
@@ -178,7 +178,7 @@ def _facts(turn_id: UUID) -> Facts | None:
         turn.metering,
         question,
         sent.get("system", {}).get("text", ""),
-        sent.get("overhead", {}).get("tokens", services().settings.overhead_tokens),
+        sent.get("overhead", {}).get("tokens", settings().overhead_tokens),
         pricing.from_dict(turn.price),
         turn.reserved_tokens,
         turn.clamped_by_budget,
@@ -189,7 +189,7 @@ def _bill(facts: Facts, answer: Answer, outcome: Outcome) -> Bill:
     if not outcome.is_charged:
         return Bill({}, 0, 0, 0, 0, "estimate", 0 if facts.price else None)
     texts = {"user": facts.question, "answer": answer.text}
-    parts = services().counter.count_all(facts.model, texts, facts.system_prompt)
+    parts = counter().count_all(facts.model, texts, facts.system_prompt)
     method: str = weakest(list(parts.values()))
     total = sum(part.tokens for part in parts.values()) + facts.overhead
     if facts.metering == "provider" and answer.usage is not None:

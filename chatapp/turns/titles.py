@@ -20,14 +20,16 @@ import gevent
 from sqlalchemy import CursorResult, select, update
 
 from chatapp.budget import ledger, records
+from chatapp.budget.pricing import prices
 from chatapp.chats.models import Chat, Message
-from chatapp.database import database_now, now, release, retry_write
-from chatapp.errors import BudgetExceeded, ProviderTimeout
-from chatapp.extensions import db
+from chatapp.kernel.config import settings
+from chatapp.kernel.database import database_now, now, release, retry_write
+from chatapp.kernel.errors import BudgetExceeded, ProviderTimeout
+from chatapp.kernel.extensions import db
+from chatapp.kernel.text import clean_model_text
 from chatapp.providers.base import ChatRequest, PromptMessage, Usage
-from chatapp.services import services, settings
-from chatapp.text import clean_model_text
-from chatapp.tokens.count import TokenCount, weakest
+from chatapp.providers.registry import providers
+from chatapp.tokens.count import TokenCount, counter, weakest
 from chatapp.tokens.estimate import calibrated
 from chatapp.turns import settle
 from chatapp.turns.models import TitleTurn, Turn
@@ -156,7 +158,7 @@ def _ask(job: _Job) -> tuple[str, Usage | None, bool]:
     said, usage = "", None
     try:
         with gevent.Timeout(ASKED_SECONDS, ProviderTimeout()):
-            with closing(services().providers.for_model(job.model).stream(request)) as chunks:  # type: ignore[type-var]
+            with closing(providers().for_model(job.model).stream(request)) as chunks:  # type: ignore[type-var]
                 for chunk in chunks:
                     said += chunk.delta
                     usage = chunk.usage or usage
@@ -170,7 +172,7 @@ def _finish(job: _Job, said: str, usage: Usage | None, is_charged: bool) -> None
     charged = 0
     parts: dict[str, TokenCount] = {}
     if is_charged:
-        parts = services().counter.count_all(job.model, {"user": job.text, "answer": said}, INSTRUCTIONS)
+        parts = counter().count_all(job.model, {"user": job.text, "answer": said}, INSTRUCTIONS)
         total = sum(part.tokens for part in parts.values()) + settings().overhead_tokens
         if settings().metering == "provider" and usage is not None:
             total = usage.total_tokens
@@ -204,7 +206,7 @@ def _close(job: _Job, charged: int, parts: dict[str, TokenCount] | None = None, 
 
 
 def _spent(job: _Job, charged: int, parts: dict[str, TokenCount], usage: Usage | None) -> records.Spent:
-    price = services().prices.at(job.model, now().date())
+    price = prices().at(job.model, now().date())
     overhead = {"overhead": settings().overhead_tokens} if parts else {}
     return records.Spent(
         turn_id=job.id,

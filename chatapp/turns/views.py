@@ -19,17 +19,19 @@ from chatapp.auth import sessions
 from chatapp.budget.queries import Budget, usage_of
 from chatapp.chats import queries
 from chatapp.chats.models import Chat, Message
-from chatapp.database import is_store_trouble, release
-from chatapp.errors import KeyReused, NotFound, RateLimited, Unavailable
-from chatapp.extensions import db, limiter
-from chatapp.services import services, settings
+from chatapp.kernel.config import settings
+from chatapp.kernel.database import is_store_trouble, release
+from chatapp.kernel.errors import KeyReused, NotFound, RateLimited, Unavailable
+from chatapp.kernel.extensions import db, limiter
+from chatapp.kernel.web import form_again, is_htmx, redirect_to
+from chatapp.providers.registry import providers
 from chatapp.turns import conversation, lifecycle, pages
 from chatapp.turns.lifecycle import Started
-from chatapp.turns.limits import Seat, for_a_while, streamed
-from chatapp.turns.log import Ending
+from chatapp.turns.live.listeners import Seat, for_a_while, streamed
+from chatapp.turns.live.log import Ending
+from chatapp.turns.live.process import live_turns
 from chatapp.turns.models import Turn
 from chatapp.turns.preview import preview
-from chatapp.web import form_again, is_htmx, redirect_to
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ def markdown(text: str) -> Markup:
 @bp.app_template_global()
 def model_label(model_id: str) -> str:
     """Return a model's name for people; its id where it is no longer on offer."""
-    labels = {info.id: info.label for info in services().providers.models()}
+    labels = {info.id: info.label for info in providers().models()}
     return labels.get(model_id, model_id)
 
 
@@ -196,7 +198,7 @@ def stream(turn_id: UUID) -> ResponseReturnValue:
     if turn is None or request.method == "HEAD":
         return Response([pages.DONE], headers=pages.HEADERS)
     try:
-        with services().turns.listeners.enter(current_user.id) as seat:
+        with live_turns().listeners.enter(current_user.id) as seat:
             seat.listen_to(turn_id)
             # Until the response has it, whatever fails here must give the seat back.
             return streamed(_frames_of(turn, seat), pages.HEADERS, seat)
@@ -208,7 +210,7 @@ def _frames_of(turn: Turn, seat: Seat) -> Iterable[str]:
     turn_id, answer_id, identity = turn.id, turn.answer_id, sessions.identity()
     opening = queries.opening_of(db.session.get_one(Message, turn.question_id))
     tick = pages.tick_seconds(request.headers.get("Sec-CH-UA-Mobile"), request.headers.get("User-Agent", ""))
-    follow = partial(services().turns.follow, turn_id, tick_seconds=tick, with_thoughts=True)
+    follow = partial(live_turns().follow, turn_id, tick_seconds=tick, with_thoughts=True)
     if seat.may_stay(identity[1]):
         heard = for_a_while(follow(), settings().stream_seconds)
     else:
@@ -254,7 +256,7 @@ def started_fragment(started: Started, is_new: bool = False) -> str:
         key=str(uuid4()),
         budget=usage_of(current_user.id),
         message_chars=settings().message_chars,
-        models=services().providers.models(),
+        models=providers().models(),
         model=chat.model,
     )
 

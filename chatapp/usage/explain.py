@@ -13,8 +13,8 @@ from chatapp.budget import pricing
 from chatapp.budget.models import LedgerEntry
 from chatapp.budget.pricing import Price
 from chatapp.chats.models import Chat, Message
-from chatapp.errors import NotFound
-from chatapp.extensions import db
+from chatapp.kernel.errors import NotFound
+from chatapp.kernel.extensions import db
 from chatapp.turns.models import Turn
 
 EXCERPT_CHARS = 90

@@ -13,11 +13,11 @@ from sqlalchemy import and_, case, func, literal, select, tuple_
 
 from chatapp.budget.models import UsageRecord
 from chatapp.chats.models import Chat
-from chatapp.database import now, release
-from chatapp.errors import InvalidRequest
-from chatapp.extensions import db
-from chatapp.pace import give_way
-from chatapp.zones import zone
+from chatapp.kernel.breath import give_way
+from chatapp.kernel.database import now, release
+from chatapp.kernel.errors import InvalidRequest
+from chatapp.kernel.extensions import db
+from chatapp.kernel.zones import zone
 
 Grouping = Literal["model", "chat"]
 

@@ -14,15 +14,15 @@ from sqlalchemy import Row, select
 from chatapp.budget import notices
 from chatapp.budget.queries import estimated_days_until_limit, usage_of
 from chatapp.chats.models import Chat
-from chatapp.database import now, write
-from chatapp.errors import InvalidRequest, NotFound
-from chatapp.extensions import db
+from chatapp.kernel.database import now, write
+from chatapp.kernel.errors import InvalidRequest, NotFound
+from chatapp.kernel.extensions import db
+from chatapp.kernel.web import is_htmx, redirect_to
 from chatapp.turns.models import Turn
 from chatapp.usage import export
 from chatapp.usage.charts import chart
 from chatapp.usage.explain import explain
 from chatapp.usage.queries import PRESETS, Grouping, exchanges, read_range, report, titles_since
-from chatapp.web import is_htmx, redirect_to
 
 bp = Blueprint("usage", __name__)
 

@@ -7,8 +7,8 @@ import pytest
 from chatapp.auth.models import User
 from chatapp.budget import ledger
 from chatapp.budget.queries import usage_of
-from chatapp.extensions import db
-from chatapp.services import services
+from chatapp.kernel.extensions import db
+from chatapp.tokens.count import counter
 from tests.auth.browser import Browser, error_of, signed_in
 from tests.conftest import make_user
 
@@ -125,7 +125,7 @@ def test_an_invitation_that_cannot_work_is_refused(browser, user, fields):
 
 def test_the_count_cache_is_shown_and_cleared(app, browser):
     with app.app_context():
-        services().counter.count("demo", "a text")
+        counter().count("demo", "a text")
     assert stats(app)["total_cache_entries"] == 1
 
     browser.post("/admin/token-cache/clear")
@@ -136,7 +136,7 @@ def test_the_count_cache_is_shown_and_cleared(app, browser):
 
 def stats(app):
     with app.app_context():
-        return services().counter.stats()
+        return counter().stats()
 
 
 def test_people_come_a_page_at_a_time(app, browser, monkeypatch):

@@ -5,8 +5,8 @@ import pytest
 from sqlalchemy import func, select
 
 from chatapp.auth.models import User
-from chatapp.errors import Forbidden
-from chatapp.extensions import db
+from chatapp.kernel.errors import Forbidden
+from chatapp.kernel.extensions import db
 from chatapp.transfers import deletion
 from tests.conftest import make_user
 

@@ -71,7 +71,7 @@ def running(directory: Path, gemini: ScriptedGemini | None = None, **settings: s
 def _introduce(directory: Path, database_url: str) -> tuple[str, str]:
     """Put a user into the database as a second application on it; return a key and a login of theirs."""
     from chatapp import create_app
-    from chatapp.extensions import db
+    from chatapp.kernel.extensions import db
     from chatapp.providers.demo import DemoProvider
     from chatapp.providers.registry import Providers
     from tests.auth.browser import signed_in

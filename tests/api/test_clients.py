@@ -10,7 +10,7 @@ import httpx
 import pytest
 from httpx_sse import connect_sse
 
-from chatapp.turns.log import HEARTBEAT_SECONDS
+from chatapp.turns.live.log import HEARTBEAT_SECONDS
 from tests.api.product import GEMINI_KEY, Wire, running
 from tests.scripted_gemini import ScriptedGemini, says
 from tests.streams import Heard
@@ -291,7 +291,7 @@ def test_neither_keys_nor_messages_stand_in_the_log(product, chat):
 
 
 def test_a_silent_stream_shows_that_it_lives(app, api, demo, monkeypatch):
-    turns = app.extensions["services"].turns
+    turns = app.extensions["live_turns"]
     monkeypatch.setattr(turns, "follow", partial(turns.follow, heartbeat_seconds=0.02))
     demo.will_say(demo.hold(), "Hello.")
 

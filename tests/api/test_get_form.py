@@ -16,8 +16,8 @@ def sign_in(client, app, user):
     """Put a login's cookie into a test client, as a sign-in leaves it."""
     from chatapp.auth.models import LoginSession, User
     from chatapp.auth.sessions import TOKEN
-    from chatapp.database import write
-    from chatapp.extensions import db
+    from chatapp.kernel.database import write
+    from chatapp.kernel.extensions import db
 
     with app.app_context(), write():
         token = LoginSession.begin(db.session.get(User, user.id))

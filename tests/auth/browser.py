@@ -11,8 +11,8 @@ from werkzeug.test import TestResponse
 
 from chatapp.auth import accounts, passwords
 from chatapp.auth.models import LoginSession, User
-from chatapp.database import write
-from chatapp.extensions import db
+from chatapp.kernel.database import write
+from chatapp.kernel.extensions import db
 
 PASSWORD = "a horse called battery"
 TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')

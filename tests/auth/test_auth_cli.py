@@ -6,12 +6,12 @@ import sys
 import pytest
 from sqlalchemy import update
 
-from chatapp import config
 from chatapp.auth.models import ApiKey, User
 from chatapp.budget.models import UserUsage
 from chatapp.budget.queries import usage_of
-from chatapp.database import write
-from chatapp.extensions import db
+from chatapp.kernel import config
+from chatapp.kernel.database import write
+from chatapp.kernel.extensions import db
 
 PASSWORD = "a horse called battery\n"
 

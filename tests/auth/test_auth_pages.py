@@ -13,9 +13,9 @@ from chatapp.auth import accounts, invitations, passwords
 from chatapp.auth.models import ApiKey, LoginSession, User
 from chatapp.budget.models import LedgerEntry, UserUsage
 from chatapp.budget.queries import usage_of
-from chatapp.database import write
-from chatapp.errors import NotFound, Unavailable
-from chatapp.extensions import db, limiter
+from chatapp.kernel.database import write
+from chatapp.kernel.errors import NotFound, Unavailable
+from chatapp.kernel.extensions import db, limiter
 from tests.auth.browser import PASSWORD, Browser, error_of, make_account, signed_in
 
 ANOTHER = "another horse entirely"

@@ -7,8 +7,8 @@ import pytest
 from werkzeug.security import generate_password_hash
 
 from chatapp.auth import common_passwords, passwords
-from chatapp.errors import Unavailable
-from chatapp.extensions import db
+from chatapp.kernel.errors import Unavailable
+from chatapp.kernel.extensions import db
 
 LONE_SURROGATE = "a horse \ud800 battery"
 

@@ -7,8 +7,8 @@ from sqlalchemy.exc import OperationalError
 
 from chatapp.auth import models, sessions
 from chatapp.auth.models import ApiKey, LoginSession, User
-from chatapp.database import now, write
-from chatapp.extensions import db
+from chatapp.kernel.database import now, write
+from chatapp.kernel.extensions import db
 from tests.auth.browser import PASSWORD, Browser, make_account, signed_in
 
 CALL = "/api/chat/token-stats"

@@ -3,7 +3,7 @@
 import pytest
 
 from chatapp.auth import counts, tries
-from chatapp.soft_redis import SoftRedis
+from chatapp.kernel.redis import SoftRedis
 from tests.auth.browser import PASSWORD, Browser, make_account
 
 

@@ -11,9 +11,9 @@ from chatapp.auth import accounts, invitations, models
 from chatapp.auth.invitations import Invitation
 from chatapp.auth.models import Link, User
 from chatapp.auth.signing import signer
-from chatapp.database import now, write
-from chatapp.errors import NotFound
-from chatapp.extensions import db
+from chatapp.kernel.database import now, write
+from chatapp.kernel.errors import NotFound
+from chatapp.kernel.extensions import db
 from tests.auth.browser import PASSWORD, Browser, make_account, signed_in
 
 BOB = "bob@example.org"

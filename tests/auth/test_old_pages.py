@@ -7,7 +7,7 @@ import pytest
 
 from chatapp.auth import invitations
 from chatapp.auth.models import User
-from chatapp.extensions import db
+from chatapp.kernel.extensions import db
 from tests.auth.browser import PASSWORD, TOKEN, Browser, make_account, signed_in
 
 ANOTHER = "another horse entirely"

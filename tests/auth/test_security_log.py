@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import text
 
 from chatapp.auth.models import User
-from chatapp.database import write
-from chatapp.logs import JsonFormatter, TextFormatter
+from chatapp.kernel.database import write
+from chatapp.kernel.logs import JsonFormatter, TextFormatter
 from tests.auth.browser import PASSWORD, Browser, make_account, signed_in
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from gevent.event import Event
 
-from chatapp.errors import ProviderInterrupted, ProviderMisconfigured
+from chatapp.kernel.errors import ProviderInterrupted, ProviderMisconfigured
 from chatapp.providers.base import Chunk, FinishReason
 from tests.scripted_gemini import Answer, Request, ScriptedGemini, refuses, says, tokens_of
 

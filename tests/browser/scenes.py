@@ -87,7 +87,7 @@ class Data:
     def fill(self) -> None:
         from chatapp.auth import accounts, passwords
         from chatapp.chats.models import Chat
-        from chatapp.database import now, write
+        from chatapp.kernel.database import now, write
         from chatapp.providers.demo import Ask, compose
 
         for email, limit in (("ada@example.org", 250_000), ("eve@example.org", 40)):
@@ -132,7 +132,7 @@ class Data:
         """Save what a month of exchanges came to, with three models, and what of it was spent in this period."""
         from chatapp.budget.models import LedgerEntry, UsageRecord, UserUsage
         from chatapp.chats.models import Chat
-        from chatapp.database import now, write
+        from chatapp.kernel.database import now, write
 
         rng = random.Random(7)
         models = ("gemini-3.5-flash-lite", "gemini-3.8-flash", "gemini-3.1-pro-preview")
@@ -178,7 +178,7 @@ class Data:
         from chatapp.budget.models import LedgerEntry, UserUsage
         from chatapp.budget.pricing import PriceTable
         from chatapp.chats.models import Chat, Message
-        from chatapp.database import now, write
+        from chatapp.kernel.database import now, write
         from chatapp.turns.models import Turn
 
         with write() as session:
@@ -507,7 +507,7 @@ PEOPLE = {"no-budget": "eve", "over-budget": "eve", "forbidden": "eve"}
 def product(place: Path, **env: str) -> Iterator[tuple[str, Data]]:
     """Start the product, filled. env: settings by name."""
     from chatapp import create_app
-    from chatapp.extensions import db
+    from chatapp.kernel.extensions import db
 
     database = shutil.copy(servers.migrated_sqlite(), place / "chat.db")
     env = {"DATABASE_URL": f"sqlite:///{database}", "RATE_LIMITS": "false", "DEMO_PACE_SECONDS": "0.02", **env}
@@ -516,7 +516,7 @@ def product(place: Path, **env: str) -> Iterator[tuple[str, Data]]:
     with app.app_context():
         data.fill()
         db.engine.dispose()
-    app.extensions["services"].turns.close()
+    app.extensions["live_turns"].close()
     process = servers.start_product(place, env)
     try:
         yield process.url, data

@@ -2,7 +2,7 @@
 
 from playwright.sync_api import expect
 
-from chatapp.extensions import db
+from chatapp.kernel.extensions import db
 from chatapp.turns.models import Turn
 from tests.auth.browser import signed_in
 

@@ -189,7 +189,7 @@ def test_the_box_says_while_one_types_what_a_message_will_hold(open_page, app):
 
 
 def test_a_failed_answer_can_be_asked_for_again(page, demo):
-    from chatapp.errors import ProviderMisconfigured
+    from chatapp.kernel.errors import ProviderMisconfigured
 
     demo.will_raise(ProviderMisconfigured())
     demo.will_say("Here it is.")

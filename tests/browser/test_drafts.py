@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from chatapp.auth.models import LoginSession
-from chatapp.database import write
+from chatapp.kernel.database import write
 from tests.auth.browser import PASSWORD, make_account
 from tests.browser.looks import page  # noqa: F401
 from tests.browser.steps import cookie, send, show_chats, turns

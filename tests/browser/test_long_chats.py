@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from chatapp.chats.models import Chat, Message
-from chatapp.database import write
+from chatapp.kernel.database import write
 from tests.browser.looks import LOOKS
 
 MESSAGES = 1000

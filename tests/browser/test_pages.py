@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from chatapp.auth import invitations
-from chatapp.errors import Forbidden, ProviderInterrupted, ProviderMisconfigured, RateLimited, Unavailable
+from chatapp.kernel.errors import Forbidden, ProviderInterrupted, ProviderMisconfigured, RateLimited, Unavailable
 from tests.browser.flaws import WIDER, flaws
 from tests.browser.inside import app, demo, site  # noqa: F401
 from tests.browser.scenes import MORE_SCENES, NEED_SCRIPTS, PEOPLE, REFUSING, SCENES, SIZES, product, sign_in

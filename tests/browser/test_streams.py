@@ -255,7 +255,7 @@ def test_a_tab_in_the_background_has_the_whole_answer_when_it_is_looked_at_again
     expect(last_answer(page)).to_contain_text("Two.")
     look(page, "hidden")
     second.set()
-    until(lambda: app.extensions["services"].turns.open_count() == 0)
+    until(lambda: app.extensions["live_turns"].open_count() == 0)
     expect(page.locator(".bill")).to_have_count(0)
 
     look(page, "visible")
@@ -297,7 +297,7 @@ def test_a_connection_that_lived_long_enough_is_replaced_without_anything_to_be_
 
 def test_a_draft_that_outlived_its_login_is_sent_once_after_the_next(app, site, user, page, demo, complaints):
     from chatapp.auth.models import LoginSession
-    from chatapp.database import write
+    from chatapp.kernel.database import write
 
     complaints.expect("Failed to load resource")
     send(page, "Hello")

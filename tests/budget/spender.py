@@ -23,9 +23,9 @@ from sqlalchemy import event
 from chatapp import create_app
 from chatapp.budget import ledger
 from chatapp.chats.models import Chat, Message
-from chatapp.database import retry_write
-from chatapp.errors import BudgetExceeded, InvalidRequest
-from chatapp.extensions import db
+from chatapp.kernel.database import retry_write
+from chatapp.kernel.errors import BudgetExceeded, InvalidRequest
+from chatapp.kernel.extensions import db
 from chatapp.providers.registry import Providers
 from chatapp.turns import owner, recovery, settle
 from chatapp.turns.models import Turn

@@ -4,8 +4,8 @@ import pytest
 
 from chatapp.budget.models import LedgerEntry, UserUsage
 from chatapp.budget.queries import usage_of
-from chatapp.database import write
-from chatapp.extensions import db
+from chatapp.kernel.database import write
+from chatapp.kernel.extensions import db
 
 
 @pytest.fixture

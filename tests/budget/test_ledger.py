@@ -13,9 +13,9 @@ from chatapp.budget import ledger, notices
 from chatapp.budget.models import BudgetNotice, LedgerEntry, UserUsage
 from chatapp.budget.periods import next_period_start, period_start
 from chatapp.budget.queries import estimated_days_until_limit, usage_of
-from chatapp.database import write
-from chatapp.errors import BudgetExceeded, InvalidRequest
-from chatapp.extensions import db
+from chatapp.kernel.database import write
+from chatapp.kernel.errors import BudgetExceeded, InvalidRequest
+from chatapp.kernel.extensions import db
 from tests.conftest import make_user
 
 

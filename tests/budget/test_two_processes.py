@@ -30,8 +30,8 @@ from chatapp import create_app
 from chatapp.auth.models import User
 from chatapp.budget import ledger
 from chatapp.budget.models import UserUsage
-from chatapp.database import write
-from chatapp.extensions import db
+from chatapp.kernel.database import write
+from chatapp.kernel.extensions import db
 from chatapp.providers.registry import Providers
 from tests.conftest import make_user
 from tests.providers.scripted import ScriptedProvider

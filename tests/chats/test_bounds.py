@@ -8,8 +8,8 @@ from sqlalchemy import event, insert, text
 
 from chatapp.chats import queries, views
 from chatapp.chats.models import Chat, Message
-from chatapp.database import now, write
-from chatapp.extensions import db
+from chatapp.kernel.database import now, write
+from chatapp.kernel.extensions import db
 from chatapp.turns import recovery
 from tests.auth.browser import signed_in
 

@@ -9,8 +9,8 @@ import pytest
 from chatapp.auth.models import User
 from chatapp.chats import queries
 from chatapp.chats.models import Chat
-from chatapp.database import write
-from chatapp.extensions import db
+from chatapp.kernel.database import write
+from chatapp.kernel.extensions import db
 from tests.auth.browser import signed_in
 from tests.conftest import make_user
 

@@ -6,7 +6,7 @@ import pytest
 
 from chatapp.chats.models import Chat
 from chatapp.chats.personas import PERSONAS
-from chatapp.extensions import db
+from chatapp.kernel.extensions import db
 from chatapp.providers.base import ModelInfo
 from tests.auth.browser import error_of, signed_in
 from tests.providers.scripted import ScriptedProvider

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import event, insert
 
 from chatapp.chats.models import Chat, Message
-from chatapp.database import now, write
-from chatapp.extensions import db
+from chatapp.kernel.database import now, write
+from chatapp.kernel.extensions import db
 from tests.auth.browser import signed_in
 from tests.conftest import make_user
 

@@ -11,8 +11,8 @@ from chatapp.auth.models import User
 from chatapp.chats.marking import marked, marked_html
 from chatapp.chats.models import Chat, Message
 from chatapp.chats.search import search
-from chatapp.database import now, write
-from chatapp.extensions import db
+from chatapp.kernel.database import now, write
+from chatapp.kernel.extensions import db
 from chatapp.turns.lifecycle import CONTINUE
 from tests.auth.browser import signed_in
 from tests.conftest import make_user

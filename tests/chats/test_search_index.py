@@ -17,9 +17,9 @@ from chatapp.chats import indexing, search
 from chatapp.chats.indexing import Indexer
 from chatapp.chats.models import Chat, Message, SearchBacklog, SearchPage, SearchPending
 from chatapp.chats.search_index import grams, pages_with, signature
-from chatapp.database import now, write
-from chatapp.extensions import db
-from chatapp.loop_alarm import LoopAlarm
+from chatapp.kernel.database import now, write
+from chatapp.kernel.extensions import db
+from chatapp.kernel.server.loop_alarm import LoopAlarm
 from chatapp.turns import recovery
 from tests.auth.browser import signed_in
 from tests.chats.test_folding import DIFFERENT, SAME

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from chatapp.extensions import db
+from chatapp.kernel.extensions import db
 
 PATHS = ["/healthz", "/readyz"]
 
@@ -23,7 +23,7 @@ def test_a_supervisor_asks_by_address_though_people_may_not(client, path):
 
 
 def test_a_process_that_leaves_is_alive_but_not_ready(app, client):
-    app.extensions["services"].turns.drain()
+    app.extensions["live_turns"].drain()
 
     assert client.get("/healthz").status_code == 200
     assert client.get("/readyz").status_code == 503

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from chatapp import create_app, logs
+from chatapp import create_app
+from chatapp.kernel import logs
 from tests import servers
 
 

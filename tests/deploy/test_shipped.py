@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from chatapp.config import Settings
+from chatapp.kernel.config import Settings
 from tests import servers
 
 NGINX = (servers.ROOT / "deploy" / "nginx.conf").read_text()

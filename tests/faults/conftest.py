@@ -5,7 +5,7 @@ import httpx
 import pytest
 
 from chatapp import create_app
-from chatapp.extensions import db
+from chatapp.kernel.extensions import db
 from chatapp.providers.registry import Providers
 from tests import servers
 from tests.auth.browser import signed_in
@@ -45,7 +45,7 @@ def make_app(tmp_path, demo):
     yield make
     demo.release()
     for app in made:
-        app.extensions["services"].turns.close()
+        app.extensions["live_turns"].close()
         with app.app_context():
             db.engine.dispose()
 

@@ -90,7 +90,7 @@ def _counters(apps: Iterable[Any]) -> list[int]:
 
 
 def _checked_out(app: Any) -> int:
-    from chatapp.extensions import db
+    from chatapp.kernel.extensions import db
 
     with app.app_context():
         count: int = db.engine.pool.checkedout()

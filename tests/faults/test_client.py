@@ -11,7 +11,7 @@ import gevent
 import httpx
 import pytest
 
-from chatapp.turns import workers
+from chatapp.turns.live import process
 from tests.auth.browser import signed_in
 from tests.conftest import make_user
 from tests.faults import invariants
@@ -208,7 +208,7 @@ def test_of_two_sends_at_the_same_moment_one_is_answered_and_both_read_the_same(
     until(lambda: any(send.ready() for send in sends) and demo.requests)
     [refused] = [send.get() for send in sends if send.ready()]
     assert (refused.status, refused.error["code"]) == (409, "TURN_IN_PROGRESS")
-    [turn] = [run for api in pair for run in api.client.application.extensions["services"].turns._runs]
+    [turn] = [run for api in pair for run in api.client.application.extensions["live_turns"]._runs]
     joining = [gevent.spawn(api.ask, chat, "", last_event_id=f"{turn}:0") for api in pair]
     gevent.sleep(0.2)
     demo.release()
@@ -302,7 +302,7 @@ class Beats:
     """The pulse of a process, counted from now on, and how far the count had come when a turn was first stopped."""
 
     def __init__(self, monkeypatch, app):
-        turns = app.extensions["services"].turns
+        turns = app.extensions["live_turns"]
         self.count, self.at_stop = 0, None
         hear_stops, stop = turns._hear_stops, turns.stop
 
@@ -334,7 +334,7 @@ def test_an_answer_is_stopped_from_anywhere_with_the_next_beat(
     scripted.script(says(*said, {"hold": True}, "never"))
     sending = gevent.spawn(first.send, chat, "Hi")
     until(lambda: scripted.requests and (not said or first.messages(chat)[1]["content"] == "".join(said)))
-    [turn] = apps[0].extensions["services"].turns._runs
+    [turn] = apps[0].extensions["live_turns"]._runs
     listening = gevent.spawn(second.ask, chat, "", last_event_id=f"{turn}:0")
     gevent.sleep(0.2)
     tab, address = signed_in(apps[1], person.id), f"/turns/{turn}/cancellation"
@@ -349,7 +349,7 @@ def test_an_answer_is_stopped_from_anywhere_with_the_next_beat(
 
     # A beat that reads while the request commits may miss it; two beats are the promised second.
     assert beats.at_stop <= (0 if who == "its own process" else 2)
-    assert 2 * workers.PULSE_SECONDS <= 1
+    assert 2 * process.PULSE_SECONDS <= 1
     heard, elsewhere = sending.get(timeout=30), listening.get(timeout=30)
     assert heard.text == elsewhere.text == "".join(said)
     assert heard.final == elsewhere.final

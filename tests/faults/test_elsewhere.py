@@ -3,7 +3,7 @@
 import gevent
 import pytest
 
-from chatapp.turns import workers
+from chatapp.turns.live import process
 from tests.auth.browser import signed_in
 from tests.faults import invariants
 from tests.streams import until
@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.postgresql, pytest.mark.redis]
 
 
 def turns_of(api):
-    return api.client.application.extensions["services"].turns
+    return api.client.application.extensions["live_turns"]
 
 
 def begun(pair, demo, *pieces):
@@ -27,7 +27,7 @@ def begun(pair, demo, *pieces):
 
 @pytest.fixture
 def without_checkpoints(monkeypatch):
-    monkeypatch.setattr(workers.Workers, "_checkpoint", lambda *_: None)
+    monkeypatch.setattr(process.LiveTurns, "_checkpoint", lambda *_: None)
 
 
 def page(api, user_id, chat):
@@ -37,7 +37,7 @@ def page(api, user_id, chat):
 @pytest.fixture
 def owner_id(pair):
     from chatapp.auth.models import User
-    from chatapp.extensions import db
+    from chatapp.kernel.extensions import db
 
     with pair[0].client.application.app_context():
         return db.session.scalars(db.select(User.id)).one()

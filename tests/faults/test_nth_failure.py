@@ -4,8 +4,9 @@ import gevent
 import pytest
 from sqlalchemy import event
 
-from chatapp.extensions import db
-from chatapp.turns import recovery, workers
+from chatapp.kernel.extensions import db
+from chatapp.turns import recovery
+from chatapp.turns.live import process
 from tests.faults.invariants import hold
 from tests.streams import until
 
@@ -43,9 +44,9 @@ class Failpoint:
 def test_the_nth_call_to_the_database_fails_and_everything_holds(both_app, both_api, demo, database, how, monkeypatch):
     monkeypatch.setattr(recovery, "LEASE", recovery.LEASE / 10)
     for name in ("HEARTBEAT_EVERY_SECONDS", "SWEEP_SECONDS", "TRUST_SECONDS"):
-        monkeypatch.setattr(workers, name, getattr(workers, name) / 10)
+        monkeypatch.setattr(process, name, getattr(process, name) / 10)
     both_api.send(both_api.new_chat(), "What is made at first use is.")
-    failpoint, turns = Failpoint(both_app, monkeypatch, how), both_app.extensions["services"].turns
+    failpoint, turns = Failpoint(both_app, monkeypatch, how), both_app.extensions["live_turns"]
     taken, refused = 0, 0
 
     for n in range(1, MOST_CALLS):

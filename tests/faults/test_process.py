@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from chatapp.chats.models import Message
-from chatapp.database import now, write
-from chatapp.extensions import db
-from chatapp.turns import pages, recovery, settle, workers
+from chatapp.kernel.database import now, write
+from chatapp.kernel.extensions import db
+from chatapp.turns import pages, recovery, settle
+from chatapp.turns.live import process
 from chatapp.turns.models import Turn
 from chatapp.turns.settle import Answer
 from tests.auth.browser import signed_in
@@ -158,11 +159,11 @@ def test_a_process_that_dies_between_commit_and_announcement_leaves_a_whole_answ
     first, second = pair
     demo.will_say("Whole.")
     dead = gevent.event.Event()
-    monkeypatch.setattr(first.client.application.extensions["services"].turns._log, "end", lambda *_: dead.wait())
+    monkeypatch.setattr(first.client.application.extensions["live_turns"]._log, "end", lambda *_: dead.wait())
     chat = first.new_chat()
     heard = first.send(chat, "Hi", pieces=1)
     until(lambda: second.messages(chat)[1]["status"] == "completed")
-    first.client.application.extensions["services"].turns.close()
+    first.client.application.extensions["live_turns"].close()
 
     rest = second.ask(chat, "", last_event_id=heard.ids[-1])
 
@@ -206,7 +207,7 @@ def test_a_lease_that_ran_out_while_the_database_was_away_is_not_trusted(app, ap
 
 
 def test_a_turn_that_another_process_settled_ends_here_with_what_was_saved(app, api, demo, monkeypatch, sqlite_url):
-    monkeypatch.setattr(workers, "CHECKPOINT_SECONDS", 1000.0)
+    monkeypatch.setattr(process, "CHECKPOINT_SECONDS", 1000.0)
     demo.will_say("one", demo.hold(), " two")
     chat = api.new_chat()
     sending = gevent.spawn(api.send, chat, "Hi")
@@ -240,7 +241,7 @@ def test_a_clock_that_steps_declares_nobody_dead_and_signs_nobody_out(pair, demo
         assert recovery.settle_orphans(set()) == 0
         db.session.rollback()
         with write():
-            db.session.scalars(db.select(Turn)).one().owner = workers.owner.me()
+            db.session.scalars(db.select(Turn)).one().owner = process.owner.me()
     demo.release()
 
     assert sending.get(timeout=30).final["done"]
@@ -251,10 +252,10 @@ def test_a_clock_that_steps_declares_nobody_dead_and_signs_nobody_out(pair, demo
 def test_a_process_that_is_closed_reads_no_further(app, api, demo, monkeypatch):
     demo.will_say("one", hold := demo.hold(), " two")
     listening = gevent.spawn(api.send, api.new_chat(), "Hi")
-    turns = app.extensions["services"].turns
+    turns = app.extensions["live_turns"]
     until(lambda: [run for run in turns._runs.values() if run.log.text])
     taken = []
-    monkeypatch.setattr(workers.Run, "_take", lambda *arguments: taken.append(arguments))
+    monkeypatch.setattr(process.Run, "_take", lambda *arguments: taken.append(arguments))
 
     turns.close()
     hold.set()
@@ -305,7 +306,7 @@ def test_a_bug_in_a_step_of_the_settling_fails_the_answer_and_it_is_settled_once
 @pytest.mark.parametrize("error", [RuntimeError, MemoryError, RecursionError])
 @pytest.mark.parametrize("name", ["_take", "read"])
 def test_a_bug_in_the_reading_fails_the_answer(api, monkeypatch, name, error, sqlite_url):
-    fail_once(monkeypatch, workers.Run, name, error)
+    fail_once(monkeypatch, process.Run, name, error)
     chat = api.new_chat()
 
     heard = api.send(chat, "Hi")
@@ -341,7 +342,7 @@ def test_what_cannot_be_settled_at_all_is_told_and_settled_by_the_sweep(app, api
 def test_a_bug_in_a_view_is_an_error_with_a_reference_and_nothing_of_its_insides(app, api, demo, monkeypatch):
     app.testing = app.config["PROPAGATE_EXCEPTIONS"] = False
     chat = api.new_chat()
-    fail_once(monkeypatch, workers.Workers, "admit")
+    fail_once(monkeypatch, process.LiveTurns, "admit")
 
     answer = api.call("POST", f"/chat/{chat}/message", json={"message": "Hi"})
 
@@ -377,11 +378,11 @@ def stored_content(app):
 
 @pytest.mark.parametrize("step", ["_hear_stops", "_heartbeat", "_checkpoint", "_sweep"])
 def test_a_bug_in_the_pulse_costs_one_beat(app, api, demo, monkeypatch, step, sqlite_url):
-    monkeypatch.setattr(workers, "PULSE_SECONDS", 0.01)
-    monkeypatch.setattr(workers, "SWEEP_SECONDS", 0.01)
-    monkeypatch.setattr(workers, "HEARTBEAT_EVERY_SECONDS", 0.01)
-    monkeypatch.setattr(workers, "CHECKPOINT_SECONDS", 0.0)
-    calls = fail_once(monkeypatch, workers.Workers, step)
+    monkeypatch.setattr(process, "PULSE_SECONDS", 0.01)
+    monkeypatch.setattr(process, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(process, "HEARTBEAT_EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(process, "CHECKPOINT_SECONDS", 0.0)
+    calls = fail_once(monkeypatch, process.LiveTurns, step)
     demo.will_say("a", demo.hold(), "b")
     sending = gevent.spawn(api.send, api.new_chat(), "Hi")
     until(lambda: demo.requests)
@@ -404,7 +405,7 @@ def test_an_answer_that_ends_while_it_is_looked_up_is_shown_as_far_as_it_was_hea
         found = rows(chat, *arguments)
         if found and demo.requests:
             demo.release()
-            until(lambda: not app.extensions["services"].turns.open_count())
+            until(lambda: not app.extensions["live_turns"].open_count())
         return found
 
     chat = api.new_chat()
@@ -421,12 +422,12 @@ def test_an_answer_that_ends_while_it_is_looked_up_is_shown_as_far_as_it_was_hea
 @pytest.mark.parametrize("turns", [20, pytest.param(1000, marks=pytest.mark.slow)])
 def test_turns_cut_at_random_leave_nothing_behind(app, api, demo, monkeypatch, sqlite_url, turns):
     seed = random.randrange(10**6)
-    monkeypatch.setattr("chatapp.turns.log.KEPT_SECONDS", 0.0)
+    monkeypatch.setattr("chatapp.turns.live.log.KEPT_SECONDS", 0.0)
     chance = random.Random(seed)
-    chat, service = api.new_chat(), app.extensions["services"].turns
+    chat, service = api.new_chat(), app.extensions["live_turns"]
     api.send(chat, "warm up")
     with app.app_context(), write():
-        db.session.execute(db.update(workers.UserUsage).values(token_limit=10**9))
+        db.session.execute(db.update(process.UserUsage).values(token_limit=10**9))
     with invariants.nothing_grows(app):
         for number in range(turns):
             demo.will_say(*(f"{word} " for word in range(chance.randint(1, 9))))

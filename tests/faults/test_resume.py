@@ -6,10 +6,10 @@ from uuid import UUID
 import gevent
 import pytest
 
+from chatapp.api import sse
 from chatapp.providers.base import Chunk
 from chatapp.rendering import render
-from chatapp.turns import sse
-from chatapp.turns.log import Piece, Thought
+from chatapp.turns.live.log import Piece, Thought
 from tests.conftest import make_user
 from tests.faults import invariants
 from tests.streams import Api, Heard, read, until
@@ -36,7 +36,7 @@ def half_said(pair, demo) -> tuple[str, str, gevent.Greenlet]:
     demo.will_say(*PIECES[:half], demo.hold(), *PIECES[half:])
     listening = gevent.spawn(first.send, chat, "Hi")
     until(lambda: (found := first.messages(chat)) and found[1]["content"] == "".join(PIECES[:half]))
-    [turn_id] = first.client.application.extensions["services"].turns._runs
+    [turn_id] = first.client.application.extensions["live_turns"]._runs
     return chat, str(turn_id), listening
 
 
@@ -82,7 +82,7 @@ def test_a_page_that_comes_back_at_any_frame_ends_with_the_same_answer(pair, dem
     from chatapp.turns.pages import AnswerFrames
 
     _chat, turn, listening = half_said(pair, demo)
-    workers = pair[process].client.application.extensions["services"].turns
+    workers = pair[process].client.application.extensions["live_turns"]
     early = gevent.spawn(lambda: list(workers.follow(UUID(turn), tick_seconds=0.001)))
     gevent.sleep(0.3)
     demo.release()
@@ -107,7 +107,7 @@ def test_a_page_of_another_process_is_told_what_the_model_thinks(make_app, sqlit
     api, end, heard = Api(here, make_user(here, "ada@example.org")), demo.hold(), []
     demo.will_say(Chunk(thought="Let me "), Chunk(thought="see."), end, "Yes.")
     turn_id = UUID(api.send(api.new_chat(), "Is it so?", pieces=0).turn_id)
-    followed = there.extensions["services"].turns.follow(turn_id, with_thoughts=True)
+    followed = there.extensions["live_turns"].follow(turn_id, with_thoughts=True)
     listener = gevent.spawn(heard.extend, followed)
 
     until(lambda: "".join(item.text for item in heard if isinstance(item, Thought)) == "Let me see.")
@@ -120,7 +120,7 @@ def test_a_page_of_another_process_is_told_what_the_model_thinks(make_app, sqlit
 def test_a_position_ahead_of_the_other_process_waits_for_it_and_is_not_reset(pair, demo):
     chat, turn, listening = half_said(pair, demo)
     at = len("".join(PIECES[: len(PIECES) // 2]))
-    pair[0].client.application.extensions["services"].turns._log._written.clear()  # Nothing more reaches Redis.
+    pair[0].client.application.extensions["live_turns"]._log._written.clear()  # Nothing more reaches Redis.
     waiting = gevent.spawn(resume, pair[1], chat, f"{turn}:{at + 3}")
     gevent.sleep(0.2)
     demo.release()

@@ -6,7 +6,7 @@ import sys
 import gevent
 import pytest
 
-from chatapp.errors import ProviderError, ProviderInterrupted, ProviderMisconfigured
+from chatapp.kernel.errors import ProviderError, ProviderInterrupted, ProviderMisconfigured
 from chatapp.providers import passed_over
 from chatapp.providers.base import Usage
 from chatapp.providers.gemini import MODELS, thinking_of

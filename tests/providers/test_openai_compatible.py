@@ -6,7 +6,7 @@ import gevent
 import pytest
 from gevent.server import StreamServer
 
-from chatapp.errors import (
+from chatapp.kernel.errors import (
     ContentBlocked,
     ProviderError,
     ProviderInterrupted,

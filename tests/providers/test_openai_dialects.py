@@ -5,7 +5,13 @@ import time
 
 import pytest
 
-from chatapp.errors import ContextTooLong, ProviderError, ProviderInterrupted, ProviderMisconfigured, ProviderOverloaded
+from chatapp.kernel.errors import (
+    ContextTooLong,
+    ProviderError,
+    ProviderInterrupted,
+    ProviderMisconfigured,
+    ProviderOverloaded,
+)
 from chatapp.providers import passed_over
 from chatapp.providers.base import Usage
 from chatapp.providers.openai import OpenAICompatibleProvider, wire

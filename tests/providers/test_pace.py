@@ -3,7 +3,7 @@
 import gevent
 import pytest
 
-from chatapp.pace import FEW_STREAMS, Pace
+from chatapp.providers.pace import FEW_STREAMS, Pace
 
 
 @pytest.mark.parametrize(

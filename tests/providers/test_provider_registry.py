@@ -2,7 +2,7 @@
 
 import pytest
 
-from chatapp.errors import InvalidRequest
+from chatapp.kernel.errors import InvalidRequest
 from chatapp.providers.base import ModelInfo
 from chatapp.providers.registry import Providers
 from tests.providers.scripted import ScriptedProvider

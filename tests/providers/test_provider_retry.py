@@ -2,7 +2,7 @@
 
 import pytest
 
-from chatapp.errors import ProviderError, ProviderInterrupted, ProviderMisconfigured, ProviderRateLimited
+from chatapp.kernel.errors import ProviderError, ProviderInterrupted, ProviderMisconfigured, ProviderRateLimited
 from chatapp.providers.base import Chunk, Usage
 from chatapp.providers.retry import stream_with_retries
 from tests.providers.scripted import ScriptedProvider

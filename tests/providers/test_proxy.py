@@ -8,7 +8,7 @@ import gevent
 import pytest
 from gevent.server import StreamServer
 
-from chatapp.errors import ProviderError
+from chatapp.kernel.errors import ProviderError
 from chatapp.providers import event_stream
 from chatapp.providers.gemini import GeminiProvider
 from chatapp.providers.openai import OpenAICompatibleProvider

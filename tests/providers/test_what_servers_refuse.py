@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from chatapp.errors import (
+from chatapp.kernel.errors import (
     ContentBlocked,
     ContextTooLong,
     ModelNotFound,

@@ -8,7 +8,7 @@ from array import array
 from dataclasses import dataclass
 from pathlib import Path
 
-from chatapp.text import clean_model_text
+from chatapp.kernel.text import clean_model_text
 from tests.rendering.page import cut
 
 DATA = Path(os.environ.get("CHATAPP_DATA", Path(__file__).parents[3] / "shared" / "data"))

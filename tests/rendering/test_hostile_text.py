@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from chatapp.kernel.text import ModelText, clean_model_text
 from chatapp.rendering import markdown, render
-from chatapp.text import ModelText, clean_model_text
 from tests.rendering.hostile import foreign, violations, visible_text
 from tests.rendering.page import Page, cut, streamed
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatapp.text import ModelText, clean_model_text, is_storable, normalise
+from chatapp.kernel.text import ModelText, clean_model_text, is_storable, normalise
 
 PIECES = st.lists(st.text(st.sampled_from("a\r\n\0\ud83d\ude00\ud800\udc00é😀"), max_size=4), max_size=8)
 

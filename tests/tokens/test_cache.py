@@ -6,9 +6,9 @@ import gevent
 import pytest
 import redis
 
-from chatapp.config import load
+from chatapp.kernel.config import load
+from chatapp.kernel.redis import COOL_SECONDS, SoftRedis
 from chatapp.providers.registry import Providers
-from chatapp.soft_redis import COOL_SECONDS, SoftRedis
 from chatapp.tokens.cache import MemoryCache, RedisCache, cache_key
 from chatapp.tokens.count import Counter
 from tests import servers

@@ -8,7 +8,7 @@ import gevent
 import pytest
 import sentencepiece
 
-from chatapp.config import ConfigurationError, load
+from chatapp.kernel.config import ConfigurationError, load
 from chatapp.providers.registry import Providers
 from chatapp.tokens.cache import MemoryCache
 from chatapp.tokens.count import Counter
@@ -124,7 +124,7 @@ def test_the_settings_bring_it_in(sqlite_url, tmp_path, trained):
     app = create_with(**place, tokenizer_file=trained, tokenizer_sha256=digest.upper())
 
     with app.app_context():
-        assert app.extensions["services"].counter.count(MODEL, TEXT).method == "local"
+        assert app.extensions["counter"].count(MODEL, TEXT).method == "local"
 
 
 @pytest.mark.parametrize(

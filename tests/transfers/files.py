@@ -4,7 +4,7 @@ import io
 import json
 import zipfile
 
-from chatapp.database import now
+from chatapp.kernel.database import now
 from chatapp.transfers import reading, unpacking
 from chatapp.transfers.bounds import Bounds, Intake
 

@@ -11,10 +11,10 @@ import gevent
 import gevent.socket
 import pytest
 
-from chatapp import pace
 from chatapp.chats.models import Chat, Message
-from chatapp.database import now
-from chatapp.extensions import db
+from chatapp.kernel import breath
+from chatapp.kernel.database import now
+from chatapp.kernel.extensions import db
 from chatapp.transfers import json_pieces, unpacking
 from chatapp.transfers.bounds import Bounds, Intake, InvalidFile
 from tests.auth.browser import signed_in
@@ -292,7 +292,7 @@ def test_who_gives_way_lets_those_read_that_wait_for_the_network():
     with near, far:
         others = gevent.spawn(ask), gevent.spawn(echo)
         for _ in range(100):
-            pace.give_way()
+            breath.give_way()
         gevent.killall(others)
 
     # With sleep(0) there are six.
@@ -301,7 +301,7 @@ def test_who_gives_way_lets_those_read_that_wait_for_the_network():
 
 @pytest.mark.parametrize("kind", ["own", "chatgpt"])
 def test_others_have_their_turn_at_each_message_that_is_read(context, monkeypatch, kind):
-    monkeypatch.setattr(pace, "BREATH_SECONDS", -1)
+    monkeypatch.setattr(breath, "BREATH_SECONDS", -1)
     messages = range(300)
     file = own(*({} for _ in messages)) if kind == "own" else [gpt(*(text("user", "x") for _ in messages))]
     turns = []

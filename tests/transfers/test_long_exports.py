@@ -11,8 +11,8 @@ from sqlalchemy import event, insert
 
 from chatapp.budget.models import UsageRecord
 from chatapp.chats.models import Chat, Message
-from chatapp.database import write
-from chatapp.extensions import db
+from chatapp.kernel.database import write
+from chatapp.kernel.extensions import db
 from tests.auth.browser import signed_in
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)

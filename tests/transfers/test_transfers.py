@@ -12,9 +12,9 @@ import pytest
 from chatapp.auth.models import ApiKey, LoginSession, User
 from chatapp.budget.models import LedgerEntry, UserUsage
 from chatapp.chats.models import Chat, Message
-from chatapp.database import now, write
-from chatapp.errors import InvalidRequest
-from chatapp.extensions import db
+from chatapp.kernel.database import now, write
+from chatapp.kernel.errors import InvalidRequest
+from chatapp.kernel.extensions import db
 from chatapp.providers.base import Chunk
 from chatapp.transfers import export, importing, reading
 from chatapp.transfers.bounds import Bounds, Intake

@@ -12,11 +12,11 @@ from httpx_sse._decoders import SSEDecoder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chatapp.api import sse
+from chatapp.kernel.redis import SoftRedis
 from chatapp.rendering import MarkdownStream, render
-from chatapp.soft_redis import SoftRedis
-from chatapp.turns import sse
-from chatapp.turns.log import Ending, MemoryLog, Piece, TurnLog
-from chatapp.turns.redis_log import RedisLog, end_key, text_key
+from chatapp.turns.live.log import Ending, MemoryLog, Piece, TurnLog
+from chatapp.turns.live.redis_log import RedisLog, end_key, text_key
 from tests.streams import Heard
 
 DONE = Ending("completed", uuid4(), 12, 88, "estimate", "stop")

@@ -11,7 +11,7 @@ import gevent
 import pytest
 
 from chatapp import create_app
-from chatapp.extensions import db
+from chatapp.kernel.extensions import db
 from chatapp.providers import retry
 from tests.scripted_gemini import Answer, ScriptedGemini, blocks, refuses, says, tokens_of
 from tests.streams import until
@@ -41,10 +41,10 @@ def app(sqlite_url, tmp_path, gemini, settings, monkeypatch):
     values = {"database_url": sqlite_url, "instance_dir": tmp_path / "instance", "rate_limits": False}
     values |= {"secret_key": "x" * 32, "gemini_api_key": KEY, "gemini_base_url": gemini.url}
     app = create_app(**(values | settings))
-    app.extensions["services"].providers.warm_up()
+    app.extensions["providers"].warm_up()
     yield app
     gemini.release()
-    app.extensions["services"].turns.close()
+    app.extensions["live_turns"].close()
     with app.app_context():
         db.engine.dispose()
 

@@ -5,8 +5,8 @@ import json
 import pytest
 from httpx_sse._decoders import SSEDecoder
 
+from chatapp.kernel.text import clean_model_text
 from chatapp.rendering import render
-from chatapp.text import clean_model_text
 from tests.auth.browser import signed_in
 from tests.scripted_gemini import says
 from tests.turns.test_gemini_turns import app, gemini  # noqa: F401

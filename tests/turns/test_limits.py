@@ -6,15 +6,16 @@ from uuid import uuid4
 import gevent
 import pytest
 
-from chatapp.errors import RateLimited
-from chatapp.turns import limits, pages
+from chatapp.kernel.errors import RateLimited
+from chatapp.turns import pages
+from chatapp.turns.live.listeners import Listeners, LoopLag, Seat
 from tests.auth.browser import signed_in
 from tests.streams import Api, Heard, read, until
 from tests.turns.test_turns import settled_once
 
 
 def turns_of(app):
-    return app.extensions["services"].turns
+    return app.extensions["live_turns"]
 
 
 # Turns
@@ -35,7 +36,7 @@ class Time:
 
 def test_a_loop_that_is_late_again_and_again_is_measured_and_one_stall_is_not_enough():
     clock = Time()
-    lag = limits.LoopLag(clock, clock.sleep)
+    lag = LoopLag(clock, clock.sleep)
     for clock.late in (0, 0, 1, 0):
         lag.measure()
     assert 0.1 < lag.seconds < 0.2
@@ -154,12 +155,12 @@ def test_a_place_is_given_back_whatever_becomes_of_the_request(app, api, demo):
 
 
 def test_a_seat_is_left_where_its_block_fails_and_only_once():
-    listeners = limits.Listeners()
-    with pytest.raises(RateLimited), limits.Seat(listeners._of).take(user := uuid4(), 1) as seat:
+    listeners = Listeners()
+    with pytest.raises(RateLimited), Seat(listeners._of).take(user := uuid4(), 1) as seat:
         seat.take(uuid4(), 0)
     seat.leave()
     assert len(listeners) == 0
-    assert limits.Seat(listeners._of).take(user, 1)
+    assert Seat(listeners._of).take(user, 1)
 
 
 @pytest.mark.parametrize("path", ["/api/chat/{chat}/message?msg=Hi", "/turns/{turn}/stream"])

@@ -5,9 +5,9 @@ from uuid import uuid4
 import gevent
 import pytest
 
-from chatapp.soft_redis import SoftRedis
-from chatapp.turns.log import MAX_THOUGHT_CHARS, Beats, Ending, MemoryLog, Piece, Thought, TurnLog
-from chatapp.turns.redis_log import RedisLog
+from chatapp.kernel.redis import SoftRedis
+from chatapp.turns.live.log import MAX_THOUGHT_CHARS, Beats, Ending, MemoryLog, Piece, Thought, TurnLog
+from chatapp.turns.live.redis_log import RedisLog
 from tests.streams import until
 
 DONE = Ending("completed", uuid4(), 12, 88, "estimate", "stop")

@@ -2,11 +2,11 @@
 
 import pytest
 
-from chatapp.config import ConfigurationError
-from chatapp.extensions import db
+from chatapp.kernel.config import ConfigurationError
+from chatapp.kernel.extensions import db
+from chatapp.kernel.text import MODEL_NAME_CHARS
 from chatapp.providers.base import ModelInfo
 from chatapp.providers.openai import declared_models
-from chatapp.text import MODEL_NAME_CHARS
 from tests.turns.test_turns import settled_once
 
 LONG = "/srv/models/" + "a-folder-of-weights/" * 5 + "model.gguf"

@@ -4,8 +4,8 @@ import pytest
 
 from chatapp import create_app
 from chatapp.chats.models import Message
-from chatapp.config import ConfigurationError
-from chatapp.extensions import db
+from chatapp.kernel.config import ConfigurationError
+from chatapp.kernel.extensions import db
 from tests.scripted_openai import ScriptedOpenAI, refuses, says
 from tests.streams import until
 from tests.turns.test_turns import settled_once
@@ -23,16 +23,16 @@ def app(sqlite_url, tmp_path, openai, settings):
     values = {"database_url": sqlite_url, "instance_dir": tmp_path / "instance", "rate_limits": False}
     values |= {"secret_key": "x" * 32, "openai_base_url": openai.url}
     app = create_app(**(values | settings))
-    app.extensions["services"].providers.warm_up()
+    app.extensions["providers"].warm_up()
     yield app
     openai.release()
-    app.extensions["services"].turns.close()
+    app.extensions["live_turns"].close()
     with app.app_context():
         db.engine.dispose()
 
 
 def test_a_turn_is_answered_by_a_model_that_was_listed(app, api, openai):
-    until(lambda: [info.id for info in app.extensions["services"].providers.models()] == ["small", "large"])
+    until(lambda: [info.id for info in app.extensions["providers"].models()] == ["small", "large"])
     openai.script(says({"thought": "Hm."}, "It is", " so."))
 
     heard = api.send(api.new_chat(model="large"), "Is it?")

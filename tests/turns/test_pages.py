@@ -7,7 +7,7 @@ import pytest
 
 from chatapp.providers.base import Chunk
 from chatapp.turns import pages
-from chatapp.turns.log import Ending, Piece, Thought
+from chatapp.turns.live.log import Ending, Piece, Thought
 from tests.auth.browser import signed_in
 from tests.auth.test_auth_sessions import fails
 from tests.streams import read, until
@@ -171,7 +171,7 @@ def test_the_stream_ends_with_the_figures_and_done(browser, demo):
 def test_a_page_that_comes_while_it_thinks_has_the_thoughts_so_far(browser, demo):
     demo.will_say(Chunk(thought="Let me *see*."), demo.hold(), "Yes.")
     _, turn_id, address = begin(browser)
-    until(lambda: browser.app.extensions["services"].turns._log.get(UUID(turn_id)).thoughts)
+    until(lambda: browser.app.extensions["live_turns"]._log.get(UUID(turn_id)).thoughts)
 
     page = browser.get(address).text
 
@@ -221,7 +221,7 @@ def test_stop_keeps_what_was_said(browser, demo):
 
 
 def test_a_failure_says_why_and_offers_to_ask_again(browser, demo):
-    from chatapp.errors import ProviderMisconfigured
+    from chatapp.kernel.errors import ProviderMisconfigured
 
     demo.will_raise(ProviderMisconfigured())
     _, turn_id, address = begin(browser, "Why?")

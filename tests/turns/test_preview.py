@@ -3,9 +3,9 @@
 import pytest
 
 from chatapp.budget import ledger
-from chatapp.database import write
-from chatapp.extensions import db
-from chatapp.services import services
+from chatapp.kernel.database import write
+from chatapp.kernel.extensions import db
+from chatapp.providers.registry import providers
 from chatapp.tokens.estimate import calibrated
 from chatapp.turns.models import Turn
 from chatapp.turns.preview import preview
@@ -106,6 +106,6 @@ def test_what_a_model_must_think_is_foretold_where_it_is_charged(app, user, sett
     thinker = ModelInfo("scripted", "Scripted", 32_768, 8_192, min_thinking_tokens=512, max_thinking_tokens=4_096)
     with app.app_context():
         plain = preview(user.id, None, DRAFT).held_tokens
-        monkeypatch.setattr(services().providers, "model", lambda model: thinker)
+        monkeypatch.setattr(providers(), "model", lambda model: thinker)
 
         assert preview(user.id, None, DRAFT).held_tokens == plain + thoughts

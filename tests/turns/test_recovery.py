@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from chatapp.chats.models import Message
-from chatapp.database import now, write
-from chatapp.extensions import db
+from chatapp.kernel.database import now, write
+from chatapp.kernel.extensions import db
 from chatapp.turns import owner, recovery
 from chatapp.turns.models import Turn
 from tests.servers import ROOT, wait_until
@@ -80,7 +80,7 @@ def orphan(app, api, demo, name: str, age: timedelta = timedelta(0)) -> UUID:
     chat = api.new_chat()
     demo.will_say("so far", demo.hold())
     api.send(chat, "Hi", pieces=1)
-    app.extensions["services"].turns.close()
+    app.extensions["live_turns"].close()
     with app.app_context():
         with write():
             turn = db.session.scalars(db.select(Turn).where(Turn.status == "in_progress")).one()

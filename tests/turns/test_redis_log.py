@@ -6,9 +6,9 @@ import gevent
 import pytest
 import redis
 
-from chatapp.soft_redis import SoftRedis
-from chatapp.turns.log import Ending, TurnLog
-from chatapp.turns.redis_log import EXPIRE_SECONDS, RedisLog, end_key, text_key
+from chatapp.kernel.redis import SoftRedis
+from chatapp.turns.live.log import Ending, TurnLog
+from chatapp.turns.live.redis_log import EXPIRE_SECONDS, RedisLog, end_key, text_key
 from tests.streams import until
 
 pytestmark = pytest.mark.redis

@@ -8,9 +8,9 @@ from chatapp.budget import ledger
 from chatapp.budget.models import UsageRecord
 from chatapp.budget.pricing import PriceTable
 from chatapp.chats.models import Chat
-from chatapp.database import write
-from chatapp.errors import ProviderRateLimited
-from chatapp.extensions import db
+from chatapp.kernel.database import write
+from chatapp.kernel.errors import ProviderRateLimited
+from chatapp.kernel.extensions import db
 from chatapp.providers.base import Usage
 from chatapp.turns.models import Turn
 from tests.conftest import make_user
@@ -53,7 +53,7 @@ def gemini_app(sqlite_url, tmp_path, gemini, settings):
     app = create_app(**(values | settings))
     yield app
     gemini.release()
-    app.extensions["services"].turns.close()
+    app.extensions["live_turns"].close()
     with app.app_context():
         db.engine.dispose()
 
@@ -103,8 +103,7 @@ def change(app):
     """Change settings of the running application, as a restart would: change(metering="provider")."""
 
     def change(**values):
-        services = app.extensions["services"]
-        services.settings = app.extensions["settings"] = services.settings.model_copy(update=values)
+        app.extensions["settings"] = app.extensions["settings"].model_copy(update=values)
 
     return change
 
@@ -165,8 +164,8 @@ def test_the_price_of_the_reservation_counts(app, midway, tmp_path):
         file.write_text(f'[[price]]\nmodel = "scripted"\nsince = 2020-01-01\ninput = {dollars}\noutput = 10\n')
         return PriceTable(file)
 
-    app.extensions["services"].prices = table(1)
-    turn = midway(lambda chat_id: setattr(app.extensions["services"], "prices", table(100)))
+    app.extensions["prices"] = table(1)
+    turn = midway(lambda chat_id: app.extensions.update(prices=table(100)))
 
     assert turn.cost_microusd == 200 * 1 + 30 * 10
 

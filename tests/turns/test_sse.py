@@ -8,8 +8,8 @@ from httpx_sse._decoders import SSEDecoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatapp.turns import sse
-from chatapp.turns.log import Ending, Piece
+from chatapp.api import sse
+from chatapp.turns.live.log import Ending, Piece
 
 TURN = UUID("0b0e4a59-5d4c-4a0f-9e55-0c1f3ad6a001")
 

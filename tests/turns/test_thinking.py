@@ -3,8 +3,8 @@
 import pytest
 
 from chatapp.chats.models import Chat
-from chatapp.database import write
-from chatapp.extensions import db
+from chatapp.kernel.database import write
+from chatapp.kernel.extensions import db
 from chatapp.providers.base import ModelInfo, Usage
 from chatapp.providers.gemini.models import THINKING, gemini_model, thinking_of
 from chatapp.turns.models import Turn

@@ -9,9 +9,9 @@ import pytest
 from chatapp.budget import ledger
 from chatapp.budget.models import LedgerEntry, UserUsage
 from chatapp.chats.models import Chat
-from chatapp.database import now, write
-from chatapp.errors import ProviderRateLimited
-from chatapp.extensions import db
+from chatapp.kernel.database import now, write
+from chatapp.kernel.errors import ProviderRateLimited
+from chatapp.kernel.extensions import db
 from chatapp.turns import titles
 from chatapp.turns.models import TitleTurn
 from tests.auth.browser import signed_in
@@ -143,7 +143,7 @@ def test_without_budget_for_it_there_is_no_title(app, demo):
 
     assert poor.send(chat_id, "Hello").final["done"]
     with app.app_context():
-        until(lambda: not app.extensions["services"].turns._workers)
+        until(lambda: not app.extensions["live_turns"]._workers)
         assert db.session.scalar(db.select(db.func.count(TitleTurn.id))) == 0
     assert title(poor, chat_id) == "Hello"
 
@@ -153,7 +153,7 @@ def test_what_a_dead_process_left_is_settled(both_app, both_api, demo):
     demo.will_say(demo.hold(), "Never")
     both_api.send(both_api.new_chat(), "Hello")
     until(lambda: len(demo.requests) == 2)
-    both_app.extensions["services"].turns.close()
+    both_app.extensions["live_turns"].close()
     with both_app.app_context(), write() as session:
         record = session.scalar(db.select(TitleTurn))
         record.started_at = now() - timedelta(minutes=5)

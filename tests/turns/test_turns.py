@@ -5,7 +5,7 @@ import pytest
 
 from chatapp.budget import ledger
 from chatapp.budget.models import LedgerEntry, UserUsage
-from chatapp.errors import (
+from chatapp.kernel.errors import (
     ContentBlocked,
     ProviderError,
     ProviderInterrupted,
@@ -13,7 +13,7 @@ from chatapp.errors import (
     ProviderRateLimited,
     ProviderTimeout,
 )
-from chatapp.extensions import db
+from chatapp.kernel.extensions import db
 from chatapp.providers.base import Chunk, Usage
 from chatapp.turns.models import Turn
 from tests.conftest import application, make_user

@@ -9,9 +9,9 @@ import pytest
 
 from chatapp.budget import ledger
 from chatapp.chats.models import Chat, Message
-from chatapp.database import write
-from chatapp.errors import ProviderInterrupted, TurnConflict
-from chatapp.extensions import db
+from chatapp.kernel.database import write
+from chatapp.kernel.errors import ProviderInterrupted, TurnConflict
+from chatapp.kernel.extensions import db
 from chatapp.turns import lifecycle
 from chatapp.turns.models import Turn
 from tests.auth.browser import signed_in

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import event
 
 from chatapp.chats.models import Chat, Message
-from chatapp.database import write
-from chatapp.extensions import db
+from chatapp.kernel.database import write
+from chatapp.kernel.extensions import db
 from chatapp.providers.base import ModelInfo
 from chatapp.turns import context
 from tests.auth.browser import signed_in
@@ -111,7 +111,7 @@ def test_a_fault_of_ours_before_the_model_said_anything_costs_nothing(app, api, 
 
 
 def test_a_model_that_went_away_before_it_was_asked_costs_nothing(app, api, demo, monkeypatch):
-    from chatapp.errors import InvalidRequest
+    from chatapp.kernel.errors import InvalidRequest
     from chatapp.providers.registry import Providers
 
     def gone(self, model_id):

@@ -11,9 +11,9 @@ import pytest
 
 from chatapp.budget.models import BudgetNotice, UsageRecord
 from chatapp.chats.models import Chat
-from chatapp.database import now, write
-from chatapp.errors import ProviderMisconfigured
-from chatapp.extensions import db
+from chatapp.kernel.database import now, write
+from chatapp.kernel.errors import ProviderMisconfigured
+from chatapp.kernel.extensions import db
 from chatapp.providers.base import Usage
 from chatapp.tokens.estimate import calibrated
 from chatapp.usage import queries

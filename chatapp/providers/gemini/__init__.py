@@ -13,8 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import Literal, Protocol
 
-from chatapp.errors import ContentBlocked, ProviderError, ProviderInterrupted
-from chatapp.pace import Pace
+from chatapp.kernel.errors import ContentBlocked, ProviderError, ProviderInterrupted
 from chatapp.providers.base import ChatRequest, Chunk, FinishReason, ModelInfo, Usage, without_system_role
 from chatapp.providers.event_stream import Patience
 from chatapp.providers.gemini import wire
@@ -22,6 +21,7 @@ from chatapp.providers.gemini.models import MODELS, gemini_model, thinking_of
 from chatapp.providers.gemini.rest import RestClient
 from chatapp.providers.gemini.sdk import SdkClient
 from chatapp.providers.gemini.wire import Call, Said
+from chatapp.providers.pace import Pace
 
 __all__ = ["MODELS", "GeminiProvider", "gemini_model", "thinking_of"]
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-from chatapp.errors import ProviderError
-from chatapp.pace import Pace
+from chatapp.kernel.errors import ProviderError
 from chatapp.providers.event_stream import JsonServer, Patience, Refused, cause_of, most_bytes, network_failure
 from chatapp.providers.gemini import wire
 from chatapp.providers.gemini.wire import GOOGLE, Call, Figures, Said
+from chatapp.providers.pace import Pace
 from chatapp.providers.passed_over import name_once
 
 log = logging.getLogger(__name__)

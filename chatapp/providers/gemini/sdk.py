@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent.lock import RLock
 
-from chatapp.errors import ProviderError, ProviderInterrupted, ProviderMisconfigured, ProviderTimeout
+from chatapp.kernel.errors import ProviderError, ProviderInterrupted, ProviderMisconfigured, ProviderTimeout
 from chatapp.providers.event_stream import Patience, StreamError
 from chatapp.providers.gemini import wire
 from chatapp.providers.gemini.wire import GOOGLE, Call, Figures, Said

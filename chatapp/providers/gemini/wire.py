@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from chatapp.errors import ProviderError, ProviderInterrupted
+from chatapp.kernel.errors import ProviderError, ProviderInterrupted
 from chatapp.providers import refusals
 from chatapp.providers.base import FinishReason, Usage
 from chatapp.providers.figures import MAX_REPORTED_TOKENS, tokens

@@ -18,14 +18,14 @@ from urllib.parse import urlsplit
 
 import gevent
 
-from chatapp.errors import ContentBlocked, ProviderError, ProviderMisconfigured
-from chatapp.pace import Pace
+from chatapp.kernel.errors import ContentBlocked, ProviderError, ProviderMisconfigured
 from chatapp.providers import refusals
 from chatapp.providers.base import ChatRequest, Chunk, ModelInfo
 from chatapp.providers.event_stream import JsonServer, Patience, Refused, cause_of, most_bytes, network_failure
 from chatapp.providers.openai.asking import Asking
 from chatapp.providers.openai.models import ASSUMED_INPUT_TOKENS, declared_models, info_of, listed_models
 from chatapp.providers.openai.wire import Reading
+from chatapp.providers.pace import Pace
 from chatapp.providers.thoughts import ThoughtSplitter
 
 __all__ = ["OpenAICompatibleProvider", "declared_models"]

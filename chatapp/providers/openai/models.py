@@ -6,9 +6,9 @@ import logging
 import re
 from typing import Any
 
+from chatapp.kernel.text import MODEL_NAME_CHARS
 from chatapp.providers.base import ModelInfo
 from chatapp.providers.figures import tokens
-from chatapp.text import MODEL_NAME_CHARS
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-from chatapp.errors import ProviderError, ProviderInterrupted
+from chatapp.kernel.errors import ProviderError, ProviderInterrupted
 from chatapp.providers import passed_over, refusals
 from chatapp.providers.base import Chunk, FinishReason, Usage
 from chatapp.providers.figures import tokens

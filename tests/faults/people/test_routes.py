@@ -11,8 +11,8 @@ from sqlalchemy import text
 
 from chatapp.auth.models import ApiKey, LoginSession, User
 from chatapp.chats.models import Message
-from chatapp.database import write
-from chatapp.extensions import db
+from chatapp.kernel.database import write
+from chatapp.kernel.extensions import db
 from chatapp.turns.models import Turn
 from tests.auth.browser import Browser, signed_in
 from tests.streams import Api

@@ -13,8 +13,8 @@ from chatapp.auth.models import ApiKey, LoginSession, User
 from chatapp.budget import ledger
 from chatapp.budget.models import LedgerEntry
 from chatapp.chats.models import Chat, Message
-from chatapp.database import write
-from chatapp.extensions import db
+from chatapp.kernel.database import write
+from chatapp.kernel.extensions import db
 from chatapp.transfers import deletion
 from chatapp.turns import recovery, settle
 from chatapp.turns.models import Turn
@@ -26,7 +26,7 @@ from tests.streams import until
 @pytest.fixture
 def turns(app, monkeypatch):
     """The workers, with a heartbeat of 50 ms: that often an open stream asks whether its login still is."""
-    turns = app.extensions["services"].turns
+    turns = app.extensions["live_turns"]
     monkeypatch.setattr(turns, "follow", partial(turns.follow, heartbeat_seconds=0.05))
     return turns
 
@@ -150,14 +150,14 @@ def at(point, app, api, demo, monkeypatch, act):
         do_it()
     first.set()
     if point == "between pieces":
-        until(lambda: "Some, " in [run.log.text for run in app.extensions["services"].turns._runs.values()])
+        until(lambda: "Some, " in [run.log.text for run in app.extensions["live_turns"]._runs.values()])
         do_it()
     second.set()
     heard = sending.get(timeout=20)
     if point == "after the end":
         do_it()
     assert was_here == [point]
-    until(lambda: not app.extensions["services"].turns.open_count())
+    until(lambda: not app.extensions["live_turns"].open_count())
     return chat, heard
 
 

@@ -7,7 +7,7 @@ import gevent
 import pytest
 from sqlalchemy import event
 
-from chatapp.extensions import db
+from chatapp.kernel.extensions import db
 from tests.faults.invariants import hold
 from tests.streams import until
 
@@ -57,7 +57,7 @@ def test_while_it_is_down_answers_stream_on_and_new_sends_are_put_off(
     said, other = half_said(api), api.new_chat()
     own_postgresql.store.stop()
     said.third.set()
-    turns = api.client.application.extensions["services"].turns
+    turns = api.client.application.extensions["live_turns"]
     until(lambda: PIECES_SO_FAR in [run.log.text for run in turns._runs.values()], 1)
 
     refused = api.call("POST", f"/chat/{other}/message", json={"message": "Hi"})

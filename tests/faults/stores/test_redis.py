@@ -7,8 +7,9 @@ import gevent
 import pytest
 import redis
 
-from chatapp import soft_redis
-from chatapp.turns import recovery, workers
+from chatapp.kernel import redis as kernel_redis
+from chatapp.turns import recovery
+from chatapp.turns.live import process
 from tests.conftest import make_user
 from tests.faults.invariants import hold
 from tests.faults.stores.conftest import TEXT
@@ -31,7 +32,7 @@ def pair(make_app, postgresql_url, redis_store):
 @pytest.fixture
 def calls(monkeypatch):
     """How long each call to Redis took that was made, in seconds."""
-    made, call = [], soft_redis.SoftRedis.call
+    made, call = [], kernel_redis.SoftRedis.call
 
     def timed(self, ask, default):
         def measured(client):
@@ -43,7 +44,7 @@ def calls(monkeypatch):
 
         return call(self, measured, default)
 
-    monkeypatch.setattr(soft_redis.SoftRedis, "call", timed)
+    monkeypatch.setattr(kernel_redis.SoftRedis, "call", timed)
     return made
 
 
@@ -53,7 +54,7 @@ def resume(api, said, position):
 
 
 def beginning(api):
-    [turn_id] = api.client.application.extensions["services"].turns._runs
+    [turn_id] = api.client.application.extensions["live_turns"]._runs
     return f"{turn_id}:0"
 
 
@@ -103,7 +104,7 @@ def test_redis_that_hangs_costs_a_moment_and_then_nothing(
         tried = len(calls)
 
     # The breaker is open, and lets one through every two seconds.
-    assert tried <= 2 + (time.monotonic() - began) / soft_redis.COOL_SECONDS
+    assert tried <= 2 + (time.monotonic() - began) / kernel_redis.COOL_SECONDS
     assert usual <= SLOWEST_SECONDS
 
 
@@ -124,9 +125,9 @@ def test_a_living_turn_is_not_taken_for_dead_while_redis_hangs(
 ):
     monkeypatch.setattr(recovery, "LEASE", recovery.LEASE / 10)
     for name in ("HEARTBEAT_EVERY_SECONDS", "SWEEP_SECONDS", "TRUST_SECONDS", "PULSE_SECONDS"):
-        monkeypatch.setattr(workers, name, getattr(workers, name) / 10)
+        monkeypatch.setattr(process, name, getattr(process, name) / 10)
     said = half_said(pair[0])
-    pair[1].client.application.extensions["services"].turns.start()
+    pair[1].client.application.extensions["live_turns"].start()
 
     with redis_store.paused():
         gevent.sleep(recovery.LEASE.total_seconds() * 2)
@@ -173,7 +174,7 @@ def test_a_full_redis_is_as_good_as_none(pair, redis_store, postgresql_url, half
 def test_redis_that_comes_back_leaves_no_hole_and_serves_no_old_count(
     pair, redis_store, postgresql_url, half_said, ends_well, demo, monkeypatch
 ):
-    monkeypatch.setattr(soft_redis, "COOL_SECONDS", 0.2)
+    monkeypatch.setattr(kernel_redis, "COOL_SECONDS", 0.2)
     demo.count_rule = lambda text: 100
     assert pair[0].call("POST", "/tokens/estimate", json={"text": "Hi"}).get_json()["tokens"] == 100
     said = half_said(pair[0])

@@ -206,7 +206,7 @@ def test_a_page_that_had_read_everything_before_the_restart_is_shown(
     api = on_postgresql()
     address = path.format(chat=api.new_chat())
     expected = api.client.get(address, headers=api.headers)
-    for drawn_by in ("chatapp.chats.views", "chatapp.web"):
+    for drawn_by in ("chatapp.chats.views", "chatapp.kernel.web"):
         draws_and_restarts(monkeypatch, drawn_by, lambda: own_postgresql.restart(how))
 
     shown = api.client.get(address, headers=api.headers)

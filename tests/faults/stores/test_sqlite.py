@@ -14,8 +14,8 @@ import gevent
 import pytest
 from sqlalchemy import event
 
-from chatapp.database import write
-from chatapp.extensions import db
+from chatapp.kernel.database import write
+from chatapp.kernel.extensions import db
 from tests import servers
 from tests.conftest import make_user
 from tests.faults.invariants import hold

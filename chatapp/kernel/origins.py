@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from flask import request
 
-from chatapp.services import settings
+from chatapp.kernel.config import settings
 
 
 def is_from_us() -> bool:

@@ -9,7 +9,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chatapp.config import Settings
+    from chatapp.kernel.config import Settings
 
 MAX_SAID_CHARS = 300
 STANDARD = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}

@@ -16,22 +16,23 @@ from typing import Any
 from uuid import UUID
 
 import gevent
-from flask import Flask
+from flask import Flask, current_app
 from sqlalchemy import Select, bindparam, case, func, or_, select, update
 
 from chatapp.budget.models import UserUsage
 from chatapp.chats.indexing import Indexer
-from chatapp.database import database_now, execute, is_store_trouble, release, retry_write, write
-from chatapp.errors import NotFound, Unavailable
-from chatapp.extensions import db
+from chatapp.kernel.config import settings
+from chatapp.kernel.database import database_now, execute, is_store_trouble, release, retry_write, write
+from chatapp.kernel.errors import NotFound, Unavailable
+from chatapp.kernel.extensions import db
+from chatapp.kernel.text import N_, ModelText
 from chatapp.providers.base import ChatRequest, Chunk, FinishReason, Usage
+from chatapp.providers.registry import providers
 from chatapp.providers.retry import stream_with_retries
-from chatapp.services import services
-from chatapp.text import N_, ModelText
 from chatapp.turns import owner, recovery, settle, titles
-from chatapp.turns.copies import Copies
-from chatapp.turns.limits import Listeners, LoopLag
-from chatapp.turns.log import HEARTBEAT_SECONDS, Ending, Heard, MemoryLog, TurnLog
+from chatapp.turns.live.listeners import Listeners, LoopLag
+from chatapp.turns.live.log import HEARTBEAT_SECONDS, Ending, Heard, MemoryLog, TurnLog
+from chatapp.turns.live.remote import RemoteTurns
 from chatapp.turns.meter import RunningMeter
 from chatapp.turns.models import MESSAGES, Turn
 from chatapp.turns.settle import Answer, Facts, Outcome
@@ -115,7 +116,7 @@ class Run:
         """Read the provider to the end, or to the end of what the answer may use."""
         text, thoughts, meter = ModelText(), ModelText(), RunningMeter(self.request.max_output_tokens)
         chunks = stream_with_retries(
-            services().providers.for_model(self.request.model), self.request, tries=services().settings.provider_tries
+            providers().for_model(self.request.model), self.request, tries=settings().provider_tries
         )
         answer_from = 0
         for chunk in chunks:
@@ -145,7 +146,7 @@ class Run:
             self.log.append(delta)
 
 
-class Workers:
+class LiveTurns:
     def __init__(self, app: Flask, turn_log: MemoryLog) -> None:
         self._app = app
         self._log = turn_log
@@ -156,7 +157,7 @@ class Workers:
         self._sweeper: gevent.Greenlet | None = None
         self._indexer: gevent.Greenlet | None = None
         self._is_draining = False
-        self._copies = Copies(app, turn_log)
+        self._copies = RemoteTurns(app, turn_log)
         self._lag = LoopLag()
         self.listeners = Listeners()
 
@@ -176,9 +177,9 @@ class Workers:
         """Raise Unavailable while this process takes no new turn."""
         if self._is_draining:
             raise Unavailable(N_("The service is restarting. Try again in a moment"), retry_after_seconds=5)
-        if len(self._runs) + self._beginning >= services().settings.max_open_turns:
+        if len(self._runs) + self._beginning >= settings().max_open_turns:
             raise Unavailable(N_("The service is busy. Try again in a moment"), retry_after_seconds=10)
-        if self._lag.seconds * 1000 > services().settings.max_loop_lag_ms:
+        if self._lag.seconds * 1000 > settings().max_loop_lag_ms:
             raise Unavailable(N_("The service is busy. Try again in a moment"), retry_after_seconds=5)
 
     def open_count(self) -> int:
@@ -209,7 +210,7 @@ class Workers:
                 self._log.end(run.turn_id, ending)
             finally:
                 self._runs.pop(run.turn_id, None)
-            if services().settings.titles == "model" and ending.status == "completed" and not self._is_draining:
+            if settings().titles == "model" and ending.status == "completed" and not self._is_draining:
                 titles.suggest(run.turn_id)
 
     def _settle(self, run: Run) -> Ending:
@@ -417,3 +418,9 @@ class Workers:
     def _sweep(self, trusts_leases: bool) -> None:
         recovery.settle_orphans(set(self._runs), self._log.stored_text, trusts_leases=trusts_leases)
         titles.settle_left()
+
+
+def live_turns() -> LiveTurns:
+    """Return the turns of the running application's process."""
+    found: LiveTurns = current_app.extensions["live_turns"]
+    return found

@@ -20,8 +20,8 @@ from flask_babel import Domain, format_datetime, format_time, get_locale, to_use
 from flask_login import current_user
 from sqlalchemy.exc import SQLAlchemyError
 
-from chatapp.extensions import babel
-from chatapp.zones import zone
+from chatapp.kernel.extensions import babel
+from chatapp.kernel.zones import zone
 
 LOCALES = {"en": "English", "de": "Deutsch"}
 FOLDER = Path(__file__).parent / "translations"

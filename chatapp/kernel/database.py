@@ -24,7 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.types import TypeDecorator
 
-from chatapp.extensions import db
+from chatapp.kernel.extensions import db
 
 SQLITE_WAIT_SECONDS = 15
 # Serialization failure, deadlock, lock not available, admin shutdown, crash shutdown, cannot connect now.

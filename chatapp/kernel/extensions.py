@@ -11,7 +11,7 @@ from flask_wtf.csrf import CSRFProtect
 from sqlalchemy import MetaData
 from sqlalchemy.orm import DeclarativeBase
 
-from chatapp.services import settings
+from chatapp.kernel.config import settings
 
 NAMES = {
     "ix": "ix_%(column_0_label)s",

@@ -20,8 +20,8 @@ from uuid import UUID
 import gevent
 from gevent.lock import BoundedSemaphore
 
-from chatapp.soft_redis import SoftRedis, pipeline
-from chatapp.turns.log import Ending, MemoryLog, Part, TurnLog
+from chatapp.kernel.redis import SoftRedis, pipeline
+from chatapp.turns.live.log import Ending, MemoryLog, Part, TurnLog
 
 log = logging.getLogger(__name__)
 

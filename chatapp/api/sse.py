@@ -7,7 +7,7 @@ import re
 from typing import Any
 from uuid import UUID
 
-from chatapp.turns.log import Ending, Piece
+from chatapp.turns.live.log import Ending, Piece
 
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
+from flask import current_app
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from chatapp.text import MODEL_NAME_CHARS, TITLE_CHARS
+from chatapp.kernel.text import MODEL_NAME_CHARS, TITLE_CHARS
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parent.parent
 # Templates, static files and migrations: beside the package in a checkout, inside it in a wheel (hatch_build.py).
 FILES = PACKAGE / "files" if (PACKAGE / "files").is_dir() else PACKAGE.parent
 # A wheel's files belong to Python's own folder, where no data should be.
@@ -238,3 +239,9 @@ def _make_secret_key(path: Path) -> str:
         if not (key := file.read()):
             file.write(key := secrets.token_hex(SECRET_BYTES))
     return key
+
+
+def settings() -> Settings:
+    """Return the settings of the running application."""
+    found: Settings = current_app.extensions["settings"]
+    return found

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from flask import Blueprint, Flask, jsonify, request
+from flask import Blueprint, Flask, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from chatapp.database import file_was_replaced
-from chatapp.errors import Unavailable
-from chatapp.extensions import db, limiter
-from chatapp.services import services
+from chatapp.kernel.database import file_was_replaced
+from chatapp.kernel.errors import Unavailable
+from chatapp.kernel.extensions import db, limiter
+from chatapp.kernel.server import OpenTurns
 
 bp = Blueprint("health", __name__)
 limiter.exempt(bp)
@@ -26,7 +26,12 @@ def alive() -> ResponseReturnValue:
     """200 while the process serves; 503 where its database file was exchanged under it."""
     if file_was_replaced():
         return jsonify(status="database file replaced"), 503
-    return jsonify(status="ok", **({"open_turns": services().turns.open_count()} if _is_from_here() else {}))
+    return jsonify(status="ok", **({"open_turns": _turns().open_count()} if _is_from_here() else {}))
+
+
+def _turns() -> OpenTurns:
+    found: OpenTurns = current_app.extensions["live_turns"]
+    return found
 
 
 def _is_from_here() -> bool:
@@ -39,7 +44,7 @@ def _is_from_here() -> bool:
 def ready() -> ResponseReturnValue:
     """200 while new turns are taken and the database answers."""
     try:
-        services().turns.admit()
+        _turns().admit()
         db.session.execute(select(1))
     except (Unavailable, SQLAlchemyError) as error:
         reason = error.message if isinstance(error, Unavailable) else "The database does not answer"

@@ -15,9 +15,9 @@ import gevent
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
-from chatapp.errors import NotFound
+from chatapp.kernel.errors import NotFound
 from chatapp.turns import settle
-from chatapp.turns.log import MemoryLog, TurnLog
+from chatapp.turns.live.log import MemoryLog, TurnLog
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ FETCH_SECONDS = 0.1
 POLL_SECONDS = 1.0
 
 
-class Copies:
+class RemoteTurns:
     def __init__(self, app: Flask, turn_log: MemoryLog) -> None:
         self._app = app
         self._source = turn_log

@@ -10,10 +10,10 @@ from uuid import UUID
 import gevent
 from flask import Response
 
-from chatapp.errors import RateLimited, Unavailable
-from chatapp.services import settings
-from chatapp.text import N_
-from chatapp.turns.log import Heard
+from chatapp.kernel.config import settings
+from chatapp.kernel.errors import RateLimited, Unavailable
+from chatapp.kernel.text import N_
+from chatapp.turns.live.log import Heard
 
 LAG_EVERY_SECONDS = 0.1
 # Over HTTP/1.1 a browser has six connections to a host, for all its tabs. Two stay free for pages and for Stop.

@@ -35,7 +35,7 @@ ChatAppError
 
 from __future__ import annotations
 
-from chatapp.text import N_
+from chatapp.kernel.text import N_
 
 
 class ChatAppError(Exception):

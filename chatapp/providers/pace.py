@@ -1,4 +1,4 @@
-"""Give way while computing, and send pieces of many answers together.
+"""Reads many streams together.
 
 A piece of an answer waits for others: not at all while few answers stream, longer as more do. Waking up costs far more
 than the work done then. So a process that reads many streams does not wake for each
@@ -7,7 +7,6 @@ chunk of each: it reads all of them together, at a beat that grows longer with t
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -18,31 +17,6 @@ READS_PER_SECOND = 800
 LONGEST_SECONDS = 0.25
 # Fewer streams than this are read as their chunks arrive.
 FEW_STREAMS = 20
-
-
-# What computes for longer gives way.
-BREATH_SECONDS = 0.005
-
-
-def give_way() -> None:
-    """Let others have their turn, those too that wait for the network or the clock.
-
-    A sleep of 0 does not look at the network: gevent first runs 50 of what is ready. Where each computes for 5 ms, a
-    request would wait 250 ms for its first byte to be read.
-    """
-    gevent.sleep(0.000_001)
-
-
-class Breath:
-    """Gives way once others have waited long enough; called often, it costs nothing in between."""
-
-    def __init__(self) -> None:
-        self._taken_at = 0.0
-
-    def __call__(self) -> None:
-        if time.perf_counter() - self._taken_at > BREATH_SECONDS:
-            give_way()
-            self._taken_at = time.perf_counter()
 
 
 class Pace:

@@ -22,8 +22,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WsgiResponse
 
-from chatapp.database import is_store_trouble
-from chatapp.errors import (
+from chatapp.kernel.config import settings
+from chatapp.kernel.database import is_store_trouble
+from chatapp.kernel.errors import (
     BudgetExceeded,
     ChatAppError,
     CsrfFailed,
@@ -33,10 +34,9 @@ from chatapp.errors import (
     Unauthenticated,
     Unavailable,
 )
-from chatapp.extensions import csrf, db
-from chatapp.origins import split
-from chatapp.security_log import note
-from chatapp.services import settings
+from chatapp.kernel.extensions import csrf, db
+from chatapp.kernel.origins import split
+from chatapp.kernel.security_log import note
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gevent
 from gevent.event import Event
@@ -23,8 +23,7 @@ from gevent.pool import Pool
 from gevent.server import StreamServer
 from gunicorn.workers.ggevent import GeventWorker
 
-if TYPE_CHECKING:
-    from chatapp.turns.workers import Workers
+from chatapp.kernel.server import OpenTurns
 
 SAVE_SECONDS = 3
 # For streams to tell their listeners how it ended, and for requests in progress to be answered.
@@ -98,10 +97,10 @@ class DrainWorker(GeventWorker):
             waiting.connection.has_asked = True
 
     @property
-    def _turns(self) -> Workers | None:
+    def _turns(self) -> OpenTurns | None:
         """The turns of this process; None where the application never came up."""
-        services = getattr(self.wsgi, "extensions", {}).get("services")
-        return services.turns if services else None
+        found: OpenTurns | None = getattr(self.wsgi, "extensions", {}).get("live_turns")
+        return found
 
     def _listen(self, socket: Any) -> StreamServer:
         socket.setblocking(1)

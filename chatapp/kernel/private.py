@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
-from chatapp.config import Settings
+from chatapp.kernel.config import Settings
 
 log = logging.getLogger(__name__)
 
