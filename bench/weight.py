@@ -40,10 +40,10 @@ from sqlalchemy.orm import Session
 from chatapp import create_app
 from chatapp.auth import accounts, passwords
 from chatapp.chats.models import Chat, Message
+from chatapp.conversation import stream as stream_frames
 from chatapp.kernel.database import write
 from chatapp.providers.base import ChatRequest, Chunk, ModelInfo
 from chatapp.providers.registry import Providers
-from chatapp.turns import pages
 from chatapp.turns.live.log import Piece
 from tests import servers
 
@@ -90,14 +90,14 @@ class Steady:
         yield Chunk(finish_reason="stop")
 
 
-class WholeMessage(pages.AnswerFrames):
+class WholeMessage(stream_frames.AnswerFrames):
     """The reference: every frame holds the message from its beginning."""
 
     interval_seconds = 0.0
 
     def grow(self, piece: Piece) -> str:
         super().grow(piece)
-        return pages.event(self._text.state)
+        return stream_frames.event(self._text.state)
 
 
 def main() -> None:
@@ -129,13 +129,13 @@ def measure(browser: Browser, url: str, chats: dict[int, str], rounds: int) -> N
         requests, kinds = weigh(page, url + path)
         parts = ", ".join(f"{kind} {size / 1000:.1f}" for kind, size in kinds.most_common())
         print(f"first page, {name}: {sum(kinds.values()) / 1000:.1f} kB in {requests} requests ({parts})", flush=True)
-    ours = pages.AnswerFrames
+    ours = stream_frames.AnswerFrames
     for _ in range(rounds):
         for name, frames in (("ours", ours), ("whole message each time", WholeMessage)):
-            pages.AnswerFrames = frames  # type: ignore[misc]
+            stream_frames.AnswerFrames = frames  # type: ignore[misc]
             page.goto(url + chats[20])
             print(f"main thread, {name}: {stream(page)}", flush=True)
-    pages.AnswerFrames = ours  # type: ignore[misc]
+    stream_frames.AnswerFrames = ours  # type: ignore[misc]
     for messages, path in chats.items():
         page.goto("about:blank")
         with working(page) as opening:

@@ -103,16 +103,17 @@ def _bind_extensions(app: Flask) -> None:
 def _register(app: Flask) -> None:
     from chatapp import cli
     from chatapp.admin.views import bp as admin
+    from chatapp.api.tokens import bp as tokens
     from chatapp.api.views import bp as api
     from chatapp.auth.account_views import bp as auth
     from chatapp.chats.views import bp as chats
+    from chatapp.conversation.views import bp as conversation
     from chatapp.kernel import assets
     from chatapp.kernel.server import health
     from chatapp.transfers.views import bp as transfers
-    from chatapp.turns.views import bp as turns
     from chatapp.usage.views import bp as usage
 
-    for blueprint in (auth, chats, turns, transfers, usage, api, admin, health.bp):
+    for blueprint in (auth, chats, conversation, transfers, usage, api, tokens, admin, health.bp):
         app.register_blueprint(blueprint)
     health.init_app(app)
     assets.init_app(app)

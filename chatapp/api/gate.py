@@ -1,6 +1,7 @@
-"""The guard of GET …/message: a request with a side effect that must come from our own page's script, or from a key.
+"""Who may call the API.
 
-Checked before anything is read or written. Another site's page, another port of this host, a link, an image, a frame
+The guard of GET …/message: a request with a side effect must come from our own page's script, or with a key. It is
+checked before anything is read or written. Another site's page, another port of this host, a link, an image, a frame
 and a prefetch can all make the browser send the cookie; none of them can make these headers.
 Source: W3C Fetch Metadata Request Headers; OWASP ASVS 5.0, 3.5.3.
 """
@@ -13,11 +14,17 @@ from flask import request
 from flask_login import current_user
 from werkzeug.exceptions import MethodNotAllowed
 
-from chatapp.kernel.errors import CsrfFailed, NotAcceptable
+from chatapp.kernel.errors import CsrfFailed, NotAcceptable, Unauthenticated
 from chatapp.kernel.origins import is_bearer, is_from_elsewhere, is_from_us
 
 EVENT_STREAM = re.compile(r"text/event-stream\b", re.ASCII)
 REFUSED = "This address can only be used by this site's own pages"
+
+
+def require_user() -> None:
+    """Raise Unauthenticated for a request without a login or key."""
+    if not current_user.is_authenticated:
+        raise Unauthenticated()
 
 
 def check_gate() -> None:

@@ -12,23 +12,21 @@ from flask_babel import gettext as _
 from flask_login import current_user
 
 from chatapp.api import body, shapes, sse
-from chatapp.api.gate import check_gate
+from chatapp.api.gate import check_gate, require_user
 from chatapp.api.paging import page
 from chatapp.auth import sessions
-from chatapp.budget.queries import estimated_days_until_limit, usage_of
 from chatapp.chats import options
 from chatapp.chats.models import Chat, page_upwards
 from chatapp.chats.search import search
 from chatapp.kernel.config import settings
 from chatapp.kernel.database import release, write
-from chatapp.kernel.errors import ChatNotFound, Forbidden, Unauthenticated
+from chatapp.kernel.errors import ChatNotFound
 from chatapp.kernel.extensions import db, limiter
 from chatapp.providers.registry import providers
-from chatapp.tokens.count import counter
-from chatapp.turns import conversation, lifecycle
+from chatapp.turns import lifecycle
 from chatapp.turns.live.listeners import Seat, for_a_while, streamed
 from chatapp.turns.live.log import HEARTBEAT_SECONDS, Ending, Heard, Piece
-from chatapp.turns.live.process import live_turns
+from chatapp.turns.live.process import live_turns, text_so_far
 from chatapp.turns.models import Turn
 
 bp = Blueprint("api", __name__, url_prefix="/api")
@@ -42,11 +40,10 @@ limit_sends = limiter.shared_limit(lambda: f"{settings().sends_per_minute} per m
 
 
 @bp.before_request
-def require_user() -> None:
+def before() -> None:
     if request.endpoint == "api.join_or_send":
         check_gate()
-    if not current_user.is_authenticated:
-        raise Unauthenticated()
+    require_user()
 
 
 @bp.post("/chat")
@@ -78,7 +75,7 @@ def show(chat_id: str) -> ResponseReturnValue:
     chat = _chat(chat_id)
     limit = body.query_int("limit", MESSAGES_AT_ONCE, low=1, high=MESSAGES_AT_ONCE)
     found, cursor = page_upwards(chat, limit, body.query_uuid("cursor"))
-    messages = [shapes.message(message, conversation.text_so_far(message)) for message in found]
+    messages = [shapes.message(message, text_so_far(message)) for message in found]
     last = {"messages": messages, "next_cursor": str(cursor) if cursor else None}
     return jsonify(shapes.chat(chat) | shapes.options(chat) | last)
 
@@ -131,43 +128,6 @@ def join_or_send(chat_id: str) -> ResponseReturnValue:
 def stop(chat_id: str) -> ResponseReturnValue:
     lifecycle.stop_chat(_chat(chat_id).id)
     return "", 204
-
-
-@bp.get("/chat/token-stats")
-def token_stats() -> ResponseReturnValue:
-    return jsonify(counter().stats())
-
-
-@bp.delete("/chat/token-stats")
-def clear_token_cache() -> ResponseReturnValue:
-    if not current_user.is_admin:
-        raise Forbidden()
-    counter().clear()
-    return "", 204
-
-
-@bp.get("/user/token-usage")
-def token_usage() -> ResponseReturnValue:
-    budget = usage_of(current_user.id)
-    return jsonify(
-        total_tokens_used=budget.total_tokens_used,
-        reserved_tokens=budget.reserved_tokens,
-        token_limit=budget.token_limit,
-        remaining_tokens=budget.remaining_tokens,
-        estimated_days_until_limit=estimated_days_until_limit(current_user.id, budget),
-        last_reset_at=shapes.instant(budget.last_reset_at),
-        resets_at=budget.resets_at and shapes.instant(budget.resets_at),
-        reset_period=budget.reset_period,
-    )
-
-
-@bp.post("/tokens/estimate")
-def estimate() -> ResponseReturnValue:
-    text = body.read(body.DRAFT)["text"]
-    model = providers().offered(current_user.default_model)
-    release()
-    count = counter().count(model, text)
-    return jsonify(tokens=count.tokens, method=count.method)
 
 
 def _chat(chat_id: str) -> Chat:

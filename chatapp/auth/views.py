@@ -31,7 +31,7 @@ PATH = re.compile(r"/(?![/\\])[!-\[\]-~]{0,499}")
 
 def safe_next(target: str | None) -> str:
     """Return where to go after signing in: a path of this site, or the start page for anything else."""
-    return target if target and PATH.fullmatch(target) else url_for("chats.index")
+    return target if target and PATH.fullmatch(target) else url_for("conversation.index")
 
 
 # Signing in and out
@@ -202,7 +202,7 @@ def _accept_again(token: str) -> ResponseReturnValue:
 @limit_newcomers
 def accept_invitation(token: str) -> ResponseReturnValue:
     if is_stale() and _is_in_already(invitations.content_of(token).email):
-        return redirect_to("chats.index")
+        return redirect_to("conversation.index")
     invitation = invitations.read(token)
     form = NewAccountForm(invitation.email)
     if not form.validate():
@@ -219,7 +219,7 @@ def accept_invitation(token: str) -> ResponseReturnValue:
         )
     note("invitation used", user=user.id)
     sessions.sign_in(user)
-    return _welcome(redirect_to("chats.index"), invitation.email)
+    return _welcome(redirect_to("conversation.index"), invitation.email)
 
 
 @bp.get("/setup/<token>")
@@ -238,7 +238,7 @@ def _set_up_again(token: str) -> ResponseReturnValue:
 @limit_newcomers
 def set_up(token: str) -> ResponseReturnValue:
     if is_stale() and current_user.is_authenticated:
-        return redirect_to("chats.index")
+        return redirect_to("conversation.index")
     invitations.check_setup(token)
     form = RegisterForm()
     if not form.validate():
@@ -249,4 +249,4 @@ def set_up(token: str) -> ResponseReturnValue:
         invitations.close(token, "setup")
     note("site set up", user=user.id)
     sessions.sign_in(user)
-    return _welcome(redirect_to("chats.index"), form.email.data)
+    return _welcome(redirect_to("conversation.index"), form.email.data)

@@ -1,38 +1,32 @@
-"""The pages of chats: where one begins, one with its messages, the list beside them, and what can be done with one."""
+"""The list of chats, and what can be done with one: rename, pin, archive, delete, its settings."""
 
 from __future__ import annotations
 
-from contextlib import suppress
 from itertools import chain
 from typing import Any
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID
 
 from flask import Blueprint, Response, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import get_locale
 from flask_babel import gettext as _
 from flask_login import current_user, login_required
-from sqlalchemy import delete as delete_rows
-from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from chatapp.auth.account_views import account_page
 from chatapp.auth.sessions import browser_required
 from chatapp.budget.queries import usage_of
 from chatapp.chats import options, queries
 from chatapp.chats.forms import ChatForm, OptionsForm
-from chatapp.chats.models import Chat, Message
-from chatapp.chats.personas import PERSONAS
+from chatapp.chats.models import Chat
+from chatapp.chats.sidebar import listed, shown_sidebar, sidebar
 from chatapp.kernel import cookies
 from chatapp.kernel.config import settings
 from chatapp.kernel.database import write
-from chatapp.kernel.errors import InvalidRequest, KeyReused
+from chatapp.kernel.errors import InvalidRequest
 from chatapp.kernel.extensions import db
-from chatapp.kernel.web import form_again, is_htmx, redirect_to
-from chatapp.providers.registry import providers
-from chatapp.turns import conversation, lifecycle
+from chatapp.kernel.web import is_htmx, redirect_to
+from chatapp.turns import lifecycle
 from chatapp.turns.models import TitleTurn
-from chatapp.turns.views import limit_sends, started_fragment
 
 bp = Blueprint("chats", __name__)
 
@@ -51,55 +45,18 @@ def shared() -> dict[str, Any]:
         "theme": theme if theme in THEMES else "system",
         "language": str(locale or "en").replace("_", "-"),
         "direction": getattr(locale, "text_direction", "ltr"),
-        "my_chats": lambda open_id: queries.sidebar(current_user, open_id=open_id),
+        "my_chats": lambda open_id: sidebar(current_user, open_id=open_id),
         "my_budget": lambda: usage_of(current_user.id),
     }
 
 
-@bp.get("/")
-@login_required
-def index() -> ResponseReturnValue:
-    return _first_page()
-
-
-def _first_page(problem: str = "") -> str:
-    """Draw the place where a chat begins. problem: why the message that was sent is refused."""
-    model = providers().offered(current_user.default_model)
-    values: dict[str, Any] = {"chat": None, "exchanges": [], "versions": {}, "turn_id": None, "personas": PERSONAS}
-    return render_template("chats/show.html", **values, **conversation.composer(model, problem))
-
-
-@bp.post("/chats")
-@form_again(_first_page)
-@login_required
-@limit_sends
-def create() -> ResponseReturnValue:
-    """Begin a chat with its first message. The same form sent twice begins one chat: its id comes from the key."""
-    key = request.form.get("key") or str(uuid4())
-    chat = _begin(uuid5(current_user.id, key))
-    try:
-        started = lifecycle.start(current_user, chat, conversation.posted_text(), key=key)
-    except KeyReused:
-        # An old form with a new text begins another chat.
-        key = str(uuid4())
-        started = lifecycle.start(
-            current_user, _begin(uuid5(current_user.id, key)), conversation.posted_text(), key=key
-        )
-    except Exception:
-        _forget_empty(chat.id)
-        raise
-    if not is_htmx() or started.joined:
-        return redirect_to("chats.show", chat_id=started.chat_id)
-    return started_fragment(started, is_new=True), 200, {"HX-Push-Url": url_for("chats.show", chat_id=started.chat_id)}
-
-
 @bp.get("/chats")
 @login_required
-def list() -> ResponseReturnValue:
-    found = queries.sidebar(
+def index() -> ResponseReturnValue:
+    found = sidebar(
         current_user,
         request.args.get("q", "").strip(),
-        limit=request.args.get("limit", type=int) or conversation.listed(),
+        limit=request.args.get("limit", type=int) or listed(),
         archived=bool(request.args.get("archived")),
         open_id=(chat_id := request.args.get("chat", type=UUID) or _shown_chat()),
     )
@@ -110,22 +67,11 @@ def list() -> ResponseReturnValue:
 
 @bp.get("/chats/news")
 @login_required
-def news() -> ResponseReturnValue:
+def changes() -> ResponseReturnValue:
     """Draw the list anew, and the title of the chat that is open, where the list is not the version seen."""
-    if conversation.sidebar(_shown_chat()).version == request.args.get("seen"):
+    if shown_sidebar(_shown_chat()).version == request.args.get("seen"):
         return "", 204
     return _changed_list(_shown_chat())
-
-
-@bp.get("/chats/<uuid:chat_id>")
-@login_required
-def show(chat_id: UUID) -> ResponseReturnValue:
-    chat = queries.own_chat(current_user, chat_id)
-    before = request.args.get("before", type=UUID)
-    values = conversation.shown(chat, before=before, with_id=request.args.get("at", type=UUID))
-    if is_htmx() and before:
-        return render_template("turns/_turns.html", **values)
-    return render_template("chats/show.html", **values, **conversation.composer(chat.model))
 
 
 @bp.get("/chats/<uuid:chat_id>/settings")
@@ -175,7 +121,7 @@ def rename(chat_id: UUID) -> ResponseReturnValue:
 
 @bp.get("/chats/<uuid:chat_id>/naming")
 @login_required
-def naming(chat_id: UUID) -> ResponseReturnValue:
+def title_status(chat_id: UUID) -> ResponseReturnValue:
     """Show the title that the model gave a chat; while it has none, say when to ask again."""
     queries.own_chat(current_user, chat_id)
     tries = request.args.get("tries", 1, type=int)
@@ -203,7 +149,7 @@ def update(chat_id: UUID) -> ResponseReturnValue:
             setattr(chat, name, value)
     if not is_htmx():
         flash(_("Saved"), "message")
-        return redirect_to("chats.edit" if "from" in request.form else "chats.show", chat_id=chat_id)
+        return redirect_to("chats.edit" if "from" in request.form else "conversation.show", chat_id=chat_id)
     if changes.get("archived"):
         # Of the chat that is open a notice says so, with the way back.
         undo = "" if _shown_chat() == chat_id else url_for("chats.unarchive", chat_id=chat_id)
@@ -235,8 +181,8 @@ def restore(chat_id: UUID) -> ResponseReturnValue:
     with write():
         queries.own_chat(current_user, chat_id, or_deleted=True).deleted_at = None
     if "open" in request.args:
-        return redirect_to("chats.show", chat_id=chat_id)
-    return _changed_list(_shown_chat()) if is_htmx() else redirect_to("chats.show", chat_id=chat_id)
+        return redirect_to("conversation.show", chat_id=chat_id)
+    return _changed_list(_shown_chat()) if is_htmx() else redirect_to("conversation.show", chat_id=chat_id)
 
 
 @bp.post("/chats/<uuid:chat_id>/unarchive")
@@ -244,26 +190,7 @@ def restore(chat_id: UUID) -> ResponseReturnValue:
 def unarchive(chat_id: UUID) -> ResponseReturnValue:
     with write():
         queries.own_chat(current_user, chat_id).archived = False
-    return _changed_list(_shown_chat()) if is_htmx() else redirect_to("chats.list", archived="1")
-
-
-def _begin(chat_id: UUID) -> Chat:
-    user_id, values = current_user.id, options.for_new_chat(current_user, request.form)
-    try:
-        with write() as session:
-            if session.get(Chat, chat_id) is None:
-                session.add(Chat(id=chat_id, user_id=user_id, **values))
-    except IntegrityError:
-        # The same form, sent twice at once: the other request was faster.
-        db.session.rollback()
-    return queries.own_chat(current_user, chat_id)
-
-
-def _forget_empty(chat_id: UUID) -> None:
-    """Take back a chat whose first message was refused. Another send may be filling it: then it stays."""
-    with suppress(SQLAlchemyError), write() as session:
-        has_messages = select(Message.id).where(Message.chat_id == chat_id).exists()
-        session.execute(delete_rows(Chat).where(Chat.id == chat_id, Chat.head_id.is_(None), ~has_messages))
+    return _changed_list(_shown_chat()) if is_htmx() else redirect_to("chats.index", archived="1")
 
 
 def _shown_chat() -> UUID | None:
@@ -277,7 +204,7 @@ def _shown_chat() -> UUID | None:
 
 def _go_after_deletion(chat_id: UUID) -> Response:
     flash((_("The chat was deleted"), url_for("chats.restore", chat_id=chat_id, open=1)), "undo")  # type: ignore[arg-type]
-    return redirect_to("chats.index")
+    return redirect_to("conversation.index")
 
 
 def _changed_list(chat_id: UUID | None, said: str = "", undo: str = "") -> str:
@@ -286,5 +213,5 @@ def _changed_list(chat_id: UUID | None, said: str = "", undo: str = "") -> str:
     if shown is not None and shown.user_id != current_user.id:
         shown = None
     return render_template(
-        "chats/_changed.html", list=conversation.sidebar(chat_id), chat_id=chat_id, chat=shown, said=said, undo=undo
+        "chats/_changed.html", list=shown_sidebar(chat_id), chat_id=chat_id, chat=shown, said=said, undo=undo
     )

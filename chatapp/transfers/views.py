@@ -75,7 +75,7 @@ def all_markdown() -> Response:
 
 @bp.get("/chats/<uuid:chat_id>/export.<any(json, md):kind>")
 @login_required
-def one(chat_id: UUID, kind: str) -> Response:
+def export_one(chat_id: UUID, kind: str) -> Response:
     chat = queries.own_chat(current_user, chat_id)
     name = export.file_name(chat.title, chat.created_at, kind)
     if kind == "json":

@@ -120,7 +120,7 @@ def put_notices_away() -> ResponseReturnValue:
         notices.put_away(user_id)
     if not is_htmx():
         return redirect_to("usage.index")
-    return render_template("chats/_notice.html", budget=usage_of(user_id))
+    return render_template("conversation/_notice.html", budget=usage_of(user_id))
 
 
 def _grouping() -> Grouping:

@@ -116,7 +116,7 @@ def test_what_is_not_there_is_json_too(api):
 
 
 def test_an_unexpected_failure_shows_a_reference_and_nothing_else(app, api, monkeypatch):
-    monkeypatch.setattr("chatapp.api.views.usage_of", lambda user_id: 1 / 0)
+    monkeypatch.setattr("chatapp.api.tokens.usage_of", lambda user_id: 1 / 0)
 
     response = api.call("GET", "/user/token-usage")
 

@@ -13,7 +13,7 @@ from gevent.server import StreamServer
 from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import expect
 
-from chatapp.turns import pages
+from chatapp.conversation import stream as stream_frames
 from tests.api.product import Wire
 from tests.browser.inside import api, app, demo, site  # noqa: F401
 from tests.browser.steps import cookie, last_answer, send, turns
@@ -144,7 +144,7 @@ def test_nothing_else_can_make_a_browser_send(
         tab.evaluate(trick, f"{site}/api/chat/{chat}/message?msg=Hi")
         until(lambda: asked and all("status" in each for each in asked), seconds=5)
         reached[name] = {each["status"] for each in asked}
-        # Chromium may never answer who closes a tab, or its context, while it changes pages.
+        # Chromium may never answer who closes a tab, or its context, while it changes stream_frames.
         come_to_rest(tab)
 
     assert demo.requests == []
@@ -208,7 +208,7 @@ def test_a_page_asks_no_more_when_its_answer_is_over(page, demo):
 def test_a_reconnect_that_is_refused_is_tried_again_until_it_works(app, page, demo, complaints, monkeypatch, trouble):
     complaints.expect("Failed to load resource")
     complaints.expect("htmx:")
-    whole, hold, tries, is_well = pages.frames, demo.hold(), [], Event()
+    whole, hold, tries, is_well = stream_frames.frames, demo.hold(), [], Event()
 
     def breaks_once(*arguments, **options):
         for number, frame in enumerate(whole(*arguments, **options)):
@@ -225,7 +225,7 @@ def test_a_reconnect_that_is_refused_is_tried_again_until_it_works(app, page, de
         else:
             route.fulfill(status=trouble, body="<h1>Bad gateway</h1>", content_type="text/html")
 
-    monkeypatch.setattr(pages, "frames", breaks_once)
+    monkeypatch.setattr(stream_frames, "frames", breaks_once)
     page.route("**/stream", fail_again)
     demo.will_say("One.\n\nTwo.\n\n", hold, "Three.")
     send(page, "Count")

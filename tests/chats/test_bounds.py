@@ -6,8 +6,9 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import event, insert, text
 
-from chatapp.chats import queries, views
+from chatapp.chats import queries
 from chatapp.chats.models import Chat, Message
+from chatapp.conversation import views
 from chatapp.kernel.database import now, write
 from chatapp.kernel.extensions import db
 from chatapp.turns import recovery

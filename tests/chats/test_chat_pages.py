@@ -7,8 +7,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from chatapp.auth.models import User
-from chatapp.chats import queries
+from chatapp.chats import sidebar
 from chatapp.chats.models import Chat
+from chatapp.conversation import page as conversation_page
 from chatapp.kernel.database import write
 from chatapp.kernel.extensions import db
 from tests.auth.browser import signed_in
@@ -40,7 +41,7 @@ def hear_out(browser, address):
 
 def groups(app, user, **options):
     with app.test_request_context():
-        found = queries.sidebar(db.session.get(User, user.id), instant=NOON, **options)
+        found = sidebar.sidebar(db.session.get(User, user.id), instant=NOON, **options)
         return {group.label: [chat.title for chat in group.chats] for group in found.groups}
 
 
@@ -150,16 +151,16 @@ def test_the_list_holds_neither_archived_nor_deleted_nor_other_peoples_chats(app
 
 
 def test_a_long_list_is_shown_in_part(app, browser, user):
-    for number in range(queries.LISTED_CHATS + 1):
+    for number in range(sidebar.LISTED_CHATS + 1):
         make_chat(app, user, f"Chat {number}")
 
-    assert browser.get("/").text.count('class="chat-row"') == queries.LISTED_CHATS
-    assert browser.get("/chats?limit=80", headers=HTMX).text.count('class="chat-row"') == queries.LISTED_CHATS + 1
+    assert browser.get("/").text.count('class="chat-row"') == sidebar.LISTED_CHATS
+    assert browser.get("/chats?limit=80", headers=HTMX).text.count('class="chat-row"') == sidebar.LISTED_CHATS + 1
 
 
 def test_the_open_chat_is_listed_however_old_it_is(app, browser, user):
     oldest = make_chat(app, user, "The oldest", days_ago=9)
-    for number in range(queries.LISTED_CHATS):
+    for number in range(sidebar.LISTED_CHATS):
         make_chat(app, user, f"Chat {number}")
 
     assert f'href="/chats/{oldest}"' not in browser.get("/").text
@@ -167,12 +168,12 @@ def test_the_open_chat_is_listed_however_old_it_is(app, browser, user):
 
 
 def test_a_change_leaves_the_list_as_long_as_it_was_unfolded(app, browser, user):
-    for number in range(queries.LISTED_CHATS + 1):
+    for number in range(sidebar.LISTED_CHATS + 1):
         chat_id = make_chat(app, user, f"Chat {number}")
 
     changed = browser.post(f"/chats/{chat_id}", title="Other", headers=HTMX | {"X-Listed": "80"})
 
-    assert changed.text.count('class="chat-row"') == queries.LISTED_CHATS + 1
+    assert changed.text.count('class="chat-row"') == sidebar.LISTED_CHATS + 1
 
 
 def test_a_chat_is_renamed_and_pinned_from_the_list(app, browser, user):
@@ -273,9 +274,7 @@ def test_a_title_cannot_break_out_of_the_page(app, browser, user):
 
 
 def test_earlier_messages_are_fetched_when_asked_for(app, browser, user, api, monkeypatch):
-    from chatapp.turns import conversation
-
-    monkeypatch.setattr(conversation, "SHOWN_MESSAGES", 2)
+    monkeypatch.setattr(conversation_page, "SHOWN_MESSAGES", 2)
     chat_id = api.new_chat()
     for text in ("first question", "second question"):
         api.send(chat_id, text)

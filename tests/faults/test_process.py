@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from chatapp.chats.models import Message
+from chatapp.conversation import stream as stream_frames
 from chatapp.kernel.database import now, write
 from chatapp.kernel.extensions import db
-from chatapp.turns import pages, recovery, settle
+from chatapp.turns import recovery, settle
 from chatapp.turns.live import process
 from chatapp.turns.models import Turn
 from chatapp.turns.settle import Answer
@@ -365,7 +366,7 @@ def test_a_bug_in_a_template_is_an_error_page_and_the_end_of_a_stream(app, api, 
     followed, page = browser.get(f"/turns/{turn}/stream"), browser.get(f"/chats/{chat}")
 
     assert "Hello." in followed.text
-    assert followed.text.endswith(pages.DONE)
+    assert followed.text.endswith(stream_frames.DONE)
     assert page.status_code == 500
     assert page.headers["X-Request-ID"] in page.text
     assert "a bug" not in followed.text + page.text

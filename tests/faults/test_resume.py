@@ -79,7 +79,7 @@ def test_a_cut_at_every_byte_of_the_connection_loses_and_repeats_nothing(pair, d
 
 @pytest.mark.parametrize("process", [0, 1])
 def test_a_page_that_comes_back_at_any_frame_ends_with_the_same_answer(pair, demo, process):
-    from chatapp.turns.pages import AnswerFrames
+    from chatapp.conversation.stream import AnswerFrames
 
     _chat, turn, listening = half_said(pair, demo)
     workers = pair[process].client.application.extensions["live_turns"]

@@ -6,8 +6,8 @@ from uuid import uuid4
 import gevent
 import pytest
 
+from chatapp.conversation import stream as stream_frames
 from chatapp.kernel.errors import RateLimited
-from chatapp.turns import pages
 from chatapp.turns.live.listeners import Listeners, LoopLag, Seat
 from tests.auth.browser import signed_in
 from tests.streams import Api, Heard, read, until
@@ -136,7 +136,7 @@ def test_a_process_full_of_listeners_refuses_the_next_and_still_says_that_it_is_
     refused = api.ask(chat, "", last_event_id=f"{turn}:0")
 
     assert (refused.status, refused.error["code"]) == (503, "SERVICE_UNAVAILABLE")
-    assert signed_in(app, user.id).get(f"/turns/{turn}/stream").text == pages.DONE
+    assert signed_in(app, user.id).get(f"/turns/{turn}/stream").text == stream_frames.DONE
     assert app.test_client().get("/healthz").status_code == 200
     demo.release()
     assert sending.get(timeout=30).text == listening.get(timeout=30).text == "a"

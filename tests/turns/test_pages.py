@@ -5,8 +5,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from chatapp.conversation import stream as stream_frames
 from chatapp.providers.base import Chunk
-from chatapp.turns import pages
 from chatapp.turns.live.log import Ending, Piece, Thought
 from tests.auth.browser import signed_in
 from tests.auth.test_auth_sessions import fails
@@ -29,7 +29,9 @@ class Clock:
 
 def stream(*heard, is_good=lambda: True, clock=None, slept=None):
     sleep = (slept if slept is not None else []).append
-    return list(pages.frames(ANSWER, heard, lambda ending: "<i>end</i>", is_good, clock=clock or Clock(), sleep=sleep))
+    return list(
+        stream_frames.frames(ANSWER, heard, lambda ending: "<i>end</i>", is_good, clock=clock or Clock(), sleep=sleep)
+    )
 
 
 def test_the_first_frame_is_the_whole_state():
@@ -85,15 +87,15 @@ def test_the_last_frame_brings_the_end_of_the_text_and_of_the_page():
 
     assert "All of it" in frames[-2]
     assert "<i>end</i>" in frames[-2]
-    assert frames[-1] == pages.DONE
+    assert frames[-1] == stream_frames.DONE
 
 
 def test_a_page_that_never_saw_a_piece_still_gets_the_end():
-    assert stream(ENDING)[1:] == ["data: <i>end</i>\n\n", pages.DONE]
+    assert stream(ENDING)[1:] == ["data: <i>end</i>\n\n", stream_frames.DONE]
 
 
 def test_silence_is_filled_with_comments():
-    assert stream(None, None)[1:3] == [pages.KEEP_ALIVE] * 2
+    assert stream(None, None)[1:3] == [stream_frames.KEEP_ALIVE] * 2
 
 
 def test_a_login_that_ended_ends_the_stream_even_while_text_comes():
@@ -102,7 +104,7 @@ def test_a_login_that_ended_ends_the_stream_even_while_text_comes():
 
     frames = stream(*pieces, is_good=lambda: next(answers), clock=Clock(seconds_per_look=8))
 
-    assert frames[-1] == pages.DONE
+    assert frames[-1] == stream_frames.DONE
     assert len(frames) < 8
 
 
@@ -115,20 +117,20 @@ def test_a_long_open_end_is_drawn_less_often():
 
 
 def test_no_line_end_of_the_text_breaks_an_event():
-    assert pages.event("a\r\nb\rc\nd") == "data: a\ndata: b\ndata: c\ndata: d\n\n"
+    assert stream_frames.event("a\r\nb\rc\nd") == "data: a\ndata: b\ndata: c\ndata: d\n\n"
 
 
 @pytest.mark.parametrize(
     ("hint", "agent", "tick"),
     [
-        ("?1", "", pages.PHONE_TICK_SECONDS),
-        ("?0", "Mobile", pages.TICK_SECONDS),
-        (None, "… Mobile Safari", pages.PHONE_TICK_SECONDS),
-        (None, "Firefox", pages.TICK_SECONDS),
+        ("?1", "", stream_frames.PHONE_TICK_SECONDS),
+        ("?0", "Mobile", stream_frames.TICK_SECONDS),
+        (None, "… Mobile Safari", stream_frames.PHONE_TICK_SECONDS),
+        (None, "Firefox", stream_frames.TICK_SECONDS),
     ],
 )
 def test_a_phone_is_sent_news_half_as_often(hint, agent, tick):
-    assert pages.tick_seconds(hint, agent) == tick
+    assert stream_frames.tick_seconds(hint, agent) == tick
 
 
 # The routes
@@ -165,7 +167,7 @@ def test_the_stream_ends_with_the_figures_and_done(browser, demo):
 
     assert "Good day." in body
     assert "tokens · estimate" in body
-    assert body.endswith(pages.DONE)
+    assert body.endswith(stream_frames.DONE)
 
 
 def test_a_page_that_comes_while_it_thinks_has_the_thoughts_so_far(browser, demo):
@@ -196,8 +198,8 @@ def test_an_end_that_the_database_does_not_tell_is_fetched_by_a_page_that_comes_
         first = browser.get(f"/turns/{turn_id}/stream").text
 
     assert "Good day." in first
-    assert pages.DONE not in first
-    assert browser.get(f"/turns/{turn_id}/stream").text.endswith(pages.DONE)
+    assert stream_frames.DONE not in first
+    assert browser.get(f"/turns/{turn_id}/stream").text.endswith(stream_frames.DONE)
 
 
 @pytest.mark.parametrize("who", ["nobody", "other"])
@@ -207,7 +209,7 @@ def test_a_turn_of_somebody_else_is_a_stream_that_ends_at_once(app, browser, oth
 
     for address in (f"/turns/{turn_id}/stream", f"/turns/{uuid4()}/stream"):
         answer = asking.get(address)
-        assert (answer.status_code, answer.text) == (200, pages.DONE)
+        assert (answer.status_code, answer.text) == (200, stream_frames.DONE)
 
 
 def test_stop_keeps_what_was_said(browser, demo):

@@ -9,6 +9,7 @@ import pytest
 
 from chatapp.budget import ledger
 from chatapp.chats.models import Chat, Message
+from chatapp.conversation import page as conversation_page
 from chatapp.kernel.database import write
 from chatapp.kernel.errors import ProviderInterrupted, TurnConflict
 from chatapp.kernel.extensions import db
@@ -325,9 +326,7 @@ def test_a_fragment_brings_the_whole_conversation_and_its_stream(app, browser, a
 
 
 def test_a_version_far_up_is_shown_with_what_is_below_it(app, browser, api, demo, chat, monkeypatch):
-    from chatapp.turns import conversation
-
-    monkeypatch.setattr(conversation, "SHOWN_MESSAGES", 2)
+    monkeypatch.setattr(conversation_page, "SHOWN_MESSAGES", 2)
     demo.will_say("The old one.")
     api.send(chat, "One")
     first = api.messages(chat)[1]

@@ -21,6 +21,7 @@ from sqlalchemy import Select, bindparam, case, func, or_, select, update
 
 from chatapp.budget.models import UserUsage
 from chatapp.chats.indexing import Indexer
+from chatapp.chats.models import Message
 from chatapp.kernel.config import settings
 from chatapp.kernel.database import database_now, execute, is_store_trouble, release, retry_write, write
 from chatapp.kernel.errors import NotFound, Unavailable
@@ -424,3 +425,13 @@ def live_turns() -> LiveTurns:
     """Return the turns of the running application's process."""
     found: LiveTurns = current_app.extensions["live_turns"]
     return found
+
+
+def text_so_far(message: Message) -> str:
+    """Return a message's text; of an answer in progress what its process said last, wherever it runs."""
+    if message.status != "in_progress":
+        return message.content
+    turn_id = db.session.scalar(select(Turn.id).where(Turn.answer_id == message.id))
+    live = live_turns().look(turn_id).text if turn_id else ""
+    # It only grows: the log's, or the checkpoint where the log knows less.
+    return max(message.content, live, key=len)

@@ -23,22 +23,22 @@ SECRET = "only-adas-own-words"
 ROUTES = {
     "open": "auth.show_sign_in auth.sign_in auth.show_register auth.register auth.show_invitation "
     "auth.accept_invitation auth.show_setup auth.set_up auth.sign_out health.alive health.ready static favicon",
-    "own": "chats.index chats.list chats.news chats.create chats.save_defaults usage.index auth.account auth.create_key auth.show_keys auth.change_password "
-    "auth.save_preferences auth.end_other_sessions api.create api.index api.token_stats api.token_usage api.estimate "
-    "usage.download usage.put_notices_away turns.estimate transfers.index transfers.all_json transfers.all_markdown transfers.delete_account transfers.create",
-    "owned": "chats.show chats.update chats.destroy chats.delete chats.edit chats.menu chats.rename chats.restore "
-    "chats.naming chats.unarchive "
-    "turns.create turns.news turns.stop turns.stream turns.source turns.show_message turns.go_on turns.edit turns.choose "
-    "turns.create_version usage.show auth.revoke_key auth.end_session transfers.one "
+    "own": "conversation.index chats.index chats.changes conversation.begin chats.save_defaults usage.index auth.account auth.create_key auth.show_keys auth.change_password "
+    "auth.save_preferences auth.end_other_sessions api.create api.index tokens.stats tokens.usage tokens.estimate "
+    "usage.download usage.put_notices_away conversation.estimate transfers.index transfers.all_json transfers.all_markdown transfers.delete_account transfers.create",
+    "owned": "conversation.show chats.update chats.destroy chats.delete chats.edit chats.menu chats.rename chats.restore "
+    "chats.title_status chats.unarchive "
+    "conversation.send conversation.changes conversation.stop conversation.stream conversation.source conversation.show_message conversation.continue_answer conversation.edit conversation.select "
+    "conversation.create_version usage.show auth.revoke_key auth.end_session transfers.export_one "
     "api.show api.update api.destroy api.send api.join_or_send api.stop",
     "admin": "admin.index admin.invite admin.show_invitations admin.revoke_invitation admin.clear_counts admin.disable admin.enable admin.set_limit "
     "admin.show admin.grant admin.set_period "
-    "api.clear_token_cache",
+    "tokens.clear_cache",
 }
 KIND = {endpoint: kind for kind, endpoints in ROUTES.items() for endpoint in endpoints.split()}
 # A stream that is refused ends at once: on any other answer htmx would ask for ever.
 # They want headers, or another message than the one in the address.
-OTHERWISE = ("api.join_or_send", "turns.edit")
+OTHERWISE = ("api.join_or_send", "conversation.edit")
 REFUSED_STREAM = "event: done\ndata: -\n\n"
 
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as limits
 from hypothesis import strategies as some
 
-from chatapp.turns import pages
+from chatapp.conversation import stream as stream_frames
 from tests.auth.browser import signed_in
 from tests.faults.invariants import hold
 from tests.scripted_gemini import says
@@ -51,7 +51,7 @@ def test_a_page_tells_every_end_in_words_and_keeps_what_was_said(browser, api, g
     told = browser.get(stream[1]).text if stream else ""
     shown = html.unescape(browser.get(f"/chats/{chat}").text)
 
-    assert not stream or told.endswith(pages.DONE)
+    assert not stream or told.endswith(stream_frames.DONE)
     assert end.text in shown
     assert words(end) in shown
     assert not stream or words(end) in html.unescape(told)

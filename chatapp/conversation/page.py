@@ -8,13 +8,11 @@ from uuid import UUID, uuid4
 
 from flask import request
 from flask_login import current_user
-from sqlalchemy import select
 
 from chatapp.budget.queries import usage_of
 from chatapp.chats import queries
 from chatapp.chats.models import Chat, Message
 from chatapp.kernel.config import settings
-from chatapp.kernel.extensions import db
 from chatapp.providers.registry import providers
 from chatapp.turns.live.process import live_turns
 from chatapp.turns.models import Turn
@@ -26,7 +24,7 @@ BEFORE_IT = 5
 
 
 def shown(chat: Chat, *, before: UUID | None = None, with_id: UUID | None = None) -> dict[str, Any]:
-    """Return what turns/_turns.html needs, and turn_id, the chat's open turn.
+    """Return what conversation/_turns.html needs, and turn_id, the chat's open turn.
 
     before: the messages above that one. with_id: a message that is to be among them, however far up it is.
     """
@@ -63,16 +61,6 @@ def shown(chat: Chat, *, before: UUID | None = None, with_id: UUID | None = None
     }
 
 
-def text_so_far(message: Message) -> str:
-    """Return a message's text; of an answer in progress what its process said last, wherever it runs."""
-    if message.status != "in_progress":
-        return message.content
-    turn_id = db.session.scalar(select(Turn.id).where(Turn.answer_id == message.id))
-    live = live_turns().look(turn_id).text if turn_id else ""
-    # It only grows: the log's, or the checkpoint where the log knows less.
-    return max(message.content, live, key=len)
-
-
 def composer(model: str, problem: str = "") -> dict[str, Any]:
     """Return what the message box and the notice above it need. problem: why what stands in the box is refused."""
     return {
@@ -84,15 +72,6 @@ def composer(model: str, problem: str = "") -> dict[str, Any]:
         "problem": problem,
         "draft": posted_text() if problem else "",
     }
-
-
-def listed() -> int:
-    """Return how many chats the page lists, as its script says; it may have been asked for more."""
-    return request.headers.get("X-Listed", queries.LISTED_CHATS, type=int)
-
-
-def sidebar(open_id: UUID | None) -> queries.Sidebar:
-    return queries.sidebar(current_user, limit=listed(), open_id=open_id)
 
 
 def posted_text() -> str:

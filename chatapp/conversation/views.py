@@ -1,31 +1,40 @@
-"""Sending a message, following its answer, stopping it, and reading a message's source."""
+"""The page where one talks: begin a chat, send, follow an answer, stop it, choose versions, copy a message's source."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from itertools import takewhile
-from uuid import UUID, uuid4
+from typing import Any
+from uuid import UUID, uuid4, uuid5
 
-from flask import Blueprint, Response, g, render_template, request, stream_with_context
+from flask import Blueprint, Response, g, render_template, request, stream_with_context, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_login import current_user, login_required
 from markupsafe import Markup
+from sqlalchemy import delete as delete_rows
+from sqlalchemy import select as select_rows
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from chatapp import rendering
 from chatapp.auth import sessions
 from chatapp.budget.queries import Budget, usage_of
-from chatapp.chats import queries
+from chatapp.chats import options, queries
 from chatapp.chats.models import Chat, Message
+from chatapp.chats.personas import PERSONAS
+from chatapp.chats.sidebar import shown_sidebar
+from chatapp.conversation import page, words
+from chatapp.conversation import stream as stream_frames
 from chatapp.kernel.config import settings
-from chatapp.kernel.database import is_store_trouble, release
+from chatapp.kernel.database import is_store_trouble, release, write
 from chatapp.kernel.errors import KeyReused, NotFound, RateLimited, Unavailable
 from chatapp.kernel.extensions import db, limiter
 from chatapp.kernel.web import form_again, is_htmx, redirect_to
 from chatapp.providers.registry import providers
-from chatapp.turns import conversation, lifecycle, pages
+from chatapp.turns import lifecycle
 from chatapp.turns.lifecycle import Started
 from chatapp.turns.live.listeners import Seat, for_a_while, streamed
 from chatapp.turns.live.log import Ending
@@ -35,15 +44,15 @@ from chatapp.turns.preview import preview
 
 log = logging.getLogger(__name__)
 
-bp = Blueprint("turns", __name__)
+bp = Blueprint("conversation", __name__)
 
 # How long a page that may not stay waits for a first word; an answer of another process takes a moment to arrive.
 GLANCE_SECONDS = 0.1
 
 limit_sends = limiter.shared_limit(lambda: f"{settings().sends_per_minute} per minute", scope="sends")
 
-bp.add_app_template_global(pages.ending_text)
-bp.add_app_template_global(pages.method_text)
+bp.add_app_template_global(words.ending_text)
+bp.add_app_template_global(words.method_text)
 
 
 @bp.app_template_global()
@@ -72,25 +81,75 @@ def model_label(model_id: str) -> str:
     return labels.get(model_id, model_id)
 
 
+@bp.get("/")
+@login_required
+def index() -> ResponseReturnValue:
+    return _first_page()
+
+
+def _first_page(problem: str = "") -> str:
+    """Draw the place where a chat begins. problem: why the message that was sent is refused."""
+    model = providers().offered(current_user.default_model)
+    values: dict[str, Any] = {"chat": None, "exchanges": [], "versions": {}, "turn_id": None, "personas": PERSONAS}
+    return render_template("conversation/show.html", **values, **page.composer(model, problem))
+
+
+@bp.post("/chats")
+@form_again(_first_page)
+@login_required
+@limit_sends
+def begin() -> ResponseReturnValue:
+    """Begin a chat with its first message. The same form sent twice begins one chat: its id comes from the key."""
+    key = request.form.get("key") or str(uuid4())
+    chat = _begin(uuid5(current_user.id, key))
+    try:
+        started = lifecycle.start(current_user, chat, page.posted_text(), key=key)
+    except KeyReused:
+        # An old form with a new text begins another chat.
+        key = str(uuid4())
+        started = lifecycle.start(current_user, _begin(uuid5(current_user.id, key)), page.posted_text(), key=key)
+    except Exception:
+        _forget_empty(chat.id)
+        raise
+    if not is_htmx() or started.joined:
+        return redirect_to("conversation.show", chat_id=started.chat_id)
+    return (
+        started_fragment(started, is_new=True),
+        200,
+        {"HX-Push-Url": url_for("conversation.show", chat_id=started.chat_id)},
+    )
+
+
+@bp.get("/chats/<uuid:chat_id>")
+@login_required
+def show(chat_id: UUID) -> ResponseReturnValue:
+    chat = queries.own_chat(current_user, chat_id)
+    before = request.args.get("before", type=UUID)
+    values = page.shown(chat, before=before, with_id=request.args.get("at", type=UUID))
+    if is_htmx() and before:
+        return render_template("conversation/_turns.html", **values)
+    return render_template("conversation/show.html", **values, **page.composer(chat.model))
+
+
 def _chat_page(problem: str, chat_id: UUID) -> str:
     chat = queries.own_chat(current_user, chat_id)
-    return render_template("chats/show.html", **conversation.shown(chat), **conversation.composer(chat.model, problem))
+    return render_template("conversation/show.html", **page.shown(chat), **page.composer(chat.model, problem))
 
 
 @bp.post("/chats/<uuid:chat_id>/messages")
 @form_again(_chat_page)
 @login_required
 @limit_sends
-def create(chat_id: UUID) -> ResponseReturnValue:
+def send(chat_id: UUID) -> ResponseReturnValue:
     chat = queries.own_chat(current_user, chat_id)
-    text, model = conversation.posted_text(), request.form.get("model") or None
+    text, model = page.posted_text(), request.form.get("model") or None
     try:
         started = lifecycle.start(current_user, chat, text, key=request.form.get("key") or None, model=model)
     except KeyReused:
         # An old form with a new text is no second send of the old one.
         started = lifecycle.start(current_user, chat, text, key=str(uuid4()), model=model)
     if not is_htmx() or started.joined:
-        return redirect_to("chats.show", chat_id=chat_id)
+        return redirect_to("conversation.show", chat_id=chat_id)
     before_id, seen = db.session.get_one(Message, started.question_id).parent_id, request.headers.get("X-Seen")
     if seen is not None and seen != str(before_id or ""):
         # Something was said elsewhere since: the message stands below that.
@@ -112,7 +171,7 @@ def _edit_page(problem: str, message_id: UUID) -> str:
     message, chat = _own_message(message_id)
     if message.role == "assistant":
         return _chat_page(problem, chat.id)
-    return _edit_form("turns/edit.html", message, chat, problem=problem, draft=conversation.posted_text())
+    return _edit_form("conversation/edit.html", message, chat, problem=problem, draft=page.posted_text())
 
 
 @bp.post("/messages/<uuid:message_id>/versions")
@@ -128,30 +187,30 @@ def create_version(message_id: UUID) -> ResponseReturnValue:
     if message.continues:
         raise NotFound()
     try:
-        return _redrawn(lifecycle.revise(current_user, chat, message, conversation.posted_text(), key=key))
+        return _redrawn(lifecycle.revise(current_user, chat, message, page.posted_text(), key=key))
     except KeyReused:
         # The page before this one, with another text in it.
         message, chat = _own_message(message_id)
-        return _redrawn(lifecycle.revise(current_user, chat, message, conversation.posted_text()))
+        return _redrawn(lifecycle.revise(current_user, chat, message, page.posted_text()))
 
 
 @bp.post("/messages/<uuid:message_id>/continuation")
 @login_required
 @limit_sends
-def go_on(message_id: UUID) -> ResponseReturnValue:
+def continue_answer(message_id: UUID) -> ResponseReturnValue:
     message, chat = _own_message(message_id)
     return _redrawn(lifecycle.go_on(current_user, chat, message, key=request.form.get("key") or None))
 
 
 @bp.post("/messages/<uuid:message_id>/selection")
 @login_required
-def choose(message_id: UUID) -> ResponseReturnValue:
+def select(message_id: UUID) -> ResponseReturnValue:
     """Show another version of a message, and the branch below it."""
     message, chat = _own_message(message_id)
     chat_id = chat.id
     lifecycle.choose(chat, message)
     if not is_htmx():
-        return redirect_to("chats.show", chat_id=chat_id, at=message_id, _anchor=f"m{message_id}")
+        return redirect_to("conversation.show", chat_id=chat_id, at=message_id, _anchor=f"m{message_id}")
     return _conversation(chat_id, with_id=message_id)
 
 
@@ -161,7 +220,7 @@ def edit(message_id: UUID) -> ResponseReturnValue:
     message, chat = _own_message(message_id)
     if message.role != "user" or message.continues:
         raise NotFound()
-    return _edit_form("turns/_edit.html" if is_htmx() else "turns/edit.html", message, chat)
+    return _edit_form("conversation/_edit.html" if is_htmx() else "conversation/edit.html", message, chat)
 
 
 def _edit_form(template: str, message: Message, chat: Chat, **refused: str) -> str:
@@ -175,13 +234,13 @@ def show_message(message_id: UUID) -> ResponseReturnValue:
     """Draw a question as it stands in the conversation: what an edit that was given up goes back to."""
     message, chat = _own_message(message_id)
     if message.role != "user" or not is_htmx():
-        return redirect_to("chats.show", chat_id=chat.id, _anchor=f"m{message_id}")
-    return render_template("turns/_question.html", message=message, versions=queries.versions([message]))
+        return redirect_to("conversation.show", chat_id=chat.id, _anchor=f"m{message_id}")
+    return render_template("conversation/_question.html", message=message, versions=queries.versions([message]))
 
 
 @bp.get("/chats/<uuid:chat_id>/news")
 @login_required
-def news(chat_id: UUID) -> ResponseReturnValue:
+def changes(chat_id: UUID) -> ResponseReturnValue:
     """Draw the conversation anew where it ends otherwise than with the message seen; at: one that must be in it."""
     chat = queries.own_chat(current_user, chat_id)
     if str(chat.head_id) == request.args.get("seen"):
@@ -196,20 +255,20 @@ def stream(turn_id: UUID) -> ResponseReturnValue:
     turn = _own_turn(turn_id)
     # A HEAD has no body, so nobody would ever count its listener out.
     if turn is None or request.method == "HEAD":
-        return Response([pages.DONE], headers=pages.HEADERS)
+        return Response([stream_frames.DONE], headers=stream_frames.HEADERS)
     try:
         with live_turns().listeners.enter(current_user.id) as seat:
             seat.listen_to(turn_id)
             # Until the response has it, whatever fails here must give the seat back.
-            return streamed(_frames_of(turn, seat), pages.HEADERS, seat)
+            return streamed(_frames_of(turn, seat), stream_frames.HEADERS, seat)
     except (RateLimited, Unavailable):
-        return Response([pages.DONE], headers=pages.HEADERS)
+        return Response([stream_frames.DONE], headers=stream_frames.HEADERS)
 
 
 def _frames_of(turn: Turn, seat: Seat) -> Iterable[str]:
     turn_id, answer_id, identity = turn.id, turn.answer_id, sessions.identity()
     opening = queries.opening_of(db.session.get_one(Message, turn.question_id))
-    tick = pages.tick_seconds(request.headers.get("Sec-CH-UA-Mobile"), request.headers.get("User-Agent", ""))
+    tick = stream_frames.tick_seconds(request.headers.get("Sec-CH-UA-Mobile"), request.headers.get("User-Agent", ""))
     follow = partial(live_turns().follow, turn_id, tick_seconds=tick, with_thoughts=True)
     if seat.may_stay(identity[1]):
         heard = for_a_while(follow(), settings().stream_seconds)
@@ -217,7 +276,7 @@ def _frames_of(turn: Turn, seat: Seat) -> Iterable[str]:
         # What there is so far; the page asks again half a second later and holds no connection meanwhile.
         heard = takewhile(lambda item: item is not None, follow(heartbeat_seconds=GLANCE_SECONDS))
     release()
-    frames = pages.frames(
+    frames = stream_frames.frames(
         answer_id, heard, _ended(turn_id), lambda: sessions.is_good(identity), opening=opening, tick_seconds=tick
     )
     return stream_with_context(frames)
@@ -229,7 +288,7 @@ def stop(turn_id: UUID) -> ResponseReturnValue:
     turn = Turn.for_user(current_user, turn_id)
     chat_id = turn.chat_id
     lifecycle.stop(turn_id)
-    return ("", 204) if is_htmx() else redirect_to("chats.show", chat_id=chat_id)
+    return ("", 204) if is_htmx() else redirect_to("conversation.show", chat_id=chat_id)
 
 
 @bp.get("/messages/<uuid:message_id>.md")
@@ -244,9 +303,9 @@ def started_fragment(started: Started, is_new: bool = False) -> str:
     """Draw a turn that has just begun, and what changes around it."""
     chat = db.session.get_one(Chat, started.chat_id)
     question, answer = (db.session.get_one(Message, key) for key in (started.question_id, started.answer_id))
-    listed = conversation.sidebar(chat.id)
+    listed = shown_sidebar(chat.id)
     return render_template(
-        "turns/_started.html",
+        "conversation/_started.html",
         chat=chat,
         exchange=queries.Exchange(question, answer, started.turn_id, opening=queries.opening_of(question)),
         versions={},
@@ -264,16 +323,16 @@ def started_fragment(started: Started, is_new: bool = False) -> str:
 def _redrawn(started: Started) -> ResponseReturnValue:
     """Show a turn that begins elsewhere than at the end: everything below that place is another now."""
     if not is_htmx():
-        return redirect_to("chats.show", chat_id=started.chat_id, _anchor=f"m{started.answer_id}")
+        return redirect_to("conversation.show", chat_id=started.chat_id, _anchor=f"m{started.answer_id}")
     return _conversation(started.chat_id, says=_("The answer is being written."))
 
 
 def _conversation(chat_id: UUID, *, with_id: UUID | None = None, says: str = "") -> str:
     chat = db.session.get_one(Chat, chat_id)
     return render_template(
-        "turns/_conversation.html",
-        **conversation.shown(chat, with_id=with_id),
-        list=conversation.sidebar(chat_id),
+        "conversation/_conversation.html",
+        **page.shown(chat, with_id=with_id),
+        list=shown_sidebar(chat_id),
         key=str(uuid4()),
         budget=usage_of(current_user.id),
         says=says,
@@ -300,7 +359,7 @@ def _ended(turn_id: UUID) -> Callable[[Ending], str | None]:
                 return ""
             answer = db.session.get_one(Message, turn.answer_id)
             return render_template(
-                "turns/_ended.html",
+                "conversation/_ended.html",
                 message=answer,
                 versions=queries.versions([answer]),
                 question=(question := db.session.get_one(Message, turn.question_id)),
@@ -325,3 +384,22 @@ def _own_turn(turn_id: UUID) -> Turn | None:
         return Turn.for_user(current_user, turn_id) if current_user.is_authenticated else None
     except NotFound:
         return None
+
+
+def _begin(chat_id: UUID) -> Chat:
+    user_id, values = current_user.id, options.for_new_chat(current_user, request.form)
+    try:
+        with write() as session:
+            if session.get(Chat, chat_id) is None:
+                session.add(Chat(id=chat_id, user_id=user_id, **values))
+    except IntegrityError:
+        # The same form, sent twice at once: the other request was faster.
+        db.session.rollback()
+    return queries.own_chat(current_user, chat_id)
+
+
+def _forget_empty(chat_id: UUID) -> None:
+    """Take back a chat whose first message was refused. Another send may be filling it: then it stays."""
+    with suppress(SQLAlchemyError), write() as session:
+        has_messages = select_rows(Message.id).where(Message.chat_id == chat_id).exists()
+        session.execute(delete_rows(Chat).where(Chat.id == chat_id, Chat.head_id.is_(None), ~has_messages))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from html import escape
-from typing import Any
 from uuid import UUID
 
 from flask_babel import gettext as _
@@ -183,46 +182,3 @@ def tick_seconds(mobile_hint: str | None, user_agent: str) -> float:
     """Return how often a browser is sent news: a phone half as often."""
     is_phone = mobile_hint == "?1" if mobile_hint else "Mobi" in user_agent
     return PHONE_TICK_SECONDS if is_phone else TICK_SECONDS
-
-
-def ending_text(status: str, usage: dict[str, Any] | None) -> str:
-    """Say how an answer ended, in words for people; "" where it came to its own end. usage: Message.usage."""
-    usage = usage or {}
-    code = usage.get("error_code")
-    if status == "completed":
-        cut = {
-            "length": _("The answer has reached its longest length."),
-            "content_filter": _("The answer ends here: the model’s safety rules stopped it."),
-        }
-        return cut.get(usage.get("finish_reason") or "", "")
-    if status == "stopped":
-        if code == "TOKEN_LIMIT_EXCEEDED":
-            return _("The answer ends here: your token budget is used up.")
-        return _("You stopped this answer.")
-    texts = {
-        "RATE_LIMIT_ERROR": _("The model is receiving too many requests. Try again in a moment."),
-        "PROVIDER_TIMEOUT": _("The model took too long to answer."),
-        "PROVIDER_ERROR": _("The model could not answer."),
-        "CONTENT_BLOCKED": _("The model’s safety rules blocked this message. Put it in other words."),
-        "TOKEN_LIMIT_EXCEEDED": _("Your token budget is used up."),
-    }
-    if status == "interrupted":
-        if code == "PROVIDER_TIMEOUT":
-            return _("The answer was interrupted: the model fell silent. What had arrived is kept.")
-        return _("The answer was interrupted. What had arrived is kept.")
-    if code == "PROVIDER_ERROR" and (message := usage.get("error_message")):
-        # One of errors.py: a key that is wrong is another matter than an answer without a word.
-        return f"{_(message)}."
-    return texts.get(code or "", _("Something went wrong while answering."))
-
-
-def method_text(method: str | None) -> str:
-    """Say how tokens were counted."""
-    texts = {
-        "api": _("counted by the provider"),
-        "local": _("counted here"),
-        "estimate": _("estimate"),
-        "reported": _("reported by the provider"),
-        "fixed": _("fixed"),
-    }
-    return texts.get(method or "", "")
