@@ -1,7 +1,7 @@
 """The end of an account: shut it at once, stop what it answers, remove its rows a few at a time, at last the person.
 
 Nothing of a deleted person remains; the entries of the ledger go with them. A turn that is being answered finds its
-rows gone and ends (see settle.py). What a process that dies in between leaves, housekeeping removes (recovery.py).
+rows gone and ends (see settle.py). What a process that dies in between leaves, chats/housekeeping.py removes.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from flask_babel import gettext as _
 from sqlalchemy import select, update
 
 from chatapp.auth.models import LoginSession, User
+from chatapp.chats import housekeeping
 from chatapp.chats.models import Chat
 from chatapp.kernel.database import now, release, write
 from chatapp.kernel.errors import InvalidRequest
 from chatapp.kernel.extensions import db
-from chatapp.turns import lifecycle, recovery
+from chatapp.turns import lifecycle
 from chatapp.turns.models import Turn
 
 
@@ -32,7 +33,7 @@ def delete_user(user_id: UUID, password_hash: str) -> None:
         session.execute(update(Chat).where(Chat.user_id == user_id).values(deleted_at=now()))
     for turn_id in _open_turns(user_id):
         lifecycle.stop(turn_id)
-    recovery.remove_user(user_id)
+    housekeeping.remove_user(user_id)
 
 
 def _keep_an_administrator(user: User) -> None:

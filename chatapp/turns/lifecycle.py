@@ -1,4 +1,4 @@
-"""A turn from key press to done: start → run (workers.py) → finish (settle.py); stop; recover (recovery.py).
+"""A turn from key press to done: start → run (live/process.py) → finish (settle.py); stop; recover (recovery.py).
 
 start: check the text → join the turn that this send already started, if it did → in one transaction save the question,
 the empty answer and the turn (a second open turn of the chat is refused by the database) and reserve budget → commit →

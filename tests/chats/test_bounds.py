@@ -6,12 +6,11 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import event, insert, text
 
-from chatapp.chats import queries
+from chatapp.chats import housekeeping, queries
 from chatapp.chats.models import Chat, Message
 from chatapp.conversation import views
 from chatapp.kernel.database import now, write
 from chatapp.kernel.extensions import db
-from chatapp.turns import recovery
 from tests.auth.browser import signed_in
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -116,7 +115,7 @@ def test_a_page_of_answers_that_ended_early_asks_for_the_budget_once(app, user):
 def test_a_long_chat_that_was_deleted_is_removed_a_few_messages_at_a_time(app, user):
     chat_id, _ids = save_chat(app, user, 1000, deleted_at=now() - timedelta(days=1))
     with app.app_context(), Statements(app) as found:
-        assert recovery.purge_deleted_chats() == 1
+        assert housekeeping.purge_deleted_chats() == 1
         left = db.session.scalar(db.select(db.func.count()).select_from(Message).where(Message.chat_id == chat_id))
 
     assert left == 0

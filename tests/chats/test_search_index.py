@@ -13,14 +13,13 @@ from flask_migrate import downgrade, upgrade
 from sqlalchemy import event, func, insert, select
 
 from chatapp.auth.models import User
-from chatapp.chats import indexing, search
+from chatapp.chats import housekeeping, indexing, search
 from chatapp.chats.indexing import Indexer
 from chatapp.chats.models import Chat, Message, SearchBacklog, SearchPage, SearchPending
 from chatapp.chats.search_index import grams, pages_with, signature
 from chatapp.kernel.database import now, write
 from chatapp.kernel.extensions import db
 from chatapp.kernel.server.loop_alarm import LoopAlarm
-from chatapp.turns import recovery
 from tests.auth.browser import signed_in
 from tests.chats.test_folding import DIFFERENT, SAME
 from tests.conftest import make_user
@@ -259,7 +258,7 @@ def test_a_person_who_goes_leaves_nothing_in_the_index(both_app, ada, say, index
     index()
     say("Waits", "for the index")
     with both_app.app_context():
-        recovery.remove_user(ada.id)
+        housekeeping.remove_user(ada.id)
 
         assert db.session.scalars(select(SearchPage.user_id)).all() == [eve.id]
         assert count(SearchPending) == 0

@@ -11,6 +11,7 @@ import pytest
 
 from chatapp.auth.models import ApiKey, LoginSession, User
 from chatapp.budget.models import LedgerEntry, UserUsage
+from chatapp.chats import housekeeping
 from chatapp.chats.models import Chat, Message
 from chatapp.kernel.database import now, write
 from chatapp.kernel.errors import InvalidRequest
@@ -19,7 +20,6 @@ from chatapp.providers.base import Chunk
 from chatapp.transfers import export, importing, reading
 from chatapp.transfers.bounds import Bounds, Intake
 from chatapp.transfers.unpacking import Text
-from chatapp.turns import recovery
 from chatapp.turns.lifecycle import go_on
 from chatapp.turns.models import Turn
 from tests.auth.browser import PASSWORD, make_account, signed_in
@@ -473,16 +473,16 @@ def test_a_deletion_that_is_cut_off_is_finished_later_and_nobody_else_is_touched
     ada, shut_out = make_account(both_app, "grace@example.org"), make_user(both_app, "eve@example.org")
     bring(browser := signed_in(both_app, ada), a_file())
     both_api.send(both_api.new_chat(), "Hello")
-    monkeypatch.setattr(recovery, "remove_user", lambda user_id: 1 / 0)
+    monkeypatch.setattr(housekeeping, "remove_user", lambda user_id: 1 / 0)
     browser.post(f"{PAGE}/deletion", current_password=PASSWORD)
     monkeypatch.undo()
 
     with both_app.app_context():
         db.session.get(User, shut_out.id).disable()
-        assert recovery.finish_deletions() == 0
+        assert housekeeping.finish_deletions() == 0
         with write() as session:
-            session.get(User, ada).deleted_at -= recovery.FINISH_AFTER
-        assert recovery.finish_deletions() == 1
+            session.get(User, ada).deleted_at -= housekeeping.FINISH_AFTER
+        assert housekeeping.finish_deletions() == 1
         assert set(db.session.scalars(db.select(User.email))) == {"ada@example.org", "eve@example.org"}
     assert count(both_app, Chat) == 1
     assert count(both_app, Message) == 2

@@ -8,6 +8,7 @@ import gevent
 import pytest
 
 from chatapp.budget import ledger
+from chatapp.chats import housekeeping
 from chatapp.chats.models import Chat, Message
 from chatapp.conversation import page as conversation_page
 from chatapp.kernel.database import write
@@ -343,15 +344,13 @@ def test_a_version_far_up_is_shown_with_what_is_below_it(app, browser, api, demo
 def test_a_deleted_chats_tree_is_purged_whole(app, browser, api, demo, chat, monkeypatch):
     from datetime import timedelta
 
-    from chatapp.turns import recovery
-
     api.send(chat, "One")
     press(app, browser, api.messages(chat)[1], "versions")
     api.call("DELETE", f"/chat/{chat}")
-    monkeypatch.setattr(recovery, "PURGE_AFTER", timedelta(0))
+    monkeypatch.setattr(housekeeping, "PURGE_AFTER", timedelta(0))
 
     with app.app_context():
-        assert recovery.purge_deleted_chats() == 1
+        assert housekeeping.purge_deleted_chats() == 1
         assert db.session.scalar(db.select(db.func.count(Message.id))) == 0
         assert db.session.scalar(db.select(db.func.count(Chat.id))) == 0
 

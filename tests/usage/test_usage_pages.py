@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from chatapp.budget.models import BudgetNotice, UsageRecord
+from chatapp.chats import housekeeping
 from chatapp.chats.models import Chat
 from chatapp.kernel.database import now, write
 from chatapp.kernel.errors import ProviderMisconfigured
@@ -171,13 +172,12 @@ def test_the_day_of_an_exchange_is_the_users_own(app, api, user, demo, monkeypat
 
 
 def test_what_was_spent_outlives_its_chat(app, api, user, browser, demo, monkeypatch):
-    from chatapp.turns import recovery
 
     chat, _, _ = exchange(api, demo)
     api.call("DELETE", f"/chat/{chat}")
-    monkeypatch.setattr(recovery, "PURGE_AFTER", timedelta())
+    monkeypatch.setattr(housekeeping, "PURGE_AFTER", timedelta())
     with app.app_context():
-        assert recovery.purge_deleted_chats() == 1
+        assert housekeeping.purge_deleted_chats() == 1
         assert report(user.id, read_range({}, "UTC"), "chat").total.exchanges == 1
 
     assert "deleted chat" in browser.get("/usage?by=chat").text

@@ -20,6 +20,7 @@ from flask import Flask, current_app
 from sqlalchemy import Select, bindparam, case, func, or_, select, update
 
 from chatapp.budget.models import UserUsage
+from chatapp.chats import housekeeping
 from chatapp.chats.indexing import Indexer
 from chatapp.chats.models import Message
 from chatapp.kernel.config import settings
@@ -348,8 +349,8 @@ class LiveTurns:
                     self._sweep(time.monotonic() >= trusted_at)
                     if time.monotonic() - purged_at >= PURGE_SECONDS:
                         purged_at = time.monotonic()
-                        recovery.purge_deleted_chats()
-                        recovery.finish_deletions()
+                        housekeeping.purge_deleted_chats()
+                        housekeeping.finish_deletions()
             except Exception as error:
                 trusted_at = time.monotonic() + TRUST_SECONDS
                 if not is_store_trouble(error):

@@ -12,11 +12,12 @@ from sqlalchemy import update
 from chatapp.auth.models import ApiKey, LoginSession, User
 from chatapp.budget import ledger
 from chatapp.budget.models import LedgerEntry
+from chatapp.chats import housekeeping
 from chatapp.chats.models import Chat, Message
 from chatapp.kernel.database import write
 from chatapp.kernel.extensions import db
 from chatapp.transfers import deletion
-from chatapp.turns import recovery, settle
+from chatapp.turns import settle
 from chatapp.turns.models import Turn
 from tests.auth.browser import Browser, signed_in
 from tests.faults.invariants import hold
@@ -175,9 +176,9 @@ def test_a_chat_that_is_deleted_at_any_point_leaves_its_cost(
     assert both_api.call("GET", f"/chat/{chat}").status_code == 404
     assert both_api.usage()["total_tokens_used"] == heard.final["tokens_used"]
     hold(database)
-    monkeypatch.setattr(recovery, "PURGE_AFTER", timedelta(0))
+    monkeypatch.setattr(housekeeping, "PURGE_AFTER", timedelta(0))
     with both_app.app_context():
-        assert recovery.purge_deleted_chats() == 1
+        assert housekeeping.purge_deleted_chats() == 1
         assert [db.session.scalars(db.select(table)).all() for table in (Chat, Message, Turn)] == [[], [], []]
         entries = db.select(LedgerEntry.operation).where(LedgerEntry.turn_id == UUID(heard.turn_id))
         assert sorted(db.session.scalars(entries)) == ["charge", "release", "reserve"]

@@ -1,0 +1,66 @@
+"""Removes chats that were deleted, and people whose accounts were: a few rows at a time, in the background."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, delete, select, update
+
+from chatapp.auth.models import User
+from chatapp.chats import indexing
+from chatapp.chats.models import Chat, Message
+from chatapp.kernel.breath import give_way
+from chatapp.kernel.database import database_now, release, retry_write
+from chatapp.kernel.extensions import db
+
+PURGE_AFTER = timedelta(hours=1)
+PURGED_AT_ONCE = 50
+# Long enough for a living process to do it itself; two that do it at once are in nobody's way.
+FINISH_AFTER = timedelta(minutes=5)
+ROWS_AT_ONCE = 200
+
+
+def purge_deleted_chats() -> int:
+    """Remove chats that were deleted long enough ago, a few at a time; return how many. Their entries in the ledger
+    stay. A chat that is still answering waits for its end."""
+    answering = select(Message.id).where(Message.chat_id == Chat.id, Message.status == "in_progress").exists()
+    found = select(Chat.id).where(Chat.deleted_at < database_now() - PURGE_AFTER, ~answering).limit(PURGED_AT_ONCE)
+    ids = list(db.session.scalars(found))
+    release()
+    for chat_id in ids:
+        _remove_messages(Message.chat_id == chat_id)
+        retry_write(partial(db.session.execute, delete(Chat).where(Chat.id == chat_id)))
+    return len(ids)
+
+
+def finish_deletions() -> int:
+    """Remove the people whose deletion its process did not live to finish; return how many."""
+    ids = list(db.session.scalars(select(User.id).where(User.deleted_at < database_now() - FINISH_AFTER)))
+    release()
+    for user_id in ids:
+        remove_user(user_id)
+    return len(ids)
+
+
+def remove_user(user_id: UUID) -> None:
+    """Remove a user, and before them their chats and messages and what the search knows of them."""
+    _remove_messages(Message.chat_id.in_(select(Chat.id).where(Chat.user_id == user_id)))
+    indexing.forget(user_id)
+    retry_write(lambda: db.session.execute(delete(User).where(User.id == user_id)))
+
+
+def _remove_messages(which: ColumnElement[bool]) -> None:
+    """Remove messages a few at a time: one cascade would hold the lock for seconds."""
+    while retry_write(lambda: _remove_some(which)):
+        give_way()
+
+
+def _remove_some(which: ColumnElement[bool]) -> int:
+    """Remove some messages; return how many. Let go of each other first: databases follow a branch only so deep."""
+    ids = list(db.session.scalars(select(Message.id).where(which).limit(ROWS_AT_ONCE)))
+    if ids:
+        db.session.execute(update(Message).where(Message.parent_id.in_(ids)).values(parent_id=None))
+        db.session.execute(delete(Message).where(Message.id.in_(ids)))
+    return len(ids)
