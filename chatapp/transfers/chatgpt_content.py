@@ -31,6 +31,10 @@ SOURCE = re.compile(
 )
 # What ChatGPT is told of its user; and a page's or a file's text as the model was given it.
 NOT_SAID = ("user_editable_context", "model_editable_context", "app_pairing_content")
+# What these tools answer is the text of a file, page after page.
+FILE_TOOLS = ("file_search", "myfiles_browser")
+MAX_DRAWN = 100
+LINK = re.compile(r"https?://[^\s()<>]+")
 SHOWN_CALLS = (None, "all", "python", "container.exec")
 SHOWN_OUTPUTS = ("execution_output", "multimodal_text", "tether_quote", "system_error", "citable_code_output")
 RECORDINGS = ("audio_asset_pointer", "video_container_asset_pointer", "real_time_user_audio_video_asset_pointer")
@@ -38,8 +42,8 @@ RECORDINGS = ("audio_asset_pointer", "video_container_asset_pointer", "real_time
 
 def said(message: dict[str, Any], intake: Intake) -> tuple[str, str]:
     """Return what a message says, and what was only thought or done on the way; both may be empty."""
-    content, metadata = object_in(message, "content"), object_in(message, "metadata")
-    role, recipient = object_in(message, "author").get("role"), message.get("recipient")
+    content, metadata = _content(message), object_in(message, "metadata")
+    role, recipient = role_of(message), message.get("recipient")
     kind = name_in(content, "content_type") or ""
     if kind in NOT_SAID or metadata.get("is_visually_hidden_from_conversation"):
         return "", ""
@@ -47,12 +51,30 @@ def said(message: dict[str, Any], intake: Intake) -> tuple[str, str]:
         return "", intake.joined(THOUGHTS[kind](content))
     if isinstance(recipient, str) and recipient.startswith("canmore."):
         return intake.joined(_canvas(_words(content, intake))), ""
-    text = _with_sources(intake.joined(_parts_of(kind, content, intake)), metadata, intake)
+    text = _with_sources(intake.joined(_parts_of(kind, content, intake) + _drawn(metadata)), metadata, intake)
     if role == "tool":
-        return (text, "") if kind in SHOWN_OUTPUTS else ("", text)
+        is_page = kind == "multimodal_text" and name_in(object_in(message, "author"), "name") in FILE_TOOLS
+        return (text, "") if kind in SHOWN_OUTPUTS and not is_page else ("", text)
     if role == "assistant" and (recipient not in SHOWN_CALLS or (kind != "code" and recipient not in (None, "all"))):
         return "", text
     return intake.joined([text, *_attachments(content, metadata)]), ""
+
+
+def role_of(message: dict[str, Any]) -> str | None:
+    return name_in(object_in(message, "author"), "role") or name_in(message, "role")
+
+
+def _content(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a message's content; where there is only a text, or a list of parts, as if it said so."""
+    found = message.get("content")
+    found = [found] if isinstance(found, str) else found
+    return {"content_type": "text", "parts": found} if isinstance(found, list) else object_in(message, "content")
+
+
+def _drawn(metadata: dict[str, Any]) -> list[str]:
+    """Mention the pictures that a program drew."""
+    results = list_in(object_in(metadata, "aggregate_result"), "messages")[:MAX_DRAWN]
+    return [picture_mark()] * sum(name_in(each, "message_type") == "image" for each in results)
 
 
 def _parts_of(kind: str, content: dict[str, Any], intake: Intake) -> list[str]:
@@ -87,8 +109,8 @@ def _part(value: Any, intake: Intake, *, is_heard: bool) -> str:
     if kind in RECORDINGS:
         return "" if is_heard else recording_mark()
     text = text_in(value, "text", "result", "content")
-    if not text and kind:
-        intake.left_out[kind] += 1
+    if not text and value:
+        intake.left_out[kind or "?"] += 1
     return text
 
 
@@ -184,10 +206,23 @@ def _with_sources(text: str, metadata: dict[str, Any], intake: Intake) -> str:
 
     def put(found: re.Match[str]) -> str:
         nonlocal left
-        link = links.get(found[0], "")
+        link = links.get(found[0]) or _label(found[0])
         if len(link) > left:
             return ""
         left -= len(link)
         return link
 
     return SOURCE.sub(put, text)
+
+
+def _label(mark: str) -> str:
+    """Return the words that stand within a mark: the name of a thing, or the title of a link."""
+    kind, _sign, rest = mark.strip("\ue200\ue201").partition("\ue202")
+    title, _sign, link = rest.partition("\ue202")
+    if kind in ("url", "link_title"):
+        return f"[{title}]({link})" if title and LINK.fullmatch(link) else title
+    try:
+        found = json.loads(rest) if kind == "entity" else None
+    except (ValueError, RecursionError):
+        return ""
+    return found[1] if isinstance(found, list) and len(found) > 1 and isinstance(found[1], str) else ""

@@ -13,7 +13,7 @@ from typing import Any
 from flask_babel import gettext as _
 
 from chatapp.transfers.bounds import Intake, InvalidFile
-from chatapp.transfers.chatgpt_content import said
+from chatapp.transfers.chatgpt_content import role_of, said
 from chatapp.transfers.content import ReadChat, ReadMessage, name_in, object_in, parents_first, place_below
 
 ROLES = {"user": "user", "assistant": "assistant", "tool": "assistant"}
@@ -56,8 +56,13 @@ def read_chat(value: dict[str, Any], place: str, intake: Intake) -> ReadChat:
 
 
 def _message(key: str, value: Any, otherwise: datetime, intake: Intake) -> ReadMessage | None:
-    role = ROLES.get(object_in(value, "author").get("role") or "") if isinstance(value, dict) else None
+    if not isinstance(value, dict):
+        return None
+    author = role_of(value) or "?"
+    role = ROLES.get(author)
     if role is None:
+        if author != "system":
+            intake.left_out[author] += 1
         return None
     content, thoughts = said(value, intake)
     if not content and not thoughts:

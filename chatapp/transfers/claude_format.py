@@ -28,7 +28,7 @@ from chatapp.transfers.content import (
 
 ROLES = {"human": "user", "user": "user", "assistant": "assistant"}
 # Programs that an artifact or a call of the analysis tool holds have their text in one of these.
-PROGRAMS = ("content", "code", "new_str")
+PROGRAMS = ("content", "code", "file_text", "new_str")
 
 
 def is_chat(value: dict[str, Any]) -> bool:
@@ -76,8 +76,10 @@ def _messages(
 
 
 def _message(key: str, value: Any, otherwise: datetime, intake: Intake) -> ReadMessage | None:
-    role = ROLES.get(text_in(value, "sender", "role"))
+    author = name_in(value, "sender", "role") or "?"
+    role = ROLES.get(author)
     if role is None:
+        intake.left_out[author] += 1
         return None
     content, thoughts = _said(value, intake)
     if not content and not thoughts:
@@ -96,7 +98,8 @@ def _message(key: str, value: Any, otherwise: datetime, intake: Intake) -> ReadM
 def _said(value: dict[str, Any], intake: Intake) -> tuple[str, str]:
     content: list[str] = []
     thoughts: list[str] = []
-    for part in list_in(value, "content"):
+    alone = text_in(value, "content")
+    for part in [alone] if alone else list_in(value, "content"):
         _take(part, content, thoughts, intake)
     if not content:
         content.append(text_in(value, "text"))
@@ -106,12 +109,15 @@ def _said(value: dict[str, Any], intake: Intake) -> tuple[str, str]:
 
 def _take(part: Any, content: list[str], thoughts: list[str], intake: Intake) -> None:
     kind = name_in(part, "type") or "?"
-    if kind == "tool_use":
+    if isinstance(part, str):
+        content.append(part)
+    elif kind == "tool_use":
         _take_call(part, content, thoughts)
     elif kind == "tool_result":
         thoughts.append(_result(part))
     elif kind in ("thinking", "redacted_thinking"):
-        thoughts.append(text_in(part, "thinking", "text"))
+        summaries = [text_in(each, "summary") for each in list_in(part, "summaries")]
+        thoughts.append(text_in(part, "thinking", "text") or intake.joined(summaries))
     elif kind == "image":
         content.append(picture_mark())
     elif text := text_in(part, "text", "content"):

@@ -7,6 +7,7 @@ of an answer, as a block that opens by a click: "<details type="reasoning" …>"
 from __future__ import annotations
 
 import html
+import json
 import re
 from datetime import datetime
 from typing import Any
@@ -18,6 +19,7 @@ from chatapp.transfers.content import (
     ROLES,
     ReadChat,
     ReadMessage,
+    fenced,
     file_mark,
     list_in,
     name_in,
@@ -31,6 +33,7 @@ from chatapp.transfers.content import (
 OPENING = re.compile(r'<details\b[^<>\n]{0,300}?type="(reasoning|tool_calls|code_interpreter)"[^<>\n]*+>\n?')
 CLOSING = "</details>"
 SUMMARY = re.compile(r"<summary>[^<\n]{0,500}</summary>\n?")
+ATTRIBUTE = re.compile(r' (name|arguments|result|output)="([^"]*+)"')
 QUOTED = re.compile(r"^> ?", re.MULTILINE)
 
 
@@ -98,13 +101,15 @@ def _messages(
 
 
 def _message(key: str, value: Any, otherwise: datetime, intake: Intake) -> ReadMessage | None:
-    role = text_in(value, "role")
+    role = name_in(value, "role") or "?"
     if role not in ROLES:
+        if role != "system":
+            intake.left_out[role] += 1
         return None
     content, thoughts = _said(value, intake)
     if not content and not thoughts:
         return None
-    is_failed = isinstance(value.get("error"), dict) or value.get("error") is True
+    is_failed = isinstance(value.get("error"), dict) or value.get("error") is True or text_in(value, "error") != ""
     return ReadMessage(
         key=key,
         parent_key=None,
@@ -120,13 +125,21 @@ def _message(key: str, value: Any, otherwise: datetime, intake: Intake) -> ReadM
 def _said(value: dict[str, Any], intake: Intake) -> tuple[str, str]:
     text = value.get("content")
     parts = [text] if isinstance(text, str) else [_part(each, intake) for each in list_in(value, "content")]
-    parts.append(text_in(object_in(value, "error"), "content", "message"))
+    parts.append(_error(value))
     said, thoughts = _without_thoughts(intake.joined(parts))
     thoughts.append(text_in(value, "reasoning_content"))
     return intake.joined([said.strip("\n"), *_files(value)]), intake.joined(thoughts)
 
 
+def _error(value: dict[str, Any]) -> str:
+    error = object_in(value, "error")
+    inner = object_in(error, "content") or object_in(error, "error")
+    return text_in(value, "error") or text_in(error, "content", "message", "detail") or text_in(inner, "message")
+
+
 def _part(part: Any, intake: Intake) -> str:
+    if isinstance(part, str):
+        return part
     kind = name_in(part, "type")
     if kind in ("image_url", "image", "input_image"):
         return picture_mark()
@@ -144,12 +157,28 @@ def _without_thoughts(text: str) -> tuple[str, list[str]]:
         end = text.find(CLOSING, opening.end())
         end = len(text) if end < 0 else end
         inner = SUMMARY.sub("", text[opening.end() : end], count=1)
+        told = {name: _told(given) for name, given in ATTRIBUTE.findall(opening[0])}
         if opening[1] == "code_interpreter":
-            kept.append(inner)
+            output = told.get("output", "")
+            kept.append(f"{inner.rstrip()}\n\n{fenced(output)}\n" if output.strip() else inner)
+        elif opening[1] == "tool_calls":
+            called = [fenced(told[name]) for name in ("arguments", "result") if told.get(name, "").strip()]
+            thoughts += [told.get("name", ""), *called, html.unescape(inner).strip()]
         else:
             thoughts.append(html.unescape(QUOTED.sub("", inner)).strip())
         at = end + len(CLOSING)
     return "".join(kept) + text[at:], thoughts
+
+
+def _told(given: str) -> str:
+    """Return what a block has beside it, which may be JSON: a text, or what a program printed."""
+    text = html.unescape(given)
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    printed = [text_in(found, name) for name in ("stdout", "result", "stderr")]
+    return found if isinstance(found, str) else "\n".join(filter(None, printed)) or text
 
 
 def _files(value: dict[str, Any]) -> list[str]:
