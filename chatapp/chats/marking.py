@@ -12,7 +12,9 @@ from chatapp.chats.folding import fold, fold_with_places, place_of
 
 SNIPPET_CHARS = 140
 # What a line of Markdown is shown without, as long as no hit is lost with it.
-MARKDOWN = re.compile(r"\*\*|__|`+|(?<!\w)\*(?=\w)|(?<=\w)\*(?!\w)|(?<!\S)(?:#{1,6}|[*>|-]+)(?!\S) ?")
+MARKDOWN = re.compile(
+    r"\*\*|(?<!\w)__(?=\S)|(?<=\S)__(?!\w)|`+|(?<!\w)\*(?=\w)|(?<=\w)\*(?!\w)|(?<!\S)(?:#{1,6}|[*>|-]+)(?!\S) ?"
+)
 
 Parts = tuple[tuple[str, bool], ...]
 

@@ -182,6 +182,7 @@ def test_hits_are_marked_and_everything_else_is_text():
         ("## Bread\n\n- **knead** `it` - long", "knead", "Bread knead it long"),
         ("It is *bent*, 2*3 and a*", "bent", "It is bent, 2*3 and a"),
         ("a ** b", "**", "a ** b"),
+        ("__Use__ filter(name__in=x)", "filter", "Use filter(name__in=x)"),
         ("x" * 300 + " knead", "knead", "…knead"),
     ],
 )
