@@ -59,6 +59,8 @@ class Document:
         """How many frames are open where the elements are; 0 while that is not known."""
         self._values = self._lists = self._bytes = self._all_values = 0
         self._refusal: InvalidFile | None = None
+        self._end: int | None = None
+        """Where the document ended; None where only its list of chats was read."""
 
     def elements(self) -> Iterator[tuple[int, Any]]:
         """Raises InvalidFile where the document ends early, or its brackets do not fit."""
@@ -74,16 +76,24 @@ class Document:
                     yield number, self._element(place)
                 number += 1
                 if is_last:
+                    self._end = place + 1 if len(self._frames) == 1 else None
                     return
             elif sign == b",":
                 self._comma(place)
             elif (whole := self._close(sign, place)) is not None:
-                self.is_list = False
+                self.is_list, self._end = False, place + 1
                 yield 0, whole
                 return
             if not self._frames:
                 break
         raise self._broken(len(self._data))
+
+    def trailing(self) -> InvalidFile | None:
+        """Say, after all elements, whether something follows the document, as in a file with an object in each line."""
+        end = self._end
+        if end is None or not self._data[end : end + WINDOW_BYTES].strip(b" \t\r\n\0\x1a"):
+            return None
+        return self._broken(end)
 
     # Finding signs
 

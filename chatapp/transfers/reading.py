@@ -80,6 +80,8 @@ def _chats_of(text: Text, intake: Intake) -> Iterator[ReadChat]:
                 yield chat
     if others and not known:
         raise _other_json()
+    if (trailing := document.trailing()) is not None:
+        intake.leave_out(trailing)
     for _number in range(others):
         intake.leave_out(InvalidFile(_("one is of an unknown kind")))
     if _is_own(document):

@@ -78,6 +78,17 @@ def test_the_pages_of_a_file_that_chatgpt_read_are_no_part_of_its_answer():
     assert said_in(page, text("assistant", "It is about cats.")) == ("It is about cats.", "Page 1 of 90", {})
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_what_follows_the_end_of_the_json_is_not_passed_over_in_silence(many):
+    chat = gpt(text("user", "Hi"))
+    line = json.dumps([chat] if many else chat).encode()
+
+    assert [len(found) for found, _intake in (read(line), read(line + b"\n\0"))] == [1, 1]
+    [_chat], intake = read(line + b"\n" + line)
+    assert (intake.unreadable, intake.reasons) == (1, [f"The file is not valid JSON (byte {len(line)})"])
+    assert read(line + b"\n\0")[1].unreadable == 0
+
+
 # Claude
 
 
