@@ -1,15 +1,19 @@
 """The texts that people read: in their language, and all of them in the catalogue."""
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_dir
 from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
+from flask_babel import format_date, format_decimal, format_time
 from jinja2.nodes import TemplateData
 
+from chatapp.auth.models import User
 from chatapp.kernel import errors, i18n
 from chatapp.kernel.config import FILES as ROOT
+from chatapp.kernel.database import write
 from tests.auth.browser import signed_in
 
 PLACEHOLDER = re.compile(r"%\(\w+\)[sd]|\{\w+\}")
@@ -79,3 +83,38 @@ def is_translated(message):
         and not message.fuzzy
         and all([message.string] if isinstance(message.string, str) else message.string)
     )
+
+
+@pytest.mark.parametrize(
+    ("asked", "tag", "written"),
+    [
+        ("en-GB", "en-GB", "1 January 2026, 15:05; 1,234"),
+        ("en-US", "en-US", "January 1, 2026, 3:05 PM; 1,234"),
+        ("en-AU,en;q=0.9", "en-AU", "1 January 2026, 3:05 pm; 1,234"),
+        ("de-CH, en;q=0.5", "de-CH", "1. Januar 2026, 15:05; 1’234"),
+        ("de-Latn-AT", "de-AT", "1. Jänner 2026, 15:05; 1.234"),
+        ("fr-FR, de-CH;q=0.8", "de-CH", "1. Januar 2026, 15:05; 1’234"),
+        ("en-XX", "en", "January 1, 2026, 3:05 PM; 1,234"),
+        ("en-GB;q=0, en", "en", "January 1, 2026, 3:05 PM; 1,234"),
+        ("*", "en", "January 1, 2026, 3:05 PM; 1,234"),
+        ("en-" + "x" * 5000, "en", "January 1, 2026, 3:05 PM; 1,234"),
+    ],
+)
+def test_dates_and_numbers_are_written_as_in_the_region_that_the_browser_names(app, asked, tag, written):
+    instant = datetime(2026, 1, 1, 15, 5, tzinfo=UTC)
+    with app.test_request_context("/login", headers={"Accept-Language": asked}):
+        day, time = format_date(instant.date(), "long"), format_time(instant, "short", rebase=False)
+        found = f"{day}, {time}; {format_decimal(1234)}".replace("\u202f", " ").replace("\xa0", " ")
+    page = app.test_client().get("/login", headers={"Accept-Language": asked}).text
+
+    assert found == written
+    assert f'<html lang="{tag}"' in page
+
+
+def test_a_language_that_was_chosen_keeps_the_region_only_where_it_is_the_browsers_too(app, user):
+    browser = signed_in(app, user.id).client
+    with app.app_context(), write() as session:
+        session.get(User, user.id).locale = "de"
+
+    assert '<html lang="de-AT"' in browser.get("/usage", headers={"Accept-Language": "en-GB, de-AT"}).text
+    assert '<html lang="de"' in browser.get("/usage", headers={"Accept-Language": "en-GB"}).text

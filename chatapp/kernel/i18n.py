@@ -6,11 +6,13 @@ date. They are compiled in memory, once a process: nothing has to be built, and 
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from functools import cache
 from io import BytesIO
 from pathlib import Path
 
+from babel import localedata
 from babel.dates import format_skeleton
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
@@ -24,6 +26,8 @@ from chatapp.kernel.extensions import babel
 from chatapp.kernel.zones import zone
 
 LOCALES = {"en": "English", "de": "Deutsch"}
+# Letters as in GB, or digits as in 001. Scripts have four letters, variants more.
+REGION = re.compile(r"[a-z]{2}|[0-9]{3}")
 FOLDER = Path(__file__).parent / "translations"
 
 
@@ -38,7 +42,8 @@ class Catalogues(Domain):
     """The texts of the request's language, for gettext and its kin."""
 
     def get_translations(self) -> NullTranslations:
-        return catalogue(str(get_locale() or "en"))
+        locale = get_locale()
+        return catalogue(locale.language if locale else "en")
 
 
 @cache
@@ -56,15 +61,17 @@ def catalogue(language: str) -> NullTranslations:
 
 
 def locale() -> str | None:
-    """Return the user's language, else the best that the browser asks for; None outside a request.
+    """Return the user's language, else the best that the browser asks for, with the browser's region: en_GB.
 
-    Programs are answered in English, whatever language their user reads: they compare words.
+    None outside a request. Texts are the language's; dates and numbers are written as in the region. Programs are
+    answered in English, whatever language their user reads: they compare words.
     """
     if not has_request_context():
         return None
     if request.path.startswith("/api/"):
         return "en"
-    return _of_user("locale") or _of_browser()
+    language = _of_user("locale") or _of_browser()
+    return _with_region(language)
 
 
 def timezone() -> str | None:
@@ -89,6 +96,17 @@ def _of_browser() -> str:
     """Return the first language that is asked for and spoken here. Who asks for en-GB before de wants English."""
     asked = (tag.partition("-")[0].lower() for tag, quality in request.accept_languages if quality > 0)
     return next((language for language in asked if language in LOCALES), "en")
+
+
+def _with_region(language: str) -> str:
+    """Return a language with the first region that the browser names for it and that Babel knows."""
+    for tag, quality in request.accept_languages:
+        first, *more = tag.lower().split("-")
+        region = next((part.upper() for part in more if REGION.fullmatch(part)), "")
+        if first == language and quality > 0 and region:
+            name = f"{language}_{region}"
+            return name if localedata.exists(name) else language
+    return language
 
 
 def _of_user(name: str) -> str | None:

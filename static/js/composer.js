@@ -14,7 +14,11 @@ const changed = () => {
   length.classList.toggle("over", left < 0);
   length.textContent = left < limit * 0.1 ? length.dataset[left < 0 ? "over" : "left"].replace("{n}", Math.abs(left)) : "";
 };
-const hasKeyboard = () => !matchMedia("(pointer: coarse)").matches;
+// The keyboard on a touch screen sends no such keys, so who presses one has a real keyboard, at a tablet too.
+const REAL_KEY = /^(Shift|Control|Alt|Meta|Tab|Escape|Arrow)/;
+let hasRealKeys = false;
+document.addEventListener("keydown", event => { hasRealKeys ||= Boolean(event.code) && REAL_KEY.test(event.key); }, true);
+const hasKeyboard = () => hasRealKeys || !matchMedia("(pointer: coarse)").matches;
 
 if (form()) {
   changed();
@@ -28,7 +32,7 @@ document.addEventListener("input", event => {
 document.addEventListener("keydown", event => {
   if (event.target.id !== "text" || event.key !== "Enter" || event.shiftKey) return;
   // While an input method composes, Enter chooses a word; on a touch keyboard it is the only way to a new line.
-  if (event.isComposing || event.keyCode === 229 || !hasKeyboard()) return;
+  if (event.isComposing || event.keyCode === 229 || !(hasKeyboard() || event.ctrlKey || event.metaKey)) return;
   event.preventDefault();
   if (event.target.value.trim() && !document.getElementById("stop")) form().requestSubmit();
 });

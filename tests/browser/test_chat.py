@@ -513,3 +513,40 @@ def test_what_is_being_changed_is_not_swept_away_by_news(page, api, demo):
 
     page.get_by_role("button", name="Send", exact=True).first.click()
     expect(page.locator(".bubble")).to_have_text(["Otherwise"])
+
+
+PRESS = (
+    "(target, keys) => target.dispatchEvent(new KeyboardEvent('keydown', {bubbles: true, cancelable: true, ...keys}))"
+)
+
+
+@pytest.mark.parametrize(
+    ("keys", "focused"),
+    [
+        ({"key": "л", "code": "KeyK", "ctrlKey": True}, "search"),
+        ({"key": "κ", "code": "KeyK", "metaKey": True}, "search"),
+        ({"key": "k", "code": "KeyV", "ctrlKey": True}, "search"),
+        ({"key": "k", "code": "KeyK", "ctrlKey": True, "altKey": True}, ""),
+        ({"key": "ж", "code": "Slash"}, "text"),
+        ({"key": "/", "code": "Digit7", "shiftKey": True}, "text"),
+        ({"key": "л", "code": "KeyK", "ctrlKey": True, "isComposing": True}, ""),
+    ],
+)
+def test_shortcuts_work_on_every_layout(page, keys, focused):
+    page.evaluate("document.activeElement.blur()")
+    page.locator("body").evaluate(PRESS, keys)
+
+    assert page.evaluate("document.activeElement.id") == focused
+
+
+def test_on_a_touch_screen_enter_is_a_new_line_until_a_real_key_was_pressed(open_page, demo):
+    page = open_page(has_touch=True, is_mobile=True, viewport={"width": 1024, "height": 768})
+    box = page.locator("#text")
+    box.fill("One")
+    box.press("Enter")
+    assert box.input_value() == "One\n"
+    box.press("Shift")
+    box.press("Enter")
+
+    expect(last_answer(page)).to_contain_text("Hello.")
+    expect(page.locator(".question")).to_have_count(1)
