@@ -11,7 +11,8 @@ FOLLOWED = "(s => s.scrollHeight - s.scrollTop - s.clientHeight < 5)(document.ge
 
 
 def cookie(app, site, person):
-    return {"name": "session", "value": signed_in(app, person.id).cookie(), "url": site}
+    browser = signed_in(app, person.id)
+    return {"name": browser.cookie_name, "value": browser.cookie(), "url": site}
 
 
 def send(page, text):
