@@ -69,7 +69,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in one line per reason what was left out."""
+    """Say in one line per reason what was left out, and note what failed for .ci/again.py."""
+    # Left out is failed too, where nothing may be: it is left out again.
+    failed = [
+        report.nodeid for kind in ("failed", "error", "skipped") for report in terminalreporter.stats.get(kind, [])
+    ]
+    if failed and (path := os.environ.get("FAILED_TESTS")):
+        Path(path).write_text("\n".join(failed))
     reasons = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", [])]
     for reason in sorted(set(reasons)):
         terminalreporter.write_line(f"{reasons.count(reason)} left out: {reason.removeprefix('Skipped: ')}")
