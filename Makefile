@@ -37,7 +37,7 @@ format: setup-dev ## put the code into its form
 bench: setup-dev ## measure; how and what is in bench/
 	@$(BIN)/python -m bench
 
-screenshots: setup-dev servers ## take the pictures of docs/ anew
+screenshots: setup-dev servers ## take pictures of every page and state, into .cache/screenshots
 	@$(BIN)/python -m tests.browser.screenshots
 
 translations: setup-dev ## bring the catalogues up to date with the texts in source and templates

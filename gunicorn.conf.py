@@ -10,6 +10,7 @@ import gc
 import os
 import socket
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from gunicorn.http import message
@@ -69,9 +70,12 @@ def on_starting(server):
     from sqlalchemy.exc import OperationalError
 
     from chatapp import create_app
+    from chatapp.kernel import database
     from chatapp.kernel.extensions import db
+    from chatapp.kernel.server.upgrading import answering
 
-    if "LISTEN_FDS" not in os.environ and "GUNICORN_FD" not in os.environ:  # Else the socket was handed down.
+    is_handed_down = "LISTEN_FDS" in os.environ or "GUNICORN_FD" in os.environ  # The socket, by another process.
+    if not is_handed_down:
         _check_address(server)
     # Not the one that is served: each worker makes its own. Limits would start a thread, which a fork must not inherit.
     try:
@@ -80,7 +84,8 @@ def on_starting(server):
         sys.exit(f"The product cannot start:\n{error}")
     with app.app_context():
         try:
-            upgrade()
+            with answering(*server.address[0]) if database.is_older() and not is_handed_down else nullcontext():
+                upgrade()
         except OperationalError as error:
             url = db.engine.url.render_as_string()  # Without the password.
             sys.exit(f"The database {url} cannot be used. Is DATABASE_URL right?\n{error.orig}")

@@ -508,7 +508,7 @@ def wait_until_quiet(url: str) -> None:
     def is_quiet() -> bool:
         gevent.sleep(0.5)
         try:
-            return count(url, "SELECT count(*) FROM turns WHERE status = 'in_progress'") == 0
+            return count(url, "SELECT count(*) FROM exchanges WHERE status = 'in_progress'") == 0
         except OperationalError:
             return False
 
@@ -519,7 +519,7 @@ def report(crowd: Crowd, url: str) -> Mapping[str, int]:
     """Return the figures that must be 0, having printed all of them."""
     lost, duplicated = crowd.lost_and_duplicated_bytes()
     differences = differences_in(url)
-    settled = count(url, "SELECT count(*) FROM turns WHERE status <> 'in_progress'")
+    settled = count(url, "SELECT count(*) FROM exchanges WHERE status <> 'in_progress'")
     ends = Counter(exchange.status for exchange in crowd.accepted)
     print(f"sends accepted       {len(crowd.accepted):8,}")
     print(f"turns settled        {settled:8,}   {', '.join(f'{number} {end}' for end, number in ends.most_common())}")

@@ -177,7 +177,7 @@ def add_chat(session: Session, user_id: UUID, messages: int) -> UUID:
         role = "assistant" if number % 2 else "user"
         text = PARAGRAPH * 3 if number % 2 else f"How does rain fall, part {number}?"
         message = Message(chat_id=chat.id, parent_id=parent, role=role, content=text, status="completed")
-        message.model, message.tokens_consumed = "steady", 0
+        message.model = "steady"
         session.add(message)
         session.flush()
         parent = chat.head_id = message.id

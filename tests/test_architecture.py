@@ -13,6 +13,7 @@ LAYERS = (
     {"providers"},
     {"auth"},
     {"budget"},
+    {"exchanges"},
     {"chats"},
     {"turns"},
     {"doors"},

@@ -63,6 +63,8 @@ class Reservation:
     tokens: int
     answer_tokens: int
     is_clamped: bool
+    timezone: str
+    """The user's."""
 
 
 def open_account(user_id: UUID, limit: int | None = None) -> None:
@@ -73,7 +75,7 @@ def open_account(user_id: UUID, limit: int | None = None) -> None:
     _enter(user_id, reason="first limit", grant=limit)
 
 
-def reserve(user_id: UUID, turn_id: UUID, input_tokens: int, max_answer: int, min_answer: int) -> Reservation:
+def reserve(user_id: UUID, exchange_id: UUID, input_tokens: int, max_answer: int, min_answer: int) -> Reservation:
     """Hold the input and as much of the answer as fits, at least min_answer.
 
     Raises BudgetExceeded, leaving nothing behind. A failed condition means that somebody else got in between and
@@ -90,22 +92,22 @@ def reserve(user_id: UUID, turn_id: UUID, input_tokens: int, max_answer: int, mi
             raise no_room(usage_of(user_id), input_tokens + min(min_answer, max_answer))
         needed = input_tokens + answer
         if execute(HOLD, {"user": user_id, "needed": needed}).rowcount == 1:
-            _enter(user_id, turn_id, reserve=-needed)
-            return Reservation(needed, answer, answer < max_answer)
+            _enter(user_id, exchange_id, reserve=-needed)
+            return Reservation(needed, answer, answer < max_answer, usage.timezone)
 
 
-def settle(user_id: UUID, turn_id: UUID, reserved: int, charged: int) -> Budget:
+def settle(user_id: UUID, exchange_id: UUID, reserved: int, charged: int) -> Budget:
     """Release what was held and charge what was used (0 allowed), at most what was held. Returns what is left.
 
-    Call it only after the turn's own row was closed in the same transaction: that is what makes it once.
+    Call it only after the exchange's own row was closed in the same transaction: that is what makes it once.
     Raises RuntimeError where less is held than that, which only a hand in the database can bring about.
     """
     assert 0 <= charged <= reserved
     if execute(SPEND, {"user": user_id, "held": reserved, "charged": charged}).rowcount != 1:
         raise RuntimeError(
-            f"user {user_id}: {reserved} tokens of turn {turn_id} are not held. Run `flask ledger verify`"
+            f"user {user_id}: {reserved} tokens of exchange {exchange_id} are not held. Run `flask ledger verify`"
         )
-    _enter(user_id, turn_id, release=reserved, charge=-charged)
+    _enter(user_id, exchange_id, release=reserved, charge=-charged)
     notices.note(budget := usage_of(user_id))
     return budget
 
@@ -217,7 +219,7 @@ def _change(statement: Any) -> bool:
     return result.rowcount == 1
 
 
-def _enter(user_id: UUID, turn_id: UUID | None = None, reason: str = "", **deltas: int) -> None:
+def _enter(user_id: UUID, exchange_id: UUID | None = None, reason: str = "", **deltas: int) -> None:
     """Make the entries of one change: operation=delta."""
-    entry = {"user_id": user_id, "turn_id": turn_id, "reason": reason[:REASON_CHARS]}
+    entry = {"user_id": user_id, "exchange_id": exchange_id, "reason": reason[:REASON_CHARS]}
     execute(ENTRIES.insert(), [entry | {"operation": name, "delta": delta} for name, delta in deltas.items()])

@@ -1,4 +1,4 @@
-"""What a user may spend, what is held and what is spent, the ledger that says why, and what each exchange came to.
+"""What a user may spend, what is held and what is spent, and the ledger that says why.
 
 balance = limit − used − reserved = Σ delta over the user's entries. Every change of a figure here and its entry are
 one transaction. used and reserved can be rebuilt from the entries: see verify in ledger.py.
@@ -6,7 +6,7 @@ one transaction. used and reserved can be rebuilt from the entries: see verify i
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
@@ -15,9 +15,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from chatapp.kernel.database import UtcDateTime, now
 from chatapp.kernel.extensions import db
-from chatapp.kernel.text import MODEL_NAME_CHARS
 
-Operation = Literal["grant", "reserve", "release", "charge", "reset"]
 ResetPeriod = Literal["none", "daily", "weekly", "monthly"]
 
 
@@ -39,55 +37,21 @@ class UserUsage(db.Model):
 
 
 class LedgerEntry(db.Model):
-    """One change of a balance, never altered. turn_id is no foreign key: the entry outlives its chat."""
+    """One change of a balance, never altered. exchange_id is no foreign key: entries of before may have none."""
 
     __tablename__ = "ledger_entries"
     __table_args__ = (
-        Index("uq_ledger_entries_turn_operation", "turn_id", "operation", unique=True),
+        Index("uq_ledger_entries_exchange_operation", "exchange_id", "operation", unique=True),
         Index("ix_ledger_entries_user_created", "user_id", "created_at"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    turn_id: Mapped[UUID | None]
+    exchange_id: Mapped[UUID | None]
     operation: Mapped[str] = mapped_column(String(10))
     delta: Mapped[int] = mapped_column(BigInteger)
     reason: Mapped[str] = mapped_column(String(300), default="", server_default=text("''"))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
-
-
-class UsageRecord(db.Model):
-    """What one exchange came to, in tokens. No foreign key to turn and chat: what was spent outlives them.
-
-    day is the user's own when it ended. counted_tokens is the formula's sum, whatever was charged; the reported ones
-    are None where the provider said nothing, cost_microusd where the price is unknown.
-    """
-
-    __tablename__ = "usage_records"
-    # With what an export is read in order by.
-    __table_args__ = (Index("ix_usage_records_export", "user_id", "day", "ended_at", "turn_id"),)
-
-    turn_id: Mapped[UUID] = mapped_column(primary_key=True)
-    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    chat_id: Mapped[UUID]
-    model: Mapped[str] = mapped_column(String(MODEL_NAME_CHARS))
-    day: Mapped[date]
-    ended_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    status: Mapped[str] = mapped_column(String(12))
-    metering: Mapped[str] = mapped_column(String(10))
-    method: Mapped[str] = mapped_column(String(10))
-    user_tokens: Mapped[int] = mapped_column(BigInteger)
-    answer_tokens: Mapped[int] = mapped_column(BigInteger)
-    system_tokens: Mapped[int] = mapped_column(BigInteger)
-    overhead_tokens: Mapped[int] = mapped_column(BigInteger)
-    counted_tokens: Mapped[int] = mapped_column(BigInteger)
-    charged_tokens: Mapped[int] = mapped_column(BigInteger)
-    reported_input_tokens: Mapped[int | None] = mapped_column(BigInteger)
-    reported_cached_tokens: Mapped[int | None] = mapped_column(BigInteger)
-    reported_output_tokens: Mapped[int | None] = mapped_column(BigInteger)
-    reported_thoughts_tokens: Mapped[int | None] = mapped_column(BigInteger)
-    reported_tokens: Mapped[int | None] = mapped_column(BigInteger)
-    cost_microusd: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class BudgetNotice(db.Model):

@@ -6,17 +6,15 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, LargeBinary, String, select, text
-from sqlalchemy.orm import Mapped, aliased, mapped_column
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, String, bindparam, select, text, update
+from sqlalchemy.orm import Mapped, aliased, mapped_column, relationship
 
 from chatapp.auth.models import User
+from chatapp.exchanges.models import Exchange
 from chatapp.kernel.database import UtcDateTime, now
 from chatapp.kernel.errors import ChatNotFound, ChatNotYours
 from chatapp.kernel.extensions import db
 from chatapp.kernel.text import MODEL_NAME_CHARS
-
-# An answer with text takes part in the conversation however it ended.
-HAS_ENDED = ("completed", "stopped", "interrupted", "failed")
 
 # Messages are read a few at a time, until they are enough or long enough.
 PAGE_STEP = 20
@@ -86,15 +84,38 @@ class Message(db.Model):
     thoughts: Mapped[str] = mapped_column(default="")
     status: Mapped[str] = mapped_column(String(12), default="completed")
     model: Mapped[str | None] = mapped_column(String(MODEL_NAME_CHARS))
-    tokens_consumed: Mapped[int] = mapped_column(default=0)
-    usage: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    exchange_id: Mapped[UUID | None]
+    """Of an answer: what it cost. What was imported cost nothing here. No foreign key: it is written first."""
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+
+    exchange: Mapped[Exchange | None] = relationship(
+        primaryjoin=lambda: Message.exchange_id == Exchange.id,
+        foreign_keys=lambda: Message.exchange_id,
+        lazy="joined",
+        viewonly=True,
+    )
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        """Return the figures of an answer that has ended (Exchange.usage)."""
+        return self.exchange.usage if self.exchange else None
+
+    @property
+    def tokens_consumed(self) -> int:
+        return self.exchange.charged_tokens if self.exchange else 0
 
     @property
     def can_go_on(self) -> bool:
         """Say whether this is an answer that ended early, with words to go on from."""
-        ended_early = self.status in ("stopped", "interrupted") or (self.usage or {}).get("finish_reason") == "length"
+        is_cut = self.exchange is not None and self.exchange.finish_reason == "length"
+        ended_early = self.status in ("stopped", "interrupted") or is_cut
         return self.role == "assistant" and bool(self.content) and self.status != "in_progress" and ended_early
+
+
+# For the statements that every message needs: see database.execute.
+CHATS, MESSAGES = (db.metadata.tables[name] for name in ("chats", "messages"))
+CHANGE_CHAT = update(CHATS).where(CHATS.c.id == bindparam("chat"))
+SAVE_MESSAGE = update(MESSAGES).where(MESSAGES.c.id == bindparam("message"))
 
 
 class SearchPage(db.Model):

@@ -25,8 +25,7 @@ from chatapp.kernel.database import write
 from chatapp.kernel.errors import InvalidRequest
 from chatapp.kernel.extensions import db
 from chatapp.kernel.web import is_htmx, redirect_to
-from chatapp.turns import lifecycle
-from chatapp.turns.models import TitleTurn
+from chatapp.turns import lifecycle, titles
 
 bp = Blueprint("chats", __name__)
 
@@ -125,9 +124,9 @@ def title_status(chat_id: UUID) -> ResponseReturnValue:
     """Show the title that the model gave a chat; while it has none, say when to ask again."""
     queries.own_chat(current_user, chat_id)
     tries = request.args.get("tries", 1, type=int)
-    title = TitleTurn.of_chat(chat_id)
+    title = titles.of_chat(chat_id)
     # It begins a moment after the answer has ended; without budget it never does.
-    is_coming = title.ended_at is None if title else tries < FIRST_TRIES
+    is_coming = title.is_open if title else tries < FIRST_TRIES
     if is_coming and tries < MAX_TRIES:
         return render_template("chats/_naming.html", chat_id=chat_id, tries=tries + 1)
     return _changed_list(chat_id) if title else ""

@@ -363,7 +363,9 @@ def _ended(turn_id: UUID) -> Callable[[Ending], str | None]:
                 message=answer,
                 versions=queries.versions([answer]),
                 question=(question := db.session.get_one(Message, turn.question_id)),
-                names_chat=settings().titles == "model" and question.parent_id is None and turn.status == "completed",
+                names_chat=settings().titles == "model"
+                and question.parent_id is None
+                and turn.exchange.status == "completed",
                 turn_id=(open_turn := Turn.open_in(turn.chat_id)) and open_turn.id,
                 budget=usage_of(turn.user_id),
             )

@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import gevent
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from flask import Flask, current_app
 from gevent.lock import RLock
 from sqlalchemy import CursorResult, DateTime, Engine, Executable, event, func
@@ -238,3 +240,11 @@ def _inode(path: str | None) -> int | None:
         return os.stat(path).st_ino if path else None
     except OSError:
         return None
+
+
+def is_older() -> bool:
+    """Say whether the database was made by an earlier release, so that bringing it up to date may take a while."""
+    directory = current_app.extensions["migrate"].directory
+    with db.engine.connect() as connection:
+        revision = MigrationContext.configure(connection).get_current_revision()
+    return revision is not None and revision != ScriptDirectory(directory).get_current_head()

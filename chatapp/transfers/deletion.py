@@ -43,6 +43,6 @@ def _keep_an_administrator(user: User) -> None:
 
 
 def _open_turns(user_id: UUID) -> list[UUID]:
-    found = list(db.session.scalars(select(Turn.id).where(Turn.user_id == user_id, Turn.status == "in_progress")))
+    found = list(db.session.scalars(select(Turn.id).where(Turn.user_id == user_id, Turn.is_open)))
     release()
     return found

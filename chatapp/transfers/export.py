@@ -27,6 +27,7 @@ from flask_babel import gettext as _
 from sqlalchemy import Row, select
 
 from chatapp.chats.models import Chat, Message
+from chatapp.exchanges.models import Exchange
 from chatapp.kernel.breath import give_way
 from chatapp.kernel.database import now, release
 from chatapp.kernel.extensions import db
@@ -56,8 +57,6 @@ MESSAGE_FIELDS = (
     "thoughts",
     "status",
     "model",
-    "tokens_consumed",
-    "usage",
     "continues",
     "created_at",
 )
@@ -72,7 +71,7 @@ def as_json(user_id: UUID, chat_id: UUID | None = None) -> Iterator[str]:
     for number, chat in enumerate(_chats(user_id, chat_id)):
         yield (",\n" if number else "\n") + json.dumps(_fields(chat), ensure_ascii=False)[:-1] + ', "messages": ['
         for place, message in enumerate(_messages(chat.id)):
-            yield (",\n  " if place else "\n  ") + json.dumps(_fields(message), ensure_ascii=False)
+            yield (",\n  " if place else "\n  ") + json.dumps(message, ensure_ascii=False)
         yield "]}"
     yield "\n]}\n"
 
@@ -140,9 +139,16 @@ def _chats(user_id: UUID, chat_id: UUID | None = None) -> Iterator[Row[Any]]:
     yield from _in_batches(wanted, Chat)
 
 
-def _messages(chat_id: UUID) -> Iterator[Row[Any]]:
+def _messages(chat_id: UUID) -> Iterator[dict[str, Any]]:
     columns = [getattr(Message, name) for name in MESSAGE_FIELDS]
-    yield from _in_batches(select(*columns).where(Message.chat_id == chat_id), Message)
+    wanted = select(Exchange, *columns).join(Exchange, Exchange.id == Message.exchange_id, isouter=True)
+    for row in _in_batches(wanted.where(Message.chat_id == chat_id), Message):
+        values, exchange = _fields(row), row.Exchange
+        del values["Exchange"]
+        yield values | {
+            "tokens_consumed": exchange.charged_tokens if exchange else 0,
+            "usage": exchange.usage if exchange else None,
+        }
 
 
 def _in_batches(wanted: Any, table: Any) -> Iterator[Row[Any]]:

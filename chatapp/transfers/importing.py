@@ -197,7 +197,7 @@ def _values(chat: ReadChat, user_id: UUID, chat_id: UUID, intake: Intake) -> dic
 
 
 def _message_values(message: ReadMessage, chat_id: UUID) -> dict[str, Any]:
-    """Return a message's columns. What was said elsewhere cost nothing here: it has no usage."""
+    """Return a message's columns. What was said elsewhere cost nothing here: it has no exchange."""
     return {
         "id": _message_id(chat_id, message.key),
         "chat_id": chat_id,
@@ -208,8 +208,6 @@ def _message_values(message: ReadMessage, chat_id: UUID) -> dict[str, Any]:
         "status": message.status,
         "model": message.model[:100] if message.model else None,
         "continues": message.continues,
-        "tokens_consumed": 0,
-        "usage": None,
         "created_at": message.created_at,
     }
 

@@ -1,11 +1,11 @@
-"""A turn from key press to done: start → run (live/process.py) → finish (settle.py); stop; recover (recovery.py).
+"""A turn from key press to done: start → run (live/process.py) → end (endings.py); stop; recover (recovery.py).
 
 start: check the text → join the turn that this send already started, if it did → in one transaction save the question,
-the empty answer and the turn (a second open turn of the chat is refused by the database) and reserve budget → commit →
-a worker begins. A refusal leaves nothing behind.
+the empty answer and the turn (a second open turn of the chat is refused by the database) and admit its exchange
+(exchanges/admission.py) → commit → a worker begins. A refusal leaves nothing behind.
 
 A chat is a tree, so a turn may also begin elsewhere than at its end (Place): revise asks a question in other words,
-regenerate answers one again, go_on asks for the rest of an answer that ended early. Each is an exchange of its own.
+regenerate answers one again, go_on asks for the rest of an answer that ended early. Each is a turn of its own.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any, cast
 from uuid import UUID, uuid4
 
 from flask_babel import gettext as _
-from sqlalchemy import CursorResult, bindparam, func, select, update
+from sqlalchemy import CursorResult, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from chatapp.auth.models import User
-from chatapp.budget import ledger
-from chatapp.budget.pricing import prices
-from chatapp.chats.models import Chat, Message, last_below
+from chatapp.chats.models import CHANGE_CHAT, MESSAGES, Chat, Message, last_below
+from chatapp.exchanges.admission import Terms, admit, bounds_of
+from chatapp.exchanges.models import Exchange
 from chatapp.kernel.config import settings
 from chatapp.kernel.database import execute, now, retry_write
 from chatapp.kernel.errors import ChatNotFound, InvalidMessage, InvalidRequest, KeyReused, RateLimited, TurnConflict
@@ -30,11 +30,9 @@ from chatapp.kernel.extensions import db
 from chatapp.kernel.text import N_, is_storable, normalise
 from chatapp.providers.base import ChatRequest, PromptMessage
 from chatapp.providers.registry import providers
-from chatapp.turns import owner
 from chatapp.turns.context import Fitted, fit, history_from
 from chatapp.turns.live.process import live_turns
-from chatapp.turns.models import CHANGE_CHAT, MESSAGES, TURNS, Turn
-from chatapp.turns.settle import Facts
+from chatapp.turns.models import TURNS, Started, Turn
 from chatapp.turns.titles import first_line
 
 SAME_SEND = timedelta(seconds=15)
@@ -44,19 +42,6 @@ CONTINUE = (
     "Go on with your answer exactly behind its last character, as one text with it: "
     "repeat nothing, begin with no remark."
 )
-
-HOLD = update(TURNS).where(TURNS.c.id == bindparam("turn"))
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A turn that runs, or the one that was joined. Plain values, good after the connection is given back."""
-
-    turn_id: UUID
-    chat_id: UUID
-    question_id: UUID
-    answer_id: UUID
-    joined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,35 +68,6 @@ class _Send:
     joins_equal_text: bool
     place: Place | None
     model: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Tokens: the longest visible answer, what the model may think, and what of that is held at most and at least."""
-
-    longest: int
-    thinking: int
-    held_thinking: int
-    least_thinking: int
-
-    @property
-    def most(self) -> int:
-        return self.longest + self.held_thinking
-
-    @property
-    def least(self) -> int:
-        """What must be left in the budget for an answer at all."""
-        return min(settings().min_answer_tokens, self.longest) + self.least_thinking
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """What the budget has room for, tokens in all: of it the visible answer, and what may be thought on top of it."""
-
-    tokens: int
-    answer_tokens: int
-    thinking_tokens: int
-    is_clamped: bool
 
 
 def start(
@@ -141,14 +97,14 @@ def start(
         return same
     with live_turns().place():
         try:
-            started, facts, request = _admit_once(send)
+            started, terms, request = _admit_once(send)
         except IntegrityError:
             # Somebody was faster: the same send, or another one in this chat.
             db.session.rollback()
             if (same := _same_send(send)) is not None:
                 return same
             raise TurnConflict() from None
-        live_turns().begin(started.turn_id, facts, request)
+        live_turns().begin(started, terms, request)
     return started
 
 
@@ -178,7 +134,7 @@ def choose(chat: Chat, message: Message) -> None:
     """Show the branch that goes through a message: of those below it the one that was last worked on."""
     chat_id, head_id = chat.id, last_below(message.id)
     # The statement itself looks for an open turn: one that begins at this moment must end on the branch that is shown.
-    is_open = select(Turn.id).where(Turn.chat_id == chat_id, Turn.status == "in_progress").exists()
+    is_open = select(Turn.id).where(Turn.chat_id == chat_id, Turn.is_open).exists()
     chosen = update(Chat).where(Chat.id == chat_id, ~is_open).values(head_id=head_id)
     if retry_write(lambda: cast(CursorResult[Any], db.session.execute(chosen)).rowcount) != 1:
         raise TurnConflict()
@@ -190,7 +146,9 @@ def stop(turn_id: UUID) -> None:
         return
     retry_write(
         lambda: db.session.execute(
-            update(Turn).where(Turn.id == turn_id, Turn.status == "in_progress").values(stop_requested_at=now())
+            update(Exchange)
+            .where(Exchange.id == turn_id, Exchange.status == "in_progress")
+            .values(stop_requested_at=now())
         )
     )
 
@@ -235,6 +193,7 @@ def _same_send(send: _Send) -> Started | None:
     found = (
         select(Turn, Message.content)
         .join(Message, Message.id == Turn.question_id)
+        .join(Exchange, Exchange.id == Turn.id)
         .where(Turn.chat_id == send.chat_id)
         .order_by(Turn.started_at.desc())
         .limit(1)
@@ -244,7 +203,7 @@ def _same_send(send: _Send) -> Started | None:
         if row is not None and row.content != send.text:
             raise KeyReused()
     else:
-        is_recent = db.or_(Turn.status == "in_progress", Turn.ended_at > now() - SAME_SEND)
+        is_recent = db.or_(Turn.is_open, Exchange.ended_at > now() - SAME_SEND)
         row = db.session.execute(found.where(Message.content == send.text, is_recent)).one_or_none()
     if row is None:
         return None
@@ -252,28 +211,23 @@ def _same_send(send: _Send) -> Started | None:
     return Started(turn.id, turn.chat_id, turn.question_id, turn.answer_id, joined=True)
 
 
-def held_for_texts(estimated: int) -> int:
-    """Return what is reserved for texts of so many estimated tokens: the estimate may be a little too low."""
-    return -(-estimated * 105 // 100) + settings().overhead_tokens
-
-
-def _admit_once(send: _Send) -> tuple[Started, Facts, ChatRequest]:
+def _admit_once(send: _Send) -> tuple[Started, Terms, ChatRequest]:
     """Admit, again after a passing fault.
 
     Where a commit was made and the connection broke before it was said, the next try finds the turn: it is begun, not
     joined as if another process worked on it.
     """
-    admitted: list[tuple[Started, Facts, ChatRequest]] = []
+    admitted: list[tuple[Started, Terms, ChatRequest]] = []
 
-    def admit() -> tuple[Started, Facts, ChatRequest]:
+    def attempt() -> tuple[Started, Terms, ChatRequest]:
         if not admitted or db.session.get(Turn, admitted[-1][0].turn_id) is None:
             admitted.append(_admit(send))
         return admitted[-1]
 
-    return retry_write(admit)
+    return retry_write(attempt)
 
 
-def _admit(send: _Send) -> tuple[Started, Facts, ChatRequest]:
+def _admit(send: _Send) -> tuple[Started, Terms, ChatRequest]:
     """Save the question and the turn and reserve its budget. Inside one transaction; the caller commits."""
     chat = db.session.get(Chat, send.chat_id, populate_existing=True)
     if chat is None or chat.deleted_at is not None:
@@ -288,38 +242,38 @@ def _admit(send: _Send) -> tuple[Started, Facts, ChatRequest]:
     fitted = fit(providers().model(model), prompt, send.text, history_from(_above(place)), bounds.longest)
     if place.continues and not fitted.history:
         raise InvalidMessage(_("This answer is too long for this model to continue"))
-    sent = _sent(prompt, fitted, started.question_id, send.text)
-    facts = Facts(
-        chat_id=chat.id,
-        user_id=send.user_id,
-        answer_id=started.answer_id,
-        model=model,
-        metering=settings().metering,
-        question=send.text,
-        system_prompt=prompt,
-        overhead=settings().overhead_tokens,
-        price=prices().at(model, now().date()),
-    )
     _save_messages(send, started, place, model)
     # The database refuses a second open turn and a second use of a key here, before any budget is held.
-    _save_turn(send, started, facts, sent)
-    held = _reserve(started.turn_id, replace(bounds, longest=fitted.longest), sent, facts)
+    _save_turn(send, started, _sent(prompt, fitted, started.question_id, send.text))
+    asked = Terms(
+        purpose="answer",
+        user_id=send.user_id,
+        chat_id=chat.id,
+        model=model,
+        texts={"question": send.text, "system": prompt},
+        estimates={
+            "system": fitted.system_tokens,
+            "history": sum(fitted.history_tokens),
+            "question": fitted.question_tokens,
+        },
+    )
+    terms = admit(started.turn_id, asked, replace(bounds, longest=fitted.longest))
     shown = {"model": model, "head_id": started.answer_id, "title": chat.title or first_line(send.text)}
     execute(CHANGE_CHAT, {"chat": chat.id, "updated_at": now(), **shown})
     request = ChatRequest(
         model=model,
         messages=(*map(_as_prompt, fitted.history), PromptMessage("user", send.text)),
-        max_output_tokens=held.answer_tokens,
+        max_output_tokens=terms.answer_tokens,
         system_prompt=prompt,
         temperature=chat.temperature,
-        thinking_tokens=min(chat.thinking_tokens or 0, held.thinking_tokens),
+        thinking_tokens=min(chat.thinking_tokens or 0, terms.thinking_tokens),
     )
-    return started, replace(facts, reserved=held.tokens, is_clamped=held.is_clamped), request
+    return started, terms, request
 
 
 def _check_share(user_id: UUID) -> None:
     """Raise RateLimited for a user who has as many answers in progress as one may: the places are everybody's."""
-    own = select(func.count()).select_from(Turn).where(Turn.user_id == user_id, Turn.status == "in_progress")
+    own = select(func.count()).select_from(Turn).where(Turn.user_id == user_id, Turn.is_open)
     if (db.session.scalar(own) or 0) >= settings().max_user_turns:
         raise RateLimited(N_("Too many of your answers are in progress. Wait for one to end"), retry_after_seconds=10)
 
@@ -340,6 +294,7 @@ def _save_messages(send: _Send, started: Started, place: Place, model: str) -> N
         "continues": place.continues,
         "status": "completed",
         "model": model,
+        "exchange_id": None,
     }
     answer = {
         **question,
@@ -349,11 +304,12 @@ def _save_messages(send: _Send, started: Started, place: Place, model: str) -> N
         "content": "",
         "continues": False,
         "status": "in_progress",
+        "exchange_id": started.turn_id,
     }
     execute(MESSAGES.insert(), [answer] if place.question_id else [question, answer])
 
 
-def _save_turn(send: _Send, started: Started, facts: Facts, sent: list[dict[str, Any]]) -> None:
+def _save_turn(send: _Send, started: Started, sent: list[dict[str, Any]]) -> None:
     turn = {
         "id": started.turn_id,
         "chat_id": started.chat_id,
@@ -361,14 +317,7 @@ def _save_turn(send: _Send, started: Started, facts: Facts, sent: list[dict[str,
         "question_id": started.question_id,
         "answer_id": started.answer_id,
         "key": send.key,
-        "model": facts.model,
-        "owner": owner.me(),
-        "metering": facts.metering,
-        "price": facts.price.as_dict() if facts.price else None,
-        # The overhead too is a rule that may be another by the time the turn is settled.
-        "sent": [*sent, {"role": "overhead", "tokens": facts.overhead}],
-        "reserved_tokens": 0,
-        "max_answer_tokens": 0,
+        "sent": sent,
     }
     execute(TURNS.insert(), turn)
 
@@ -390,39 +339,6 @@ def _sent(prompt: str, fitted: Fitted, question_id: UUID, text: str) -> list[dic
         ),
         {"role": "user", "message_id": str(question_id), "tokens": fitted.question_tokens},
     ]
-
-
-def _reserve(turn_id: UUID, bounds: Bounds, sent: list[dict[str, Any]], facts: Facts) -> _Held:
-    """Hold what the exchange may cost. Raises BudgetExceeded."""
-    metered = sent if facts.metering == "provider" else [sent[0], sent[-1]]
-    reservation = ledger.reserve(
-        facts.user_id,
-        turn_id,
-        input_tokens=held_for_texts(sum(part["tokens"] for part in metered)),
-        max_answer=bounds.most,
-        min_answer=bounds.least,
-    )
-    thinking = min(bounds.held_thinking, max(bounds.least_thinking, reservation.answer_tokens - bounds.longest))
-    answer = reservation.answer_tokens - thinking
-    held = _Held(
-        reservation.tokens,
-        answer,
-        thinking if facts.metering == "provider" else bounds.thinking,
-        answer < bounds.longest,
-    )
-    figures = {"reserved_tokens": held.tokens, "max_answer_tokens": answer, "clamped_by_budget": held.is_clamped}
-    execute(HOLD, {"turn": turn_id, **figures})
-    return held
-
-
-def bounds_of(model: str, thinking_tokens: int | None, metering: str) -> Bounds:
-    """Return the bounds of an answer. Raises InvalidRequest for a model that is not on offer."""
-    info = providers().model(model)
-    longest = min(settings().max_output_tokens, info.max_output_tokens)
-    thinking = info.thinking_tokens(thinking_tokens)
-    # Who is charged what the provider reports pays for thoughts: then they are held too, and the answer comes first.
-    held_thinking, least_thinking = (thinking, info.min_thinking_tokens) if metering == "provider" else (0, 0)
-    return Bounds(longest, thinking, held_thinking, least_thinking)
 
 
 def _as_prompt(message: Message) -> PromptMessage:

@@ -7,12 +7,13 @@ from uuid import UUID
 
 from chatapp.budget.queries import Budget, usage_of
 from chatapp.chats.models import Chat
+from chatapp.exchanges.admission import bounds_of, held_for_texts
 from chatapp.kernel.config import settings
 from chatapp.kernel.errors import InvalidMessage
 from chatapp.kernel.text import normalise
 from chatapp.providers.registry import providers
 from chatapp.turns.context import fit, history_from
-from chatapp.turns.lifecycle import bounds_of, held_for_texts, system_prompt_of
+from chatapp.turns.lifecycle import system_prompt_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def preview(user_id: UUID, chat: Chat | None, text: str, model: str | None = Non
     if settings().metering == "provider":
         estimated += sum(fitted.history_tokens)
     budget = usage_of(user_id)
-    needed = held_for_texts(estimated)
+    needed = held_for_texts(estimated, settings().overhead_tokens)
     answer = min(bounds.most, budget.remaining_tokens - needed)
     fits = answer >= bounds.least
     return Preview(draft, needed + (answer if fits else bounds.least), budget, fits)

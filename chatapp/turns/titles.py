@@ -1,8 +1,7 @@
-"""A title by the model, where TITLES=model: a short generation of its own after the first answer of a chat.
+"""A title by the model, where TITLES=model: an exchange of its own after the first answer of a chat.
 
-begin: in one transaction note it and reserve its budget → ask, for a few seconds at most → in one transaction settle
-and name the chat, unless somebody has named it meanwhile. It has its own id in the ledger, with one reserve, one
-release and one charge as a turn has. Whatever goes wrong, the chat keeps its first line for a title, and nobody waits.
+Whatever goes wrong, the chat keeps its first line for a title, and nobody waits. A chat that was named meanwhile keeps
+that name.
 """
 
 from __future__ import annotations
@@ -12,38 +11,32 @@ import re
 import unicodedata
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import timedelta
-from functools import partial
 from uuid import UUID, uuid4
 
 import gevent
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import select, update
 
-from chatapp.budget import ledger, records
-from chatapp.budget.pricing import prices
-from chatapp.chats.models import Chat, Message
-from chatapp.kernel.config import settings
-from chatapp.kernel.database import database_now, now, release, retry_write
+from chatapp.chats.models import CHATS, Chat, Message
+from chatapp.exchanges import running, settling
+from chatapp.exchanges.admission import Bounds, Terms, admit
+from chatapp.exchanges.models import Exchange
+from chatapp.exchanges.settling import Outcome, Produced, Settled
+from chatapp.kernel.database import execute, release, retry_write
 from chatapp.kernel.errors import BudgetExceeded, ProviderTimeout
 from chatapp.kernel.extensions import db
 from chatapp.kernel.text import clean_model_text
-from chatapp.providers.base import ChatRequest, PromptMessage, Usage
-from chatapp.providers.registry import providers
-from chatapp.tokens.count import TokenCount, counter, weakest
+from chatapp.providers.base import ChatRequest, PromptMessage
 from chatapp.tokens.estimate import calibrated
-from chatapp.turns import settle
-from chatapp.turns.models import TitleTurn, Turn
+from chatapp.turns.models import Turn
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 TITLE_CHARS = 60
 # More than a title needs: some models begin with a word of politeness.
-ANSWER_TOKENS = 64
-MIN_ANSWER_TOKENS = 16
+BOUNDS = Bounds(longest=64, least_answer=16)
 SHOWN_CHARS = 1000
 ASKED_SECONDS = 20
-# Whoever began it is gone, or has given up long ago.
-LEFT_AFTER = timedelta(seconds=90)
+SETTLE_SECONDS = 30
 INSTRUCTIONS = (
     "Write a title for this conversation: at most six words, in its language, without quotation marks. "
     "Answer with the title only."
@@ -55,39 +48,36 @@ LABEL = re.compile(r"^(?:title|titel|titre|título)\s*[:–-]\s*", re.IGNORECASE
 @dataclass(frozen=True, slots=True)
 class _Job:
     id: UUID
-    user_id: UUID
     chat_id: UUID
     old_title: str
-    text: str
-    model: str
-    reserved: int
-    answer_tokens: int
+    terms: Terms
 
 
-def suggest(turn_id: UUID) -> None:
-    """Name the chat whose first turn has just ended, if it still has its first line for a title. Never raises."""
+def suggest(turn_id: UUID, in_progress: set[UUID]) -> None:
+    """Name the chat whose first turn has just ended, if it still has its first line for a title. Never raises.
+
+    in_progress: where its exchange is noted while this process works on it.
+    """
+    exchange_id = uuid4()
+    in_progress.add(exchange_id)
     try:
-        job = retry_write(lambda: _begin(turn_id))
+        job = retry_write(lambda: _begin(exchange_id, turn_id))
         release()
         if job is not None:
-            _finish(job, *_ask(job))
+            _finish(job, *_ask(job.terms))
     except BudgetExceeded:
         return
     except Exception:
         # What was held is settled by the sweep.
-        log.exception("A title could not be made", extra={"turnId": str(turn_id)})
+        logger.exception("A title could not be made", extra={"turnId": str(turn_id)})
+    finally:
+        in_progress.discard(exchange_id)
 
 
-def settle_left() -> None:
-    """Settle what a process that is gone left open: what it had sent is charged."""
-    late = select(TitleTurn).where(TitleTurn.ended_at.is_(None), TitleTurn.started_at < database_now() - LEFT_AFTER)
-    jobs = [
-        _Job(row.id, row.user_id, row.chat_id, "", "", row.model, row.reserved_tokens, row.answer_tokens)
-        for row in db.session.scalars(late)
-    ]
-    release()
-    for job in jobs:
-        retry_write(partial(_close, job, job.reserved - job.answer_tokens))
+def of_chat(chat_id: UUID) -> Exchange | None:
+    """Return the exchange that was made for a chat's title."""
+    found = select(Exchange).where(Exchange.chat_id == chat_id, Exchange.purpose == "title")
+    return db.session.scalar(found.limit(1))
 
 
 def first_line(text: str) -> str:
@@ -108,116 +98,61 @@ def _shortened(line: str) -> str:
     return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"
 
 
-def _begin(turn_id: UUID) -> _Job | None:
-    """Note the generation and hold its budget. Raises BudgetExceeded; then nothing is left behind."""
+def _begin(exchange_id: UUID, turn_id: UUID) -> _Job | None:
+    """Admit the exchange; None where the chat wants no title. Raises BudgetExceeded; then nothing is left behind."""
     answer = db.aliased(Message)
     row = db.session.execute(
         select(Chat, Message.content, answer.content.label("answer"))
         .join(Turn, Turn.chat_id == Chat.id)
         .join(Message, Message.id == Turn.question_id)
         .join(answer, answer.id == Turn.answer_id)
-        .where(Turn.id == turn_id, Turn.status == "completed", Message.parent_id.is_(None), Chat.deleted_at.is_(None))
-    ).one_or_none()
-    if row is None or row.Chat.title != first_line(row.content) or TitleTurn.of_chat(row.Chat.id):
-        return None
-    chat = row.Chat
-    text = f"{row.content[:SHOWN_CHARS]}\n\n---\n\n{row.answer[:SHOWN_CHARS]}"
-    title_id = uuid4()
-    estimated = calibrated(text) + calibrated(INSTRUCTIONS)
-    held = ledger.reserve(
-        chat.user_id,
-        title_id,
-        input_tokens=-(-estimated * 105 // 100) + settings().overhead_tokens,
-        max_answer=ANSWER_TOKENS,
-        min_answer=MIN_ANSWER_TOKENS,
-    )
-    job = _Job(title_id, chat.user_id, chat.id, chat.title, text, chat.model, held.tokens, held.answer_tokens)
-    db.session.add(
-        TitleTurn(
-            id=title_id,
-            user_id=chat.user_id,
-            chat_id=chat.id,
-            model=chat.model,
-            reserved_tokens=held.tokens,
-            answer_tokens=held.answer_tokens,
+        .where(
+            Turn.id == turn_id,
+            answer.status == "completed",
+            Message.parent_id.is_(None),
+            Chat.deleted_at.is_(None),
         )
+    ).one_or_none()
+    if row is None or row.Chat.title != first_line(row.content) or of_chat(row.Chat.id):
+        return None
+    chat, shown = row.Chat, f"{row.content[:SHOWN_CHARS]}\n\n---\n\n{row.answer[:SHOWN_CHARS]}"
+    asked = Terms(
+        purpose="title",
+        user_id=chat.user_id,
+        chat_id=chat.id,
+        model=chat.model,
+        texts={"question": shown, "system": INSTRUCTIONS},
+        estimates={"system": calibrated(INSTRUCTIONS), "question": calibrated(shown)},
     )
-    db.session.flush()
-    return job
+    return _Job(exchange_id, chat.id, chat.title, admit(exchange_id, asked, BOUNDS))
 
 
-def _ask(job: _Job) -> tuple[str, Usage | None, bool]:
-    """Return what the model says, what it reports, and whether it may have worked."""
+def _ask(terms: Terms) -> tuple[Produced, Outcome]:
     request = ChatRequest(
-        model=job.model,
-        messages=(PromptMessage("user", job.text),),
-        max_output_tokens=job.answer_tokens,
+        model=terms.model,
+        messages=(PromptMessage("user", terms.texts["question"]),),
+        max_output_tokens=terms.answer_tokens,
         system_prompt=INSTRUCTIONS,
         thinking_tokens=0,
     )
-    said, usage = "", None
+    said, usage, reason = "", None, None
     try:
-        with gevent.Timeout(ASKED_SECONDS, ProviderTimeout()):
-            with closing(providers().for_model(job.model).stream(request)) as chunks:  # type: ignore[type-var]
-                for chunk in chunks:
-                    said += chunk.delta
-                    usage = chunk.usage or usage
+        with gevent.Timeout(ASKED_SECONDS, ProviderTimeout()), closing(running.read(request)) as chunks:
+            for chunk in chunks:
+                said += chunk.delta
+                usage, reason = chunk.usage or usage, chunk.finish_reason or reason
     except Exception as error:
-        log.info("No title was made: %s", type(error).__name__)
-        return said, usage, settle.failed(error, said, was_heard=usage is not None).is_charged
-    return said, usage, True
+        logger.info("No title was made: %s", type(error).__name__)
+        return Produced(said, usage=usage), settling.failed(error, said, was_heard=usage is not None)
+    return Produced(said, usage=usage), settling.finished(said, reason, is_clamped=False)
 
 
-def _finish(job: _Job, said: str, usage: Usage | None, is_charged: bool) -> None:
-    charged = 0
-    parts: dict[str, TokenCount] = {}
-    if is_charged:
-        parts = counter().count_all(job.model, {"user": job.text, "answer": said}, INSTRUCTIONS)
-        total = sum(part.tokens for part in parts.values()) + settings().overhead_tokens
-        if settings().metering == "provider" and usage is not None:
-            total = usage.total_tokens
-        charged = min(total, job.reserved)
-    title = clean(said)
+def _finish(job: _Job, produced: Produced, outcome: Outcome) -> None:
+    title = clean(produced.text)
 
-    def finish() -> None:
-        if _close(job, charged, parts, usage) and title:
-            db.session.execute(
-                update(Chat).where(Chat.id == job.chat_id, Chat.title == job.old_title).values(title=title)
-            )
+    def save(_settled: Settled) -> None:
+        if title:
+            is_unchanged = (CHATS.c.id == job.chat_id) & (CHATS.c.title == job.old_title)
+            execute(update(CHATS).where(is_unchanged).values(title=title))
 
-    retry_write(finish, seconds=30)
-    log.info("A title was made", extra={"chatId": str(job.chat_id), "total_tokens": charged})
-
-
-def _close(job: _Job, charged: int, parts: dict[str, TokenCount] | None = None, usage: Usage | None = None) -> bool:
-    """Settle it, once, and note what it came to. False where another did, or where it went with its user."""
-    closing_it = (
-        update(TitleTurn)
-        .where(TitleTurn.id == job.id, TitleTurn.ended_at.is_(None))
-        .values(ended_at=(instant := now()), charged_tokens=charged)
-    )
-    result = db.session.execute(closing_it.execution_options(synchronize_session=False))
-    assert isinstance(result, CursorResult)
-    if result.rowcount != 1:
-        return False
-    budget = ledger.settle(job.user_id, job.id, job.reserved, charged)
-    records.keep(_spent(job, charged, parts or {}, usage), instant, budget.timezone)
-    return True
-
-
-def _spent(job: _Job, charged: int, parts: dict[str, TokenCount], usage: Usage | None) -> records.Spent:
-    price = prices().at(job.model, now().date())
-    overhead = {"overhead": settings().overhead_tokens} if parts else {}
-    return records.Spent(
-        turn_id=job.id,
-        user_id=job.user_id,
-        chat_id=job.chat_id,
-        model=job.model,
-        status="title",
-        metering=settings().metering,
-        method=weakest(list(parts.values())) if parts else "estimate",
-        parts={name: count.tokens for name, count in parts.items()} | overhead,
-        charged_tokens=charged,
-        reported=usage,
-        cost_microusd=price.cost_microusd(usage) if price and usage else None,
-    )
+    settling.settle(job.id, produced, outcome, terms=job.terms, save=save, seconds=SETTLE_SECONDS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
@@ -13,20 +12,13 @@ from chatapp.budget import pricing
 from chatapp.budget.models import LedgerEntry
 from chatapp.budget.pricing import Price
 from chatapp.chats.models import Chat, Message
+from chatapp.exchanges.admission import held_for_texts
+from chatapp.exchanges.models import Exchange, Part
 from chatapp.kernel.errors import NotFound
 from chatapp.kernel.extensions import db
 from chatapp.turns.models import Turn
 
 EXCERPT_CHARS = 90
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One addend of the formula, with the method that counted it; "fixed" for the overhead."""
-
-    name: str
-    tokens: int
-    method: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +36,10 @@ class Explanation:
     """Everything about one exchange. Tokens throughout; cost in micro-dollars, None where the price is unknown."""
 
     turn: Turn
+    exchange: Exchange
     chat: Chat
     parts: list[Part]
-    counted_tokens: int
-    total_tokens: int
-    excess_tokens: int
     sent: list[Sent]
-    overhead_tokens: int
     entries: list[LedgerEntry]
     price: Price | None
 
@@ -61,7 +50,7 @@ class Explanation:
     @property
     def by_provider(self) -> bool:
         """The rule in force was METERING=provider, and the provider did report."""
-        return (self.turn.usage or {}).get("method") == "reported"
+        return self.exchange.method == "reported"
 
     @property
     def history_tokens(self) -> int:
@@ -71,28 +60,28 @@ class Explanation:
     def held_for_texts_tokens(self) -> int:
         """The part of the reservation that was for texts and overhead; all but the answer where that is not known."""
         if not self.sent:
-            return self.turn.reserved_tokens - self.turn.max_answer_tokens
-        charged = [text.tokens for text in self.sent if self.turn.metering == "provider" or not text.is_history]
-        return -(-sum(charged) * 105 // 100) + self.overhead_tokens
+            return self.exchange.reserved_tokens - self.exchange.max_answer_tokens
+        charged = [text.tokens for text in self.sent if self.exchange.metering == "provider" or not text.is_history]
+        return held_for_texts(sum(charged), self.exchange.overhead_tokens)
 
     @property
     def held_for_thoughts_tokens(self) -> int:
-        return max(0, self.turn.reserved_tokens - self.turn.max_answer_tokens - self.held_for_texts_tokens)
+        return max(0, self.exchange.reserved_tokens - self.exchange.max_answer_tokens - self.held_for_texts_tokens)
 
     @property
     def reported(self) -> dict[str, int] | None:
-        return self.turn.reported
+        return self.exchange.reported
 
     @property
     def drift(self) -> float | None:
         """What was counted, as a share of what the provider reported; None where it reported nothing."""
-        return self.counted_tokens / self.turn.reported_tokens if self.turn.reported_tokens else None
+        return self.exchange.counted_tokens / self.exchange.reported_tokens if self.exchange.reported_tokens else None
 
     @property
     def rest_tokens(self) -> int:
         """What is left of the difference to the provider's figure after history and thoughts."""
         explained = self.history_tokens + (self.reported or {}).get("thoughts_tokens", 0)
-        return (self.turn.reported_tokens or 0) - self.counted_tokens - explained
+        return (self.exchange.reported_tokens or 0) - self.exchange.counted_tokens - explained
 
 
 def explain(user: User, answer_id: UUID) -> Explanation:
@@ -102,7 +91,7 @@ def explain(user: User, answer_id: UUID) -> Explanation:
         .join(Chat, Chat.id == Turn.chat_id)
         .where(
             Turn.answer_id == answer_id,
-            Turn.ended_at.is_not(None),
+            ~Turn.is_open,
             Chat.user_id == user.id,
             Chat.deleted_at.is_(None),
         )
@@ -112,32 +101,17 @@ def explain(user: User, answer_id: UUID) -> Explanation:
     if row is None:
         raise NotFound()
     turn, chat = row
-    usage = turn.usage or {}
-    parts = _parts(usage)
-    entries = select(LedgerEntry).where(LedgerEntry.turn_id == turn.id).order_by(LedgerEntry.id)
+    exchange = turn.exchange
+    entries = select(LedgerEntry).where(LedgerEntry.exchange_id == turn.id).order_by(LedgerEntry.id)
     return Explanation(
         turn=turn,
+        exchange=exchange,
         chat=chat,
-        parts=parts,
-        counted_tokens=sum(part.tokens for part in parts),
-        total_tokens=usage.get("total_tokens", 0),
-        excess_tokens=usage.get("excess_tokens", 0),
+        parts=[Part(part["kind"], part["tokens"], part["method"]) for part in exchange.parts],
         sent=_sent(turn),
-        overhead_tokens=sum(part["tokens"] for part in turn.sent or [] if part["role"] == "overhead"),
         entries=list(db.session.scalars(entries)),
-        price=pricing.from_dict(turn.price),
+        price=pricing.from_dict(exchange.price),
     )
-
-
-def _parts(usage: dict[str, Any]) -> list[Part]:
-    """Return the addends; none where nothing is charged, because the model was not reached."""
-    if "user_tokens" not in usage:
-        return []
-    methods = usage.get("methods") or {}
-    counted = [
-        Part(name, usage.get(f"{name}_tokens") or 0, methods.get(name, "")) for name in ("user", "answer", "system")
-    ]
-    return [*counted, Part("overhead", usage.get("overhead_tokens") or 0, "fixed")]
 
 
 def _sent(turn: Turn) -> list[Sent]:

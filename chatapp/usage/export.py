@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from chatapp.budget.models import UsageRecord
+from chatapp.exchanges.models import NAMES, Exchange
 from chatapp.usage.queries import Range
 
 COLUMNS = (
@@ -21,20 +21,26 @@ COLUMNS = (
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 
 
-def row(record: UsageRecord, title: str) -> dict[str, Any]:
+def row(record: Exchange, title: str) -> dict[str, Any]:
     """Return an exchange by column: ids and instants as texts, tokens as numbers, None for what is unknown."""
-    values = {name: getattr(record, name, None) for name in COLUMNS} | {"chat": title}
+    parts = {f"{name}_tokens": 0 for name in ("user", "answer", "system", "overhead")}
+    parts |= {f"{NAMES.get(part['kind'], part['kind'])}_tokens": part["tokens"] for part in record.parts}
+    values = {name: getattr(record, name, None) for name in COLUMNS} | parts
+    values |= {"chat": title, "turn_id": record.id}
+    if record.purpose == "title":
+        values["status"] = "title"
+    assert record.ended_at  # Those that are open are not exported.
     values["ended_at"] = record.ended_at.isoformat(timespec="seconds").replace("+00:00", "Z")
     return {name: value if value is None or isinstance(value, int) else str(value) for name, value in values.items()}
 
 
-def as_csv(rows: Iterable[tuple[UsageRecord, str]]) -> Iterator[str]:
+def as_csv(rows: Iterable[tuple[Exchange, str]]) -> Iterator[str]:
     yield _line(COLUMNS)
     for record, title in rows:
         yield _line(_safe(value) for value in row(record, title).values())
 
 
-def as_json(rows: Iterable[tuple[UsageRecord, str]], chosen: Range) -> Iterator[str]:
+def as_json(rows: Iterable[tuple[Exchange, str]], chosen: Range) -> Iterator[str]:
     yield f'{{"from": "{chosen.first}", "to": "{chosen.last}", "exchanges": ['
     separator = "\n"
     for record, title in rows:

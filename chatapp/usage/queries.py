@@ -11,8 +11,8 @@ from uuid import UUID
 from flask_babel import gettext as _
 from sqlalchemy import and_, case, func, literal, select, tuple_
 
-from chatapp.budget.models import UsageRecord
 from chatapp.chats.models import Chat
+from chatapp.exchanges.models import Exchange
 from chatapp.kernel.breath import give_way
 from chatapp.kernel.database import now, release
 from chatapp.kernel.errors import InvalidRequest
@@ -120,22 +120,22 @@ def _day(args: Mapping[str, str], name: str) -> date:
 
 
 def report(user_id: UUID, chosen: Range, by: Grouping) -> Report:
-    key: Any = UsageRecord.model if by == "model" else UsageRecord.chat_id
-    has_report = UsageRecord.reported_tokens.is_not(None)
+    key: Any = Exchange.model if by == "model" else Exchange.chat_id
+    has_report = Exchange.reported_tokens.is_not(None)
     rows = db.session.execute(
         select(
-            UsageRecord.day,
+            Exchange.day,
             key,
             func.count(),
-            func.sum(UsageRecord.charged_tokens),
-            func.sum(UsageRecord.counted_tokens),
-            func.sum(case((has_report, UsageRecord.counted_tokens), else_=0)),
-            func.sum(func.coalesce(UsageRecord.reported_tokens, 0)),
-            func.sum(func.coalesce(UsageRecord.cost_microusd, 0)),
-            func.sum(case((UsageRecord.cost_microusd.is_(None), 1), else_=0)),
+            func.sum(Exchange.charged_tokens),
+            func.sum(Exchange.counted_tokens),
+            func.sum(case((has_report, Exchange.counted_tokens), else_=0)),
+            func.sum(func.coalesce(Exchange.reported_tokens, 0)),
+            func.sum(func.coalesce(Exchange.cost_microusd, 0)),
+            func.sum(case((Exchange.cost_microusd.is_(None), 1), else_=0)),
         )
-        .where(UsageRecord.user_id == user_id, UsageRecord.day.between(chosen.first, chosen.last))
-        .group_by(UsageRecord.day, key)
+        .where(Exchange.user_id == user_id, Exchange.day.between(chosen.first, chosen.last))
+        .group_by(Exchange.day, key)
     )
     bars, totals, total = _empty_bars(chosen), dict[str, Sums](), Sums()
     for day, group, *figures in rows:
@@ -187,21 +187,21 @@ def _others(groups: list[Group], bars: list[Bar]) -> Group:
     return Group("", _("others"), together)
 
 
-def exchanges(user_id: UUID, chosen: Range) -> Iterator[tuple[UsageRecord, str]]:
+def exchanges(user_id: UUID, chosen: Range) -> Iterator[tuple[Exchange, str]]:
     """Yield a user's exchanges with the titles of their chats, oldest first.
 
     A batch at a time, and no connection is held in between: who reads it may be slow.
     """
-    columns = UsageRecord.day, UsageRecord.ended_at, UsageRecord.turn_id
+    columns = Exchange.day, Exchange.ended_at, Exchange.id
     wanted = (
-        select(UsageRecord, func.coalesce(Chat.title, ""))
-        .join(Chat, and_(Chat.id == UsageRecord.chat_id, Chat.deleted_at.is_(None)), isouter=True)
-        .where(UsageRecord.user_id == user_id, UsageRecord.day <= chosen.last)
+        select(Exchange, func.coalesce(Chat.title, ""))
+        .join(Chat, and_(Chat.id == Exchange.chat_id, Chat.deleted_at.is_(None)), isouter=True)
+        .where(Exchange.user_id == user_id, Exchange.day <= chosen.last)
         .order_by(*columns)
         .limit(BATCH)
     )
     # One bound below at a time: with two of them SQLite looks for the wrong one in its index.
-    after, size = wanted.where(UsageRecord.day >= chosen.first), BATCH
+    after, size = wanted.where(Exchange.day >= chosen.first), BATCH
     while size == BATCH:
         give_way()
         rows = [(row[0], row[1]) for row in db.session.execute(after)]
@@ -216,8 +216,8 @@ def exchanges(user_id: UUID, chosen: Range) -> Iterator[tuple[UsageRecord, str]]
 
 def titles_since(user_id: UUID, since: datetime) -> tuple[int, int]:
     """Return how many titles models were asked for, and what they were charged."""
-    found = select(func.count(), func.coalesce(func.sum(UsageRecord.charged_tokens), 0)).where(
-        UsageRecord.user_id == user_id, UsageRecord.status == "title", UsageRecord.ended_at >= since
+    found = select(func.count(), func.coalesce(func.sum(Exchange.charged_tokens), 0)).where(
+        Exchange.user_id == user_id, Exchange.purpose == "title", Exchange.ended_at >= since
     )
     count, tokens = db.session.execute(found).one()
     return int(count), int(tokens)

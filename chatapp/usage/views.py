@@ -14,6 +14,7 @@ from sqlalchemy import Row, select
 from chatapp.budget import notices
 from chatapp.budget.queries import estimated_days_until_limit, usage_of
 from chatapp.chats.models import Chat
+from chatapp.exchanges.models import Exchange
 from chatapp.kernel.database import now, write
 from chatapp.kernel.errors import InvalidRequest, NotFound
 from chatapp.kernel.extensions import db
@@ -130,13 +131,15 @@ def _grouping() -> Grouping:
     raise InvalidRequest(_("by: must be model or chat"))
 
 
-def _recent() -> list[Row[tuple[Turn, str | None, bool]]]:
-    """Return the last turns that have ended, newest first, each with its chat's title and whether that is deleted."""
+def _recent() -> list[Row[tuple[Exchange, UUID, str | None, bool]]]:
+    """Return the last answers that have ended, newest first, each with its message, its chat's title and whether that
+    is deleted."""
     found = (
-        select(Turn, Chat.title, Chat.deleted_at.is_not(None).label("is_deleted"))
+        select(Exchange, Turn.answer_id, Chat.title, Chat.deleted_at.is_not(None).label("is_deleted"))
+        .join(Turn, Turn.id == Exchange.id)
         .join(Chat, Chat.id == Turn.chat_id)
-        .where(Turn.user_id == current_user.id, Turn.ended_at.is_not(None))
-        .order_by(Turn.started_at.desc())
+        .where(Exchange.user_id == current_user.id, Exchange.ended_at.is_not(None))
+        .order_by(Exchange.started_at.desc())
         .limit(SHOWN_EXCHANGES)
     )
     return list(db.session.execute(found))

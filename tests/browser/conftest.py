@@ -62,9 +62,9 @@ class Stage:
         self.model.stop()
 
     def _is_quiet(self) -> bool:
-        count = "SELECT (SELECT count(*) FROM turns WHERE {0}) + (SELECT count(*) FROM title_turns WHERE {0})"
+        count = "SELECT count(*) FROM exchanges WHERE ended_at IS NULL"
         with suppress(sqlite3.OperationalError), closing(self._connect()) as database:
-            return bool(database.execute(count.format("ended_at IS NULL")).fetchone() == (0,))
+            return bool(database.execute(count).fetchone() == (0,))
         return False
 
     def _empty(self) -> bool:

@@ -1,6 +1,6 @@
 """Every page and state of the product as a scene: how to get there, on a database that holds a few days of work.
 
-They are looked at twice: test_pages.py looks for flaws, screenshots.py takes the pictures of docs/.
+They are looked at twice: test_pages.py looks for flaws, screenshots.py takes pictures.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 from uuid import UUID, uuid4
 
 from playwright.sync_api import Browser, Page
 
+from chatapp.exchanges.models import Exchange, Part
 from tests import servers
 
 PASSWORD = "a quiet morning by the sea"
@@ -130,7 +130,7 @@ class Data:
 
     def _spend(self) -> None:
         """Save what a month of exchanges came to, with three models, and what of it was spent in this period."""
-        from chatapp.budget.models import LedgerEntry, UsageRecord, UserUsage
+        from chatapp.budget.models import LedgerEntry, UserUsage
         from chatapp.chats.models import Chat
         from chatapp.kernel.database import now, write
 
@@ -145,12 +145,13 @@ class Data:
                 for model in rng.choices(models, (5, 3, 1), k=0 if days % 7 == 5 else rng.randint(2, 9)):
                     user, answer = rng.randint(8, 220), rng.randint(60, 900)
                     history, thoughts = rng.randint(0, 700), rng.choice((0, 0, rng.randint(100, 900)))
-                    record = UsageRecord(turn_id=uuid4(), user_id=user_id, model=model, status="completed")
-                    record.chat_id = rng.choice([*self.chats.values()])
+                    record = Exchange(id=uuid4(), user_id=user_id, purpose="answer", model=model, status="completed")
+                    record.chat_id, record.owner = rng.choice([*self.chats.values()]), "-"
                     record.day, record.ended_at = instant.date(), instant
-                    record.metering, record.method = "exchange", "api"
-                    record.user_tokens, record.answer_tokens = user, answer
-                    record.system_tokens, record.overhead_tokens = 0, 10
+                    record.metering, record.method, record.overhead_tokens = "exchange", "api", 10
+                    record.reserved_tokens = record.max_answer_tokens = 0
+                    counts = {"question": user, "answer": answer, "system": 0, "overhead": 10}
+                    record.parts = [Part(kind, tokens, "api").as_dict() for kind, tokens in counts.items()]
                     record.counted_tokens = record.charged_tokens = user + answer + 10
                     record.reported_input_tokens, record.reported_output_tokens = user + history, answer + thoughts
                     record.reported_cached_tokens, record.reported_thoughts_tokens = 0, thoughts
@@ -159,7 +160,7 @@ class Data:
                     session.add(record)
                     if instant < budget.last_reset_at:
                         continue
-                    spent = LedgerEntry(user_id=user_id, turn_id=record.turn_id, operation="charge", created_at=instant)
+                    spent = LedgerEntry(user_id=user_id, exchange_id=record.id, operation="charge", created_at=instant)
                     spent.delta = -record.charged_tokens
                     session.add(spent)
                     budget.total_tokens_used += record.charged_tokens
@@ -188,42 +189,38 @@ class Data:
                 id=uuid4(), chat_id=chat.id, parent_id=asked.id, role="assistant", content=answer, status=status
             )
             told.thoughts = thoughts
-            told.model, told.tokens_consumed, told.usage = "demo", tokens, usage(tokens, code)
+            told.model = "demo"
             session.add_all([asked, told])
             session.flush()
-            turn = Turn(
-                id=uuid4(),
-                chat_id=chat.id,
-                user_id=chat.user_id,
-                question_id=asked.id,
-                answer_id=told.id,
-                status=status,
-            )
-            turn.model, turn.owner, turn.metering, turn.error_code = "demo", "-", "exchange", code
-            turn.started_at, turn.ended_at = chat.updated_at, now()
-            turn.max_answer_tokens = max(8192, tokens)
-            turn.reserved_tokens, turn.charged_tokens = turn.max_answer_tokens + 26, tokens
-            turn.usage, turn.reported, turn.reported_tokens = told.usage, told.usage["reported"], tokens + 412
-            turn.sent = [{"role": "user", "message_id": str(asked.id), "tokens": 15}]
+            spent = exchange(tokens, code)
+            spent.user_id, spent.chat_id, spent.status = chat.user_id, chat.id, status
+            spent.started_at, spent.ended_at, spent.day = chat.updated_at, now(), now().date()
             price = PriceTable().at("gemini-3.5-flash-lite", now().date())
-            turn.price, turn.cost_microusd = price and price.as_dict(), tokens * 5 // 2 + 81
-            held = turn.reserved_tokens
+            spent.price, spent.cost_microusd = price and price.as_dict(), tokens * 5 // 2 + 81
+            turn = Turn(id=spent.id, chat_id=chat.id, user_id=chat.user_id, question_id=asked.id, answer_id=told.id)
+            turn.is_open, told.exchange_id = False, spent.id
+            turn.sent = [{"role": "user", "message_id": str(asked.id), "tokens": 15}]
+            held = spent.reserved_tokens
             for operation, delta in (("reserve", -held), ("release", held), ("charge", -tokens)):
-                entry = LedgerEntry(user_id=chat.user_id, turn_id=turn.id, operation=operation, delta=delta)
+                entry = LedgerEntry(user_id=chat.user_id, exchange_id=spent.id, operation=operation, delta=delta)
                 session.add(entry)
-            session.add(turn)
+            session.add_all([spent, turn])
             chat.head_id = told.id
             session.get_one(UserUsage, chat.user_id).total_tokens_used += tokens
 
 
-def usage(tokens: int, code: str | None) -> dict[str, Any]:
-    parts = {"user": min(tokens, 14), "answer": max(0, tokens - 24), "system": 0, "overhead": min(tokens, 10)}
-    reported = {"input": 412, "output": tokens, "cached": 256, "thoughts": 0, "tool": 0}
-    whole: dict[str, Any] = {f"{part}_tokens": figure for part, figure in parts.items()}
-    reported["total"] = tokens + 412
-    whole |= {"total_tokens": tokens, "charged_tokens": tokens, "excess_tokens": 0, "method": "estimate"}
-    whole |= {"methods": {"user": "api", "answer": "estimate", "system": "api"}, "metering": "exchange"}
-    return whole | {"reported": {f"{part}_tokens": figure for part, figure in reported.items()}, "error_code": code}
+def exchange(tokens: int, code: str | None) -> Exchange:
+    counts = {"question": min(tokens, 14), "answer": max(0, tokens - 24), "system": 0, "overhead": min(tokens, 10)}
+    methods = {"question": "api", "answer": "estimate", "system": "api", "overhead": "fixed"}
+    parts = [Part(kind, figure, methods[kind]).as_dict() for kind, figure in counts.items()]
+    spent = Exchange(id=uuid4(), purpose="answer", model="demo", owner="-", metering="exchange", error_code=code)
+    spent.parts, spent.method, spent.overhead_tokens = parts, "estimate", 10
+    spent.counted_tokens = spent.charged_tokens = tokens
+    spent.max_answer_tokens = max(8192, tokens)
+    spent.reserved_tokens = spent.max_answer_tokens + 26
+    spent.reported_input_tokens, spent.reported_output_tokens, spent.reported_cached_tokens = 412, tokens, 256
+    spent.reported_tokens = tokens + 412
+    return spent
 
 
 def open_chat(title: str) -> Callable[[Page, Data, str], None]:

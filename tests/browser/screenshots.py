@@ -1,4 +1,6 @@
-"""Take pictures of every page and state, wide and narrow, light and dark: `make screenshots` → docs/screenshots.
+"""Take pictures of every page and state, wide and narrow, light and dark: `make screenshots` → .cache/screenshots.
+
+The README shows six of them, which are copied to docs/screenshots by hand.
 
 It starts the product on a database of its own that holds a few days of work, and looks at it with Chromium.
 Give words to take only the pictures that have one of them in their name.
@@ -19,7 +21,7 @@ from playwright.sync_api import Browser, Page, Route, sync_playwright
 from tests import servers
 from tests.browser.scenes import PEOPLE, SCENES, SIZES, product, sign_in
 
-FOLDER = servers.ROOT / "docs/screenshots"
+FOLDER = servers.ROOT / ".cache/screenshots"
 
 
 def main(words: list[str]) -> None:

@@ -23,13 +23,15 @@ from sqlalchemy import event
 from chatapp import create_app
 from chatapp.budget import ledger
 from chatapp.chats.models import Chat, Message
+from chatapp.exchanges import owner, settling
+from chatapp.exchanges.models import Exchange
+from chatapp.exchanges.settling import Produced
 from chatapp.kernel.database import retry_write
 from chatapp.kernel.errors import BudgetExceeded, InvalidRequest
 from chatapp.kernel.extensions import db
 from chatapp.providers.registry import Providers
-from chatapp.turns import owner, recovery, settle
-from chatapp.turns.models import Turn
-from chatapp.turns.settle import Answer
+from chatapp.turns import endings, recovery
+from chatapp.turns.models import Started, Turn
 from tests.providers.scripted import ScriptedProvider
 
 
@@ -40,13 +42,16 @@ def reserve(user: UUID, turn: UUID, tokens: int, answer: int):
         chat = Chat(id=uuid4(), user_id=user, model="scripted")
         asked = Message(id=uuid4(), chat_id=chat.id, role="user", content="Why?")
         told = Message(id=uuid4(), chat_id=chat.id, role="assistant", status="in_progress", parent_id=asked.id)
-        row = Turn(id=turn, chat_id=chat.id, user_id=user, question_id=asked.id, answer_id=told.id, model="scripted")
-        row.owner, row.metering, row.reserved_tokens, row.max_answer_tokens = owner.me(), "exchange", 0, 0
-        for part in (chat, asked, told, row):
+        told.exchange_id = turn
+        row = Turn(id=turn, chat_id=chat.id, user_id=user, question_id=asked.id, answer_id=told.id)
+        spent = Exchange(id=turn, user_id=user, purpose="answer", chat_id=chat.id, model="scripted", owner=owner.me())
+        spent.metering, spent.overhead_tokens, spent.parts = "exchange", 10, []
+        spent.reserved_tokens, spent.max_answer_tokens = 0, 0
+        for part in (chat, asked, told, row, spent):
             db.session.add(part)
             db.session.flush()
         held = ledger.reserve(user, turn, tokens, answer, min(answer, 64))
-        row.reserved_tokens = held.tokens
+        spent.reserved_tokens = held.tokens
         db.session.flush()
         return held.tokens
 
@@ -58,8 +63,11 @@ def reserve(user: UUID, turn: UUID, tokens: int, answer: int):
 
 def end(user: UUID, turn: UUID, chars: int):
     """Settle a turn with an answer of so many characters; below nought it is released without a charge."""
-    outcome = settle.stopped() if chars >= 0 else settle.Outcome("failed", "PROVIDER_ERROR", is_charged=False)
-    ending = settle.settle(turn, Answer("x y " * chars), outcome)
+    outcome = settling.stopped() if chars >= 0 else settling.Outcome("failed", "PROVIDER_ERROR", is_charged=False)
+    if (row := db.session.get(Turn, turn)) is None:
+        return None
+    started = Started(turn, row.chat_id, row.question_id, row.answer_id)
+    ending = endings.settle(started, Produced("x y " * chars), outcome)
     return ending and ending.tokens_used
 
 

@@ -114,7 +114,9 @@ class World:
 
     def entries(self, user: UUID) -> list[tuple]:
         """The user's entries in the order in which they were made: the row of the budget is locked before each."""
-        return self.rows("SELECT operation, delta, turn_id FROM ledger_entries WHERE user_id = :user ORDER BY id", user)
+        return self.rows(
+            "SELECT operation, delta, exchange_id FROM ledger_entries WHERE user_id = :user ORDER BY id", user
+        )
 
     def check(self, user: UUID) -> None:
         limit = used = held = 0
@@ -141,7 +143,7 @@ class World:
 
     def check_turns(self, user: UUID, seen: set[tuple]) -> None:
         for turn, status, reserved, charged in self.rows(
-            "SELECT id, status, reserved_tokens, charged_tokens FROM turns WHERE user_id = :user", user
+            "SELECT id, status, reserved_tokens, charged_tokens FROM exchanges WHERE user_id = :user", user
         ):
             has_ended = status != "in_progress"
             assert ((str(turn), "charge") in seen, (str(turn), "release") in seen) == (has_ended, has_ended)
@@ -240,7 +242,7 @@ def machine_of(world: World):
                 return
             # Nobody whose process is gone keeps a hold; those who live end theirs.
             world.spenders[0].ask("reap", self.user)
-            query = "SELECT id FROM turns WHERE status = 'in_progress' AND user_id = :user"
+            query = "SELECT id FROM exchanges WHERE status = 'in_progress' AND user_id = :user"
             for (turn,) in world.rows(query, self.user):
                 world.spenders[1].ask("end", self.user, turn=UUID(str(turn)), chars=0)
             world.check(self.user)

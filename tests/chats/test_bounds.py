@@ -124,10 +124,10 @@ def test_a_long_chat_that_was_deleted_is_removed_a_few_messages_at_a_time(app, u
 
 LOOKED_FOR = {
     "a deleted message's turns": "SELECT id FROM turns WHERE question_id = 'x'",
-    "open titles": "SELECT id FROM title_turns WHERE ended_at IS NULL AND started_at < '2026-01-01'",
+    "a chat's title": "SELECT id FROM exchanges WHERE chat_id = 'x' AND purpose = 'title'",
     "deleted chats": "SELECT id FROM chats WHERE deleted_at < '2026-01-01'",
     "deleted users": "SELECT id FROM users WHERE deleted_at < '2026-01-01'",
-    "a user's open answers": "SELECT count(*) FROM turns WHERE user_id = 'x' AND status = 'in_progress'",
+    "a user's open answers": "SELECT count(*) FROM turns WHERE user_id = 'x' AND is_open = 1",
     "a page of an export": (
         "SELECT id FROM messages WHERE chat_id = 'x' AND (created_at, id) > ('2026', 'x') ORDER BY created_at, id LIMIT 50"
     ),

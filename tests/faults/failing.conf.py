@@ -19,12 +19,13 @@ def post_worker_init(worker):
 
 
 def _arm():
-    from chatapp.turns import lifecycle, settle
+    from chatapp.exchanges import settling
+    from chatapp.turns import lifecycle
     from chatapp.turns.live.process import LiveTurns
 
     _guard(lifecycle, "_admit", "admission", lambda send: send.text)
-    _guard(LiveTurns, "begin", "saved", lambda self, turn_id, answer_id, request, *_: request.messages[-1].content)
-    _guard(settle, "_bill", "settling", lambda facts, *_: facts.question)
+    _guard(LiveTurns, "begin", "saved", lambda self, started, terms, request: request.messages[-1].content)
+    _guard(settling, "_bill", "settling", lambda terms, *_: terms.texts.get("question", ""))
     _guard(LiveTurns, "_settle", "committed", lambda self, run: run.request.messages[-1].content, is_after=True)
     _guard(lifecycle, "checked_message", "spin", lambda text: text, fails=_spin)
 

@@ -18,7 +18,7 @@ from tests.servers import Process
 from tests.streams import Heard, until
 
 ONCE = """
-    SELECT t.id FROM turns t LEFT JOIN ledger_entries l ON l.turn_id = t.id GROUP BY t.id
+    SELECT e.id FROM exchanges e LEFT JOIN ledger_entries l ON l.exchange_id = e.id GROUP BY e.id
     HAVING count(CASE WHEN l.operation = 'reserve' THEN 1 END) <> 1
         OR count(CASE WHEN l.operation = 'release' THEN 1 END) <> 1
         OR count(CASE WHEN l.operation = 'charge' THEN 1 END) <> 1
@@ -28,16 +28,17 @@ BALANCE = """
         (SELECT coalesce(sum(l.delta), 0) FROM ledger_entries l WHERE l.user_id = u.user_id)
 """
 FIGURES = """
-    SELECT t.id FROM turns t JOIN messages m ON m.id = t.answer_id JOIN ledger_entries l ON l.turn_id = t.id
-    WHERE (l.operation = 'charge' AND (l.delta <> -t.charged_tokens OR m.tokens_consumed <> t.charged_tokens))
-        OR (l.operation = 'release' AND l.delta <> t.reserved_tokens)
+    SELECT e.id FROM exchanges e JOIN ledger_entries l ON l.exchange_id = e.id
+    WHERE (l.operation = 'charge' AND l.delta <> -e.charged_tokens)
+        OR (l.operation = 'release' AND l.delta <> e.reserved_tokens)
 """
 OVER = "SELECT user_id FROM user_usage WHERE total_tokens_used + reserved_tokens > token_limit"
 HELD = "SELECT user_id FROM user_usage WHERE reserved_tokens <> 0"
-OPEN = "SELECT id FROM turns WHERE status = 'in_progress'"
+OPEN = "SELECT id FROM exchanges WHERE status = 'in_progress'"
 HALF = """
-    SELECT m.id FROM messages m LEFT JOIN turns t ON t.answer_id = m.id
-    WHERE m.role = 'assistant' AND (t.id IS NULL OR t.status <> m.status)
+    SELECT m.id FROM messages m LEFT JOIN exchanges e ON e.id = m.exchange_id
+        LEFT JOIN turns t ON t.id = m.exchange_id AND t.answer_id = m.id
+    WHERE m.role = 'assistant' AND (e.id IS NULL OR e.status <> m.status OR t.id IS NULL OR t.is_open)
 """
 PER_KEY = "SELECT chat_id, key FROM turns WHERE key IS NOT NULL GROUP BY chat_id, key HAVING count(*) > 1"
 

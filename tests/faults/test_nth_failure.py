@@ -4,8 +4,8 @@ import gevent
 import pytest
 from sqlalchemy import event
 
+from chatapp.exchanges import recovery as leases
 from chatapp.kernel.extensions import db
-from chatapp.turns import recovery
 from chatapp.turns.live import process
 from tests.faults.invariants import hold
 from tests.streams import until
@@ -42,7 +42,7 @@ class Failpoint:
 
 @pytest.mark.parametrize("how", ["trouble", "bug"])
 def test_the_nth_call_to_the_database_fails_and_everything_holds(both_app, both_api, demo, database, how, monkeypatch):
-    monkeypatch.setattr(recovery, "LEASE", recovery.LEASE / 10)
+    monkeypatch.setattr(leases, "LEASE", leases.LEASE / 10)
     for name in ("HEARTBEAT_EVERY_SECONDS", "SWEEP_SECONDS", "TRUST_SECONDS"):
         monkeypatch.setattr(process, name, getattr(process, name) / 10)
     both_api.send(both_api.new_chat(), "What is made at first use is.")

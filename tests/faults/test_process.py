@@ -11,12 +11,15 @@ import pytest
 
 from chatapp.chats.models import Message
 from chatapp.conversation import stream as stream_frames
+from chatapp.exchanges import owner, settling
+from chatapp.exchanges import recovery as leases
+from chatapp.exchanges.models import Exchange
+from chatapp.exchanges.settling import Produced
 from chatapp.kernel.database import now, write
 from chatapp.kernel.extensions import db
-from chatapp.turns import recovery, settle
+from chatapp.turns import endings, recovery
 from chatapp.turns.live import process
-from chatapp.turns.models import Turn
-from chatapp.turns.settle import Answer
+from chatapp.turns.models import Started, Turn
 from tests.auth.browser import signed_in
 from tests.faults import invariants
 from tests.faults.conftest import GEMINI_KEY
@@ -180,7 +183,7 @@ def test_the_longer_of_log_and_checkpoint_is_kept_of_a_dead_owners_answer(app, a
 
     with app.app_context():
         recovery.settle_orphans(set(), lambda _turn_id, part: {"text": "so far and on", "thoughts": "Hm, and on"}[part])
-        assert settle.stored_answer(turn_id) == Answer("so far and on", "Hm, and on")
+        assert endings.stored_answer(turn_id) == Produced("so far and on", "Hm, and on")
 
 
 @pytest.mark.postgresql
@@ -214,8 +217,9 @@ def test_a_turn_that_another_process_settled_ends_here_with_what_was_saved(app, 
     sending = gevent.spawn(api.send, chat, "Hi")
     until(lambda: demo.requests)
     with app.app_context():
-        turn_id = db.session.scalar(db.select(Turn.id))
-        settle.settle(turn_id, settle.Answer("on"), settle.interrupted())
+        turn = db.session.scalars(db.select(Turn)).one()
+        started = Started(turn.id, turn.chat_id, turn.question_id, turn.answer_id)
+        endings.settle(started, Produced("on"), settling.interrupted())
 
     heard = sending.get(timeout=30)
     assert (heard.text, heard.resets, heard.final["code"]) == ("on", 1, "TURN_INTERRUPTED")
@@ -235,14 +239,21 @@ def test_a_clock_that_steps_declares_nobody_dead_and_signs_nobody_out(pair, demo
     app = second.client.application
     with app.app_context(), write():
         # On another host, so that only its lease speaks for it.
-        db.session.scalars(db.select(Turn)).one().owner = "elsewhere|boot|space|1|1"
-    for module in ("database", "turns.lifecycle", "turns.settle", "turns.models", "auth.models"):
+        db.session.scalars(db.select(Exchange)).one().owner = "elsewhere|boot|space|1|1"
+    for module in (
+        "kernel.database",
+        "turns.lifecycle",
+        "exchanges.settling",
+        "exchanges.models",
+        "turns.models",
+        "auth.models",
+    ):
         monkeypatch.setattr(f"chatapp.{module}.now", lambda: now() + timedelta(hours=hours))
     with app.app_context():
         assert recovery.settle_orphans(set()) == 0
         db.session.rollback()
         with write():
-            db.session.scalars(db.select(Turn)).one().owner = process.owner.me()
+            db.session.scalars(db.select(Exchange)).one().owner = owner.me()
     demo.release()
 
     assert sending.get(timeout=30).final["done"]
@@ -256,7 +267,7 @@ def test_a_process_that_is_closed_reads_no_further(app, api, demo, monkeypatch):
     turns = app.extensions["live_turns"]
     until(lambda: [run for run in turns._runs.values() if run.log.text])
     taken = []
-    monkeypatch.setattr(process.Run, "_take", lambda *arguments: taken.append(arguments))
+    monkeypatch.setattr(process.Run, "_receive", lambda *arguments: taken.append(arguments))
 
     turns.close()
     hold.set()
@@ -268,7 +279,7 @@ def test_a_process_that_is_closed_reads_no_further(app, api, demo, monkeypatch):
 
 # Its own code fails
 
-STEPS = ["_bill", "_close", "_usage_json", "_write_log_line"]
+STEPS = ["_bill", "_close", "_counts", "_write_log_line"]
 
 
 def fail_once(monkeypatch, owner, name, error=RuntimeError):
@@ -289,7 +300,7 @@ def fail_once(monkeypatch, owner, name, error=RuntimeError):
 def test_a_bug_in_a_step_of_the_settling_fails_the_answer_and_it_is_settled_once(
     api, demo, monkeypatch, step, sqlite_url
 ):
-    calls = fail_once(monkeypatch, settle, step)
+    calls = fail_once(monkeypatch, settling, step)
     demo.will_say("so far")
     chat = api.new_chat()
 
@@ -305,7 +316,7 @@ def test_a_bug_in_a_step_of_the_settling_fails_the_answer_and_it_is_settled_once
 
 
 @pytest.mark.parametrize("error", [RuntimeError, MemoryError, RecursionError])
-@pytest.mark.parametrize("name", ["_take", "read"])
+@pytest.mark.parametrize("name", ["_receive", "read"])
 def test_a_bug_in_the_reading_fails_the_answer(api, monkeypatch, name, error, sqlite_url):
     fail_once(monkeypatch, process.Run, name, error)
     chat = api.new_chat()
@@ -329,12 +340,12 @@ def test_what_cannot_be_settled_at_all_is_told_and_settled_by_the_sweep(app, api
     demo.will_say("so far")
     chat = api.new_chat()
     with monkeypatch.context() as broken:
-        broken.setattr(settle, "_bill", lambda *_: 1 // 0)
+        broken.setattr(settling, "_bill", lambda *_: 1 // 0)
         assert api.send(chat, "Hi").final["code"] == "INTERNAL_ERROR"
 
     with app.app_context():
         with write():
-            db.session.scalars(db.select(Turn)).one().heartbeat_at = now() - 2 * recovery.LEASE
+            db.session.scalars(db.select(Exchange)).one().heartbeat_at = now() - 2 * leases.LEASE
         assert recovery.settle_orphans(set()) == 1
     assert api.messages(chat)[1]["status"] == "interrupted"
     invariants.hold(sqlite_url)

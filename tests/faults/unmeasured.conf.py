@@ -11,7 +11,7 @@ _begin_worker = globals()["post_worker_init"]
 
 
 def post_worker_init(worker):
-    from chatapp.turns import meter
+    from chatapp.exchanges import meter
 
     meter.MOST_CHARS_PER_TOKEN = 1_000_000
     _begin_worker(worker)

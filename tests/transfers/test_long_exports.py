@@ -9,8 +9,8 @@ import gevent
 import pytest
 from sqlalchemy import event, insert
 
-from chatapp.budget.models import UsageRecord
 from chatapp.chats.models import Chat, Message
+from chatapp.exchanges.models import Exchange
 from chatapp.kernel.database import write
 from chatapp.kernel.extensions import db
 from tests.auth.browser import signed_in
@@ -60,14 +60,14 @@ def save_long_chat(app, user, count, continues=False):
 
 def save_usage(app, user, count):
     with app.app_context(), write() as session:
-        tokens = ("user_tokens", "answer_tokens", "system_tokens", "overhead_tokens", "counted_tokens")
-        row = dict.fromkeys((*tokens, "charged_tokens"), 1) | {"user_id": user.id, "model": "m", "day": NOON.date()}
-        row |= {"status": "completed", "metering": "exchange", "method": "local"}
+        tokens = ("overhead_tokens", "reserved_tokens", "max_answer_tokens", "counted_tokens", "charged_tokens")
+        row = dict.fromkeys(tokens, 1) | {"user_id": user.id, "model": "m", "day": NOON.date(), "purpose": "answer"}
+        row |= {"status": "completed", "metering": "exchange", "method": "local", "owner": "-", "parts": []}
         rows = [
-            row | {"turn_id": uuid4(), "chat_id": uuid4(), "ended_at": NOON + timedelta(seconds=number)}
+            row | {"id": uuid4(), "chat_id": uuid4(), "ended_at": NOON + timedelta(seconds=number)}
             for number in range(count)
         ]
-        session.execute(insert(UsageRecord), rows)
+        session.execute(insert(Exchange), rows)
 
 
 @pytest.mark.parametrize("kind", ["json", "md"])

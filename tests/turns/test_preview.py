@@ -39,7 +39,7 @@ def test_what_is_foretold_is_what_is_held(app, api, user, demo, limit, settings)
 
     with app.app_context():
         turn = db.session.scalars(db.select(Turn).order_by(Turn.started_at.desc())).first()
-    assert (foretold.fits, foretold.held_tokens) == (True, turn.reserved_tokens)
+    assert (foretold.fits, foretold.held_tokens) == (True, turn.exchange.reserved_tokens)
     assert foretold.draft_tokens == calibrated(DRAFT)
 
 

@@ -10,9 +10,11 @@ import httpx
 import pytest
 
 from chatapp.chats.models import Message
+from chatapp.exchanges import owner
+from chatapp.exchanges.models import Exchange
 from chatapp.kernel.database import now, write
 from chatapp.kernel.extensions import db
-from chatapp.turns import owner, recovery
+from chatapp.turns import recovery
 from chatapp.turns.models import Turn
 from tests.servers import ROOT, wait_until
 from tests.turns.test_turns import settled_once
@@ -53,7 +55,9 @@ def test_after_a_kill_the_text_so_far_is_there_marked_and_settled(server, reques
     again = server(**settings)
 
     # Nobody asks it for anything: it settles by itself.
-    wait_until(lambda: _stored(environment, "count(*) FROM turns WHERE status = 'in_progress'") == 0, "the settling")
+    wait_until(
+        lambda: _stored(environment, "count(*) FROM exchanges WHERE status = 'in_progress'") == 0, "the settling"
+    )
     question, answer = httpx.get(f"{again.url}{address}", headers=headers).json()["messages"]
     usage = httpx.get(f"{again.url}/api/user/token-usage", headers=headers).json()
     assert question["content"] == "Write a long story"
@@ -83,9 +87,10 @@ def orphan(app, api, demo, name: str, age: timedelta = timedelta(0)) -> UUID:
     app.extensions["live_turns"].close()
     with app.app_context():
         with write():
-            turn = db.session.scalars(db.select(Turn).where(Turn.status == "in_progress")).one()
+            turn = db.session.scalars(db.select(Exchange).where(Exchange.status == "in_progress")).one()
             turn.owner, turn.heartbeat_at = name, now() - age
-            db.session.get(Message, turn.answer_id).content = "so far"
+            answer_id = db.session.get_one(Turn, turn.id).answer_id
+            db.session.get(Message, answer_id).content = "so far"
         return turn.id
 
 
@@ -104,8 +109,7 @@ def test_only_turns_whose_owner_is_gone_are_settled(app, api, demo, name, age, i
 
     with app.app_context():
         assert recovery.settle_orphans(set()) == int(is_found)
-        turn = db.session.get(Turn, turn_id)
-        assert turn.status == ("interrupted" if is_found else "in_progress")
+        assert db.session.get(Exchange, turn_id).status == ("interrupted" if is_found else "in_progress")
 
 
 def test_a_recovered_turn_keeps_its_text_and_is_settled_once(app, api, demo):

@@ -5,9 +5,9 @@ import pytest
 
 from chatapp import create_app
 from chatapp.budget import ledger
-from chatapp.budget.models import UsageRecord
 from chatapp.budget.pricing import PriceTable
 from chatapp.chats.models import Chat
+from chatapp.exchanges.models import Exchange
 from chatapp.kernel.database import write
 from chatapp.kernel.errors import ProviderRateLimited
 from chatapp.kernel.extensions import db
@@ -69,19 +69,19 @@ def test_usage_in_any_shape_gives_the_right_totals(gemini_app, gemini, settings,
     final = api.send(api.new_chat(), "Count.").final
 
     with gemini_app.app_context():
-        record = db.session.scalars(db.select(UsageRecord)).one()
+        record = db.session.scalars(db.select(Exchange)).one()
         turn = db.session.scalars(db.select(Turn)).one()
     assert (record.reported_input_tokens, record.reported_cached_tokens) == (50, 20)
     assert (record.reported_output_tokens, record.reported_thoughts_tokens, record.reported_tokens) == (37, 30, 87)
-    assert turn.reported == {
+    assert turn.exchange.reported == {
         "input_tokens": 50, "output_tokens": 37, "cached_tokens": 20, "thoughts_tokens": 30, "tool_tokens": 0,
         "total_tokens": 87,
     }  # fmt: skip
     by_provider = settings["metering"] == "provider"
     assert final["tokens_used"] == record.charged_tokens == (87 if by_provider else record.counted_tokens)
     assert final["calculation_method"] == ("reported" if by_provider else "api")
-    price = PriceTable().at(turn.model, turn.started_at.date())
-    assert turn.cost_microusd == price.cost_microusd(Usage(50, 37, 20, 30))
+    price = PriceTable().at(turn.exchange.model, turn.exchange.started_at.date())
+    assert turn.exchange.cost_microusd == price.cost_microusd(Usage(50, 37, 20, 30))
     settled_once(gemini_app)
 
 
@@ -143,11 +143,11 @@ BY_COUNT = 5 + 7 + 40 + 10
 def test_the_mode_of_the_reservation_counts(midway, change, settings, then, charged):
     turn = midway(lambda chat_id: change(metering=then))
 
-    assert (turn.metering, turn.charged_tokens) == (settings["metering"], charged)
+    assert (turn.exchange.metering, turn.exchange.charged_tokens) == (settings["metering"], charged)
 
 
 def test_the_overhead_of_the_reservation_counts(midway, change):
-    assert midway(lambda chat_id: change(overhead_tokens=5000)).charged_tokens == BY_COUNT
+    assert midway(lambda chat_id: change(overhead_tokens=5000)).exchange.charged_tokens == BY_COUNT
 
 
 def test_the_system_prompt_that_was_sent_counts(midway, demo):
@@ -155,7 +155,7 @@ def test_the_system_prompt_that_was_sent_counts(midway, demo):
         with write():
             db.session.execute(db.update(Chat).values(system_prompt=""))
 
-    assert midway(do).charged_tokens == BY_COUNT
+    assert midway(do).exchange.charged_tokens == BY_COUNT
 
 
 def test_the_price_of_the_reservation_counts(app, midway, tmp_path):
@@ -167,7 +167,7 @@ def test_the_price_of_the_reservation_counts(app, midway, tmp_path):
     app.extensions["prices"] = table(1)
     turn = midway(lambda chat_id: app.extensions.update(prices=table(100)))
 
-    assert turn.cost_microusd == 200 * 1 + 30 * 10
+    assert turn.exchange.cost_microusd == 200 * 1 + 30 * 10
 
 
 def test_a_limit_that_is_lowered_charges_what_was_used_and_never_more_than_was_held(midway, user):
@@ -177,7 +177,7 @@ def test_a_limit_that_is_lowered_charges_what_was_used_and_never_more_than_was_h
 
     turn = midway(do)
 
-    assert turn.charged_tokens == BY_COUNT <= turn.reserved_tokens
+    assert turn.exchange.charged_tokens == BY_COUNT <= turn.exchange.reserved_tokens
 
 
 def test_a_limit_that_is_raised_changes_nothing_of_a_turn(midway, user):
@@ -187,7 +187,11 @@ def test_a_limit_that_is_raised_changes_nothing_of_a_turn(midway, user):
 
     turn = midway(do)
 
-    assert (turn.charged_tokens, turn.max_answer_tokens, turn.clamped_by_budget) == (BY_COUNT, 8192, False)
+    assert (turn.exchange.charged_tokens, turn.exchange.max_answer_tokens, turn.exchange.clamped_by_budget) == (
+        BY_COUNT,
+        8192,
+        False,
+    )
 
 
 # Retries
@@ -205,7 +209,9 @@ def test_tries_by_itself_cost_nothing_and_one_that_is_asked_for_is_metered(app, 
     again = api.send(chat_id, "Hi", key="retry-by-hand").final["tokens_used"]
 
     with app.app_context():
-        charges = [turn.charged_tokens for turn in db.session.scalars(db.select(Turn).order_by(Turn.started_at))]
+        charges = [
+            turn.exchange.charged_tokens for turn in db.session.scalars(db.select(Turn).order_by(Turn.started_at))
+        ]
     assert len(demo.requests) == 4
     assert charges == [first, again]
     assert again > 10

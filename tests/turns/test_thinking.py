@@ -47,7 +47,7 @@ def test_what_the_provider_may_bill_is_held(app, demo, limit, thinking_tokens):
 
     input_tokens = sum(part["tokens"] for part in turn.sent)
     may_think = info.thinking_tokens(request.thinking_tokens)
-    assert input_tokens + request.max_output_tokens + may_think <= turn.reserved_tokens <= limit
+    assert input_tokens + request.max_output_tokens + may_think <= turn.exchange.reserved_tokens <= limit
     assert request.max_output_tokens >= 64
     settled_once(app)
 
@@ -59,7 +59,7 @@ def test_the_answer_comes_before_thoughts_where_the_budget_is_short(app, demo):
     assert request.max_output_tokens == 8_192
     assert request.thinking_tokens < 9_000 - 8_192
     assert (request.thinking_tokens > 0) == (info.max_thinking_tokens > 0)
-    assert not turn.clamped_by_budget
+    assert not turn.exchange.clamped_by_budget
 
 
 @pytest.mark.parametrize("settings", [{"metering": "provider"}])
@@ -75,7 +75,7 @@ def test_charged_by_exchange_thoughts_are_on_top_of_what_is_held(app, demo, thin
 
     assert request.max_output_tokens == 8_192
     assert request.thinking_tokens == min(thinking_tokens, info.thinking_tokens(thinking_tokens))
-    assert turn.reserved_tokens < 8_192 + 40
+    assert turn.exchange.reserved_tokens < 8_192 + 40
 
 
 @pytest.mark.parametrize("family", [start or "other" for start in THINKING])

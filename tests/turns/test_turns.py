@@ -24,7 +24,7 @@ def settled_once(app) -> None:
     """Every turn has one reserve, one release, one charge; nothing is held; the balance is the sum of the entries."""
     with app.app_context():
         for turn in db.session.scalars(db.select(Turn)):
-            operations = db.select(LedgerEntry.operation).where(LedgerEntry.turn_id == turn.id)
+            operations = db.select(LedgerEntry.operation).where(LedgerEntry.exchange_id == turn.id)
             assert sorted(db.session.scalars(operations)) == ["charge", "release", "reserve"]
         assert ledger.verify() == []
         assert all(usage.reserved_tokens == 0 for usage in db.session.scalars(db.select(UserUsage)))

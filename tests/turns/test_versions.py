@@ -43,7 +43,7 @@ def answered(app):
 
     def is_quiet():
         with app.app_context():
-            return not db.session.scalar(db.select(db.func.count(Turn.id)).where(Turn.status == "in_progress"))
+            return not db.session.scalar(db.select(db.func.count(Turn.id)).where(Turn.is_open))
 
     until(is_quiet)
 

@@ -9,9 +9,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from chatapp.budget.models import BudgetNotice, UsageRecord
+from chatapp.budget.models import BudgetNotice
 from chatapp.chats import housekeeping
 from chatapp.chats.models import Chat
+from chatapp.exchanges import settling
+from chatapp.exchanges.models import Exchange, Part
 from chatapp.kernel.database import now, write
 from chatapp.kernel.errors import ProviderMisconfigured
 from chatapp.kernel.extensions import db
@@ -36,12 +38,13 @@ def save(user_id, day=TODAY, model="scripted", charged=100, chat_id=None, report
     """Save a record as settling does. Inside an application context."""
     with write() as session:
         session.add(
-            UsageRecord(
-                turn_id=uuid4(), user_id=user_id, chat_id=chat_id or uuid4(), model=model, day=day,
+            Exchange(
+                user_id=user_id, purpose="answer", chat_id=chat_id or uuid4(), model=model, day=day, owner="-",
                 ended_at=datetime(day.year, day.month, day.day, 12, tzinfo=UTC), status="completed",
-                metering="exchange", method="estimate", user_tokens=20, answer_tokens=charged - 30, system_tokens=0,
-                overhead_tokens=10, counted_tokens=charged, charged_tokens=charged, reported_tokens=reported,
-                cost_microusd=cost,
+                metering="exchange", method="estimate", overhead_tokens=10, reserved_tokens=0, max_answer_tokens=0,
+                parts=[Part("question", 20, "api").as_dict(), Part("answer", charged - 30, "estimate").as_dict(),
+                       Part("system", 0, "api").as_dict(), Part("overhead", 10, "fixed").as_dict()],
+                counted_tokens=charged, charged_tokens=charged, reported_tokens=reported, cost_microusd=cost,
             )
         )  # fmt: skip
 
@@ -160,15 +163,14 @@ def test_days_that_are_none_stay_in_their_fields_with_the_reason(browser, user):
 
 def test_the_day_of_an_exchange_is_the_users_own(app, api, user, demo, monkeypatch):
     from chatapp.auth.models import User
-    from chatapp.turns import settle
 
     with app.app_context(), write():
         db.session.get(User, user.id).timezone = "Pacific/Auckland"
-    monkeypatch.setattr(settle, "now", lambda: NOON)
+    monkeypatch.setattr(settling, "now", lambda: NOON)
     exchange(api, demo)
 
     with app.app_context():
-        assert db.session.scalar(db.select(UsageRecord.day)) == TODAY + timedelta(days=1)
+        assert db.session.scalar(db.select(Exchange.day)) == TODAY + timedelta(days=1)
 
 
 def test_what_was_spent_outlives_its_chat(app, api, user, browser, demo, monkeypatch):
@@ -255,7 +257,7 @@ def test_an_export_reads_in_batches_and_loses_nothing_at_their_borders(both, mon
         save(both, chat_id=chat_id)
     rows = list(queries.exchanges(both, read_range({}, "UTC", NOON)))
 
-    assert len({record.turn_id for record, _ in rows}) == len(rows) == 10
+    assert len({record.id for record, _ in rows}) == len(rows) == 10
     assert {title for _, title in rows} == {"A title"}
 
 
@@ -287,7 +289,7 @@ def test_an_export_goes_out_while_it_is_read(app, user, browser, monkeypatch):
     lines = response.iter_encoded()
     next(lines), next(lines)
     with app.app_context(), write():
-        db.session.execute(db.delete(UsageRecord))
+        db.session.execute(db.delete(Exchange))
 
     assert list(lines) == []
 

@@ -58,7 +58,7 @@ class Ending:
 
 
 # What grows of a turn, by its name in TurnLog.
-Part = Literal["text", "thoughts"]
+Track = Literal["text", "thoughts"]
 Heard = Piece | Thought | Ending | None
 Waiting = dict[float, list[Event]]
 """Beat → the listeners who wait for it."""
@@ -225,7 +225,7 @@ class MemoryLog:
     def fetch(self, copies: dict[UUID, TurnLog]) -> None:
         """Bring copies of other processes' turns up to date. In memory nothing is known of them."""
 
-    def stored_text(self, turn_id: UUID, part: Part = "text") -> str:
+    def stored_text(self, turn_id: UUID, track: Track = "text") -> str:
         """Return what is left of the text of a turn whose process is gone, or of its thoughts; "" where nothing is."""
         return ""
 

@@ -22,22 +22,22 @@ from sqlalchemy import Select, bindparam, case, func, or_, select, update
 from chatapp.budget.models import UserUsage
 from chatapp.chats import housekeeping
 from chatapp.chats.indexing import Indexer
-from chatapp.chats.models import Message
+from chatapp.chats.models import MESSAGES, Message
+from chatapp.exchanges import owner, running, settling
+from chatapp.exchanges.admission import Terms
+from chatapp.exchanges.models import Exchange
+from chatapp.exchanges.settling import Outcome, Produced
 from chatapp.kernel.config import settings
 from chatapp.kernel.database import database_now, execute, is_store_trouble, release, retry_write, write
 from chatapp.kernel.errors import NotFound, Unavailable
 from chatapp.kernel.extensions import db
 from chatapp.kernel.text import N_, ModelText
 from chatapp.providers.base import ChatRequest, Chunk, FinishReason, Usage
-from chatapp.providers.registry import providers
-from chatapp.providers.retry import stream_with_retries
-from chatapp.turns import owner, recovery, settle, titles
+from chatapp.turns import endings, recovery, titles
 from chatapp.turns.live.listeners import Listeners, LoopLag
 from chatapp.turns.live.log import HEARTBEAT_SECONDS, Ending, Heard, MemoryLog, TurnLog
 from chatapp.turns.live.remote import RemoteTurns
-from chatapp.turns.meter import RunningMeter
-from chatapp.turns.models import MESSAGES, Turn
-from chatapp.turns.settle import Answer, Facts, Outcome
+from chatapp.turns.models import Started, Turn
 
 log = logging.getLogger(__name__)
 
@@ -56,29 +56,29 @@ SAVE_OPEN = (
     .values(content=bindparam("text"), thoughts=bindparam("thought"))
 )
 
-WAS_STOPPED = Turn.stop_requested_at.is_not(None)
+WAS_STOPPED = Exchange.stop_requested_at.is_not(None)
 IS_OVER = UserUsage.total_tokens_used + UserUsage.reserved_tokens > UserUsage.token_limit
 
 
 def _of_own_turns(*columns: Any) -> Select[Any]:
-    of_user = UserUsage.user_id == Turn.user_id
-    own = select(*columns).join_from(Turn, UserUsage, of_user).where(Turn.owner == bindparam("owner"))
-    return own.where(Turn.status == "in_progress")
+    of_user = UserUsage.user_id == Exchange.user_id
+    own = select(*columns).join_from(Exchange, UserUsage, of_user).where(Exchange.owner == bindparam("owner"))
+    return own.where(Exchange.status == "in_progress", Exchange.purpose == "answer")
 
 
 # Most of the time there is nothing to hear, and of hundreds of turns one row is read.
 HOW_MANY = _of_own_turns(
     func.count().label("turns"), func.sum(case((or_(WAS_STOPPED, IS_OVER), 1), else_=0)).label("marked")
 )
-WHICH = _of_own_turns(Turn.id, WAS_STOPPED.label("was_stopped"), IS_OVER.label("is_over"))
+WHICH = _of_own_turns(Exchange.id, WAS_STOPPED.label("was_stopped"), IS_OVER.label("is_over"))
 
 
 @dataclass(eq=False)
 class Run:
     """A turn in progress in this process, as plain values."""
 
-    turn_id: UUID
-    facts: Facts
+    started: Started
+    terms: Terms
     request: ChatRequest
     log: TurnLog
     usage: Usage | None = None
@@ -95,16 +95,20 @@ class Run:
         return len(self.log.text) + len(self.log.thoughts)
 
     @property
+    def turn_id(self) -> UUID:
+        return self.started.turn_id
+
+    @property
     def answer_id(self) -> UUID:
-        return self.facts.answer_id
+        return self.started.answer_id
 
     @property
     def was_heard(self) -> bool:
         return self.chunks > 0
 
     @property
-    def answer(self) -> Answer:
-        return Answer(self.log.text, self.log.thoughts, self.usage, self.chunks)
+    def produced(self) -> Produced:
+        return Produced(self.log.text, self.log.thoughts, self.usage, self.chunks)
 
     def stop(self, outcome: Outcome) -> None:
         """End the reading with that outcome. After the reading has ended it has no effect."""
@@ -115,36 +119,27 @@ class Run:
             self.reader.kill(block=False)
 
     def read(self) -> None:
-        """Read the provider to the end, or to the end of what the answer may use."""
-        text, thoughts, meter = ModelText(), ModelText(), RunningMeter(self.request.max_output_tokens)
-        chunks = stream_with_retries(
-            providers().for_model(self.request.model), self.request, tries=settings().provider_tries
-        )
+        """Read the model to the end, or to the end of what the answer may use."""
+        text, thoughts = ModelText(), ModelText()
         answer_from = 0
-        for chunk in chunks:
+        for chunk in running.read(self.request):
             if chunk.restarts:
                 answer_from = len(self.log.text)
                 self.log.think(self.log.text)
-            self._take(chunk, text, thoughts, meter)
-            if meter.is_over:
-                # Leaving the loop lets go of the generator, and with it of the connection.
-                self.finish_reason = "length"
-                break
+            self._receive(chunk, text, thoughts)
         self.log.append(text.finish())
         self.log.think(thoughts.finish())
         if answer_from:
             # Only now: no listener elsewhere could follow a text that becomes shorter.
             self.log.replace(self.log.text[answer_from:].lstrip())
 
-    def _take(self, chunk: Chunk, text: ModelText, thoughts: ModelText, meter: RunningMeter) -> None:
+    def _receive(self, chunk: Chunk, text: ModelText, thoughts: ModelText) -> None:
         self.chunks += chunk.chunks
         self.usage = chunk.usage or self.usage
         self.finish_reason = chunk.finish_reason or self.finish_reason
         if chunk.thought:
             self.log.think(thoughts.feed(chunk.thought))
-        delta = text.feed(chunk.delta) if chunk.delta else ""
-        meter.add(delta, chunk.usage)
-        if delta:
+        if chunk.delta and (delta := text.feed(chunk.delta)):
             self.log.append(delta)
 
 
@@ -154,6 +149,8 @@ class LiveTurns:
         self._log = turn_log
         self._runs: dict[UUID, Run] = {}
         self._beginning = 0
+        # Exchanges for titles that this process works on.
+        self._titles: set[UUID] = set()
         self._workers: set[gevent.Greenlet] = set()
         self._pulse: gevent.Greenlet | None = None
         self._sweeper: gevent.Greenlet | None = None
@@ -197,11 +194,11 @@ class LiveTurns:
             self._indexer = gevent.spawn(self._index_on)
             self._lag.start()
 
-    def begin(self, turn_id: UUID, facts: Facts, request: ChatRequest) -> None:
+    def begin(self, started: Started, terms: Terms, request: ChatRequest) -> None:
         """Work on a turn that is committed."""
         self.start()
-        run = Run(turn_id, facts, request, self._log.open(turn_id))
-        self._runs[turn_id] = run
+        run = Run(started, terms, request, self._log.open(started.turn_id))
+        self._runs[started.turn_id] = run
         self._workers.add(worker := gevent.spawn(self._work, run))
         worker.link(self._workers.discard)
 
@@ -213,31 +210,31 @@ class LiveTurns:
             finally:
                 self._runs.pop(run.turn_id, None)
             if settings().titles == "model" and ending.status == "completed" and not self._is_draining:
-                titles.suggest(run.turn_id)
+                titles.suggest(run.turn_id, self._titles)
 
     def _settle(self, run: Run) -> Ending:
         """Return how the turn ended, as the database has it."""
         try:
             outcome = self._read(run)
-            return settle.settle(run.turn_id, run.answer, outcome, facts=run.facts) or self._settled_elsewhere(run)
+            return endings.settle(run.started, run.produced, outcome, terms=run.terms) or self._settled_elsewhere(run)
         except Exception as error:
             log.exception("A turn could not be settled", extra={"turnId": str(run.turn_id)})
-            outcome = settle.failed(error, run.log.text, was_heard=run.was_heard)
+            outcome = settling.failed(error, run.log.text, was_heard=run.was_heard)
         try:
-            return settle.settle(run.turn_id, run.answer, outcome, facts=run.facts) or self._settled_elsewhere(run)
+            return endings.settle(run.started, run.produced, outcome, terms=run.terms) or self._settled_elsewhere(run)
         except Exception:
             # It stays open; the sweep tries again when its lease has run out.
             log.exception("A turn was left to the sweep", extra={"turnId": str(run.turn_id)})
-            return settle.unsaved(outcome, run.answer_id)
+            return endings.unsaved(outcome, run.answer_id)
 
     def _settled_elsewhere(self, run: Run) -> Ending:
         """Return the ending that another process made of the turn, with the text that it saved."""
         try:
-            ending = retry_write(lambda: settle.stored_ending(run.turn_id), passes=is_store_trouble)
-            run.log.replace(settle.stored_answer(run.turn_id).text)
+            ending = retry_write(lambda: endings.stored(run.turn_id), passes=is_store_trouble)
+            run.log.replace(endings.stored_answer(run.turn_id).text)
         except NotFound:
-            return settle.gone(run.answer_id)
-        return ending or settle.gone(run.answer_id)
+            return endings.gone(run.answer_id)
+        return ending or endings.gone(run.answer_id)
 
     def _read(self, run: Run) -> Outcome:
         run.reader = gevent.Greenlet(self._in_context, run)
@@ -247,9 +244,9 @@ class LiveTurns:
         if run.outcome is not None:
             return run.outcome
         if (error := run.error) is None:
-            run.outcome = settle.finished(run.log.text, run.finish_reason, run.facts.is_clamped)
+            run.outcome = settling.finished(run.log.text, run.finish_reason, run.terms.is_clamped)
         else:
-            run.outcome = settle.failed(error, run.log.text, was_heard=run.was_heard)
+            run.outcome = settling.failed(error, run.log.text, was_heard=run.was_heard)
             if run.outcome.code == "INTERNAL_ERROR":
                 log.error("A turn failed", exc_info=error, extra={"turnId": str(run.turn_id)})
         return run.outcome
@@ -267,7 +264,7 @@ class LiveTurns:
         run = self._runs.get(turn_id)
         if run is None:
             return False
-        run.stop(outcome or settle.stopped())
+        run.stop(outcome or settling.stopped())
         return True
 
     def drain(self) -> None:
@@ -279,7 +276,7 @@ class LiveTurns:
         """End every turn as interrupted and wait until they are settled, for at most that many seconds."""
         end = time.monotonic() + seconds
         for run in list(self._runs.values()):
-            run.stop(settle.interrupted())
+            run.stop(settling.interrupted())
         while self._runs and time.monotonic() < end:
             gevent.sleep(0.02)
 
@@ -327,7 +324,7 @@ class LiveTurns:
         heartbeat_at = float("-inf")
         while True:
             try:
-                if self._runs:
+                if self._runs or self._titles:
                     with self._app.app_context():
                         instant = time.monotonic()
                         self._hear_stops()
@@ -380,7 +377,7 @@ class LiveTurns:
         ]
         if not due:
             return
-        answers = [(run, run.chars, run.answer) for run in due]
+        answers = [(run, run.chars, run.produced) for run in due]
         with write():
             execute(
                 SAVE_OPEN,
@@ -395,8 +392,8 @@ class LiveTurns:
     def _heartbeat(self) -> None:
         with write() as session:
             session.execute(
-                update(Turn)
-                .where(Turn.id.in_(self._runs), Turn.status == "in_progress")
+                update(Exchange)
+                .where(Exchange.id.in_([*self._runs, *self._titles]), Exchange.status == "in_progress")
                 .values(heartbeat_at=database_now())
                 .execution_options(synchronize_session=False)
             )
@@ -412,14 +409,14 @@ class LiveTurns:
             return
         for row in rows:
             if row.was_stopped or row.is_over:
-                self.stop(row.id, settle.stopped() if row.was_stopped else settle.out_of_budget())
+                self.stop(row.id, settling.stopped() if row.was_stopped else settling.out_of_budget())
         # Deleted, or taken for dead by another process and settled there.
         for turn_id in set(ids) - {row.id for row in rows}:
-            self.stop(turn_id, settle.interrupted())
+            self.stop(turn_id, settling.interrupted())
 
     def _sweep(self, trusts_leases: bool) -> None:
-        recovery.settle_orphans(set(self._runs), self._log.stored_text, trusts_leases=trusts_leases)
-        titles.settle_left()
+        ours = {*self._runs, *self._titles}
+        recovery.settle_orphans(ours, self._log.stored_text, trusts_leases=trusts_leases)
 
 
 def live_turns() -> LiveTurns:

@@ -21,7 +21,7 @@ import gevent
 from gevent.lock import BoundedSemaphore
 
 from chatapp.kernel.redis import SoftRedis, pipeline
-from chatapp.turns.live.log import Ending, MemoryLog, Part, TurnLog
+from chatapp.turns.live.log import Ending, MemoryLog, Track, TurnLog
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +29,11 @@ WRITE_SECONDS = 0.1
 EXPIRE_SECONDS = 3600
 
 
-PARTS: tuple[Part, ...] = get_args(Part)
+TRACKS: tuple[Track, ...] = get_args(Track)
 
 
-def text_key(turn_id: UUID, part: Part = "text") -> str:
-    return f"chat:turn:{turn_id}:{part}"
+def text_key(turn_id: UUID, track: Track = "text") -> str:
+    return f"chat:turn:{turn_id}:{track}"
 
 
 def end_key(turn_id: UUID) -> str:
@@ -46,21 +46,21 @@ class RedisLog(MemoryLog):
     def __init__(self, client: SoftRedis, **options: Any) -> None:
         super().__init__(**options)
         self._redis = client
-        # Turn and part → how much of it is in Redis, in characters and in bytes.
-        self._written: dict[tuple[UUID, Part], tuple[int, int]] = {}
+        # Turn and track → how much of it is in Redis, in characters and in bytes.
+        self._written: dict[tuple[UUID, Track], tuple[int, int]] = {}
         self._writer: gevent.Greenlet | None = None
         # Of two writes at once the older could put back a shorter text.
         self._one_write = BoundedSemaphore()
 
     def open(self, turn_id: UUID) -> TurnLog:
         log = super().open(turn_id)
-        self._written |= {(turn_id, part): (0, 0) for part in PARTS}
+        self._written |= {(turn_id, track): (0, 0) for track in TRACKS}
         if self._writer is None:
             self._writer = gevent.spawn(self._write_on)
         return log
 
     def end(self, turn_id: UUID, ending: Ending) -> None:
-        texts = self._texts([(turn_id, part) for part in PARTS])
+        texts = self._texts([(turn_id, track) for track in TRACKS])
         # The listeners of this process do not wait for Redis.
         super().end(turn_id, ending)
         with self._one_write:
@@ -89,10 +89,10 @@ class RedisLog(MemoryLog):
                 log.exception("The turn logs were not written")
         self._writer = None
 
-    def _texts(self, names: Iterable[tuple[UUID, Part]]) -> dict[tuple[UUID, Part], str]:
-        return {(turn_id, part): getattr(self._logs[turn_id], part) for turn_id, part in names}
+    def _texts(self, names: Iterable[tuple[UUID, Track]]) -> dict[tuple[UUID, Track], str]:
+        return {(turn_id, track): getattr(self._logs[turn_id], track) for turn_id, track in names}
 
-    def _write(self, texts: dict[tuple[UUID, Part], str]) -> None:
+    def _write(self, texts: dict[tuple[UUID, Track], str]) -> None:
         """Write what is new of each text, in one pipeline. After a failure the next write begins at the same place."""
         news = [
             (name, *self._written[name], text[self._written[name][0] :].encode())
@@ -146,8 +146,8 @@ class RedisLog(MemoryLog):
             if copy.ending is None and copy.text == text:
                 _take(copy, ending, new)
 
-    def stored_text(self, turn_id: UUID, part: Part = "text") -> str:
-        stored: bytes | None = self._redis.call(lambda client: client.get(text_key(turn_id, part)), None)
+    def stored_text(self, turn_id: UUID, track: Track = "text") -> str:
+        stored: bytes | None = self._redis.call(lambda client: client.get(text_key(turn_id, track)), None)
         return (stored or b"").partition(b"\0")[0].decode(errors="ignore")
 
 

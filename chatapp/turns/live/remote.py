@@ -16,7 +16,7 @@ from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatapp.kernel.errors import NotFound
-from chatapp.turns import settle
+from chatapp.turns import endings
 from chatapp.turns.live.log import MemoryLog, TurnLog
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class RemoteTurns:
             return
         try:
             with self._app.app_context():
-                stored = settle.stored_states(list(copies))
+                stored = endings.stored_states(list(copies))
                 for turn_id, copy in copies.items():
                     _take(turn_id, copy, *stored.get(turn_id, (None, 0, 0)))
         except SQLAlchemyError as error:
@@ -99,19 +99,19 @@ class RemoteTurns:
 
 def _take(turn_id: UUID, copy: TurnLog, status: str | None, chars: int, thought_chars: int) -> None:
     if status is None:
-        copy.end(settle.gone())
+        copy.end(endings.gone())
     elif status != "in_progress":
         try:
-            ending = settle.stored_ending(turn_id) or settle.gone()
+            ending = endings.stored(turn_id) or endings.gone()
         except NotFound:  # Deleted since it was looked up.
-            ending = settle.gone()
+            ending = endings.gone()
         else:
-            answer = settle.stored_answer(turn_id)
+            answer = endings.stored_answer(turn_id)
             copy.think(answer.thoughts[len(copy.thoughts) :])
             copy.replace(answer.text)
         copy.end(ending)
     elif chars > len(copy.text) or thought_chars > len(copy.thoughts):
-        answer = settle.stored_answer(turn_id)
+        answer = endings.stored_answer(turn_id)
         copy.think(answer.thoughts[len(copy.thoughts) :])
         if len(answer.text) > len(copy.text):
             copy.replace(answer.text)

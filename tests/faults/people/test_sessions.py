@@ -17,7 +17,7 @@ from chatapp.chats.models import Chat, Message
 from chatapp.kernel.database import write
 from chatapp.kernel.extensions import db
 from chatapp.transfers import deletion
-from chatapp.turns import settle
+from chatapp.turns import endings
 from chatapp.turns.models import Turn
 from tests.auth.browser import Browser, signed_in
 from tests.faults.invariants import hold
@@ -143,8 +143,8 @@ def at(point, app, api, demo, monkeypatch, act):
     if point == "while it is counted":
         demo.count_rule = lambda text: do_it()
     if point == "after the settling":
-        settled = settle.settle
-        monkeypatch.setattr(settle, "settle", lambda *args, **options: (settled(*args, **options), do_it())[0])
+        settled = endings.settle
+        monkeypatch.setattr(endings, "settle", lambda *args, **options: (settled(*args, **options), do_it())[0])
     sending = gevent.spawn(api.send, chat, "Hi")
     until(lambda: demo.requests)
     if point == "before the first piece":
@@ -180,7 +180,7 @@ def test_a_chat_that_is_deleted_at_any_point_leaves_its_cost(
     with both_app.app_context():
         assert housekeeping.purge_deleted_chats() == 1
         assert [db.session.scalars(db.select(table)).all() for table in (Chat, Message, Turn)] == [[], [], []]
-        entries = db.select(LedgerEntry.operation).where(LedgerEntry.turn_id == UUID(heard.turn_id))
+        entries = db.select(LedgerEntry.operation).where(LedgerEntry.exchange_id == UUID(heard.turn_id))
         assert sorted(db.session.scalars(entries)) == ["charge", "release", "reserve"]
     assert both_api.usage()["total_tokens_used"] == heard.final["tokens_used"]
     assert [record.levelname for record in caplog.records if record.levelname == "ERROR"] == []

@@ -149,7 +149,7 @@ def test_a_deadlock_is_tried_again(on_postgresql, own_postgresql, half_said, end
     with locked(own_postgresql) as session:
         said.go_on()
         until(waits(own_postgresql))
-        gevent.spawn(session.execute, "UPDATE turns SET heartbeat_at = heartbeat_at").get(timeout=10)
+        gevent.spawn(session.execute, "UPDATE exchanges SET heartbeat_at = heartbeat_at").get(timeout=10)
 
     assert "40P01" in deadlocks
     ends_well(api, own_postgresql.url, said.chat, said.heard())

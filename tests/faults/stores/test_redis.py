@@ -7,8 +7,8 @@ import gevent
 import pytest
 import redis
 
+from chatapp.exchanges import recovery as leases
 from chatapp.kernel import redis as kernel_redis
-from chatapp.turns import recovery
 from chatapp.turns.live import process
 from tests.conftest import make_user
 from tests.faults.invariants import hold
@@ -123,14 +123,14 @@ def test_request_limits_go_on_without_a_redis_that_hangs(make_app, postgresql_ur
 def test_a_living_turn_is_not_taken_for_dead_while_redis_hangs(
     pair, redis_store, postgresql_url, half_said, ends_well, monkeypatch
 ):
-    monkeypatch.setattr(recovery, "LEASE", recovery.LEASE / 10)
+    monkeypatch.setattr(leases, "LEASE", leases.LEASE / 10)
     for name in ("HEARTBEAT_EVERY_SECONDS", "SWEEP_SECONDS", "TRUST_SECONDS", "PULSE_SECONDS"):
         monkeypatch.setattr(process, name, getattr(process, name) / 10)
     said = half_said(pair[0])
     pair[1].client.application.extensions["live_turns"].start()
 
     with redis_store.paused():
-        gevent.sleep(recovery.LEASE.total_seconds() * 2)
+        gevent.sleep(leases.LEASE.total_seconds() * 2)
         said.go_on()
         heard = said.heard()
 

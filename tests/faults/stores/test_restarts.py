@@ -173,7 +173,7 @@ READ = [
     ("/chats/{chat}", "chats"),
     ("/chats/{chat}", "messages"),
     ("/chats/{chat}", "user_usage"),
-    ("/usage", "usage_records"),
+    ("/usage", "exchanges"),
     ("/account", "login_sessions"),
 ]
 

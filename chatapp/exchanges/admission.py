@@ -1,0 +1,122 @@
+"""The beginning of an exchange: the most that it may cost is held, or it is refused and leaves nothing behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from chatapp.budget import ledger
+from chatapp.budget.pricing import Price, prices
+from chatapp.exchanges import owner
+from chatapp.exchanges.models import EXCHANGES, Part, Purpose
+from chatapp.kernel.config import settings
+from chatapp.kernel.database import execute, now
+from chatapp.providers.registry import providers
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Tokens: the longest visible answer, what the model may think, and what of that is held at most and at least."""
+
+    longest: int
+    thinking: int = 0
+    held_thinking: int = 0
+    least_thinking: int = 0
+    least_answer: int = 0
+
+    @property
+    def most(self) -> int:
+        return self.longest + self.held_thinking
+
+    @property
+    def least(self) -> int:
+        """What must be left in the budget for an answer at all."""
+        return min(self.least_answer or settings().min_answer_tokens, self.longest) + self.least_thinking
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What an exchange was admitted by, as plain values: settling needs nothing else. Tokens.
+
+    texts: "question" and "system", as they were sent; empty where they are gone: then the estimates count.
+    """
+
+    purpose: Purpose
+    user_id: UUID
+    chat_id: UUID | None
+    model: str
+    texts: dict[str, str]
+    estimates: dict[str, int]
+    """Of what is sent, by kind; "history" too, which is charged only where the provider's figures are."""
+    metering: str = ""
+    overhead: int = 0
+    price: Price | None = None
+    reserved: int = 0
+    answer_tokens: int = 0
+    thinking_tokens: int = 0
+    is_clamped: bool = False
+    """The budget left no room for a longer answer."""
+    timezone: str = "UTC"
+    """The user's: an exchange belongs to a day of theirs."""
+
+
+def admit(exchange_id: UUID, asked: Terms, bounds: Bounds) -> Terms:
+    """Hold what an exchange may cost and note it. Inside write(). Returns its terms. Raises BudgetExceeded."""
+    metering = settings().metering
+    metered = [tokens for kind, tokens in asked.estimates.items() if metering == "provider" or kind != "history"]
+    reservation = ledger.reserve(
+        asked.user_id,
+        exchange_id,
+        input_tokens=held_for_texts(sum(metered), settings().overhead_tokens),
+        max_answer=bounds.most,
+        min_answer=bounds.least,
+    )
+    thinking = min(bounds.held_thinking, max(bounds.least_thinking, reservation.answer_tokens - bounds.longest))
+    answer = reservation.answer_tokens - thinking
+    terms = replace(
+        asked,
+        metering=metering,
+        overhead=settings().overhead_tokens,
+        price=prices().at(asked.model, now().date()),
+        reserved=reservation.tokens,
+        answer_tokens=answer,
+        thinking_tokens=thinking if metering == "provider" else bounds.thinking,
+        is_clamped=answer < bounds.longest,
+        timezone=reservation.timezone,
+    )
+    execute(EXCHANGES.insert(), _row(exchange_id, terms))
+    return terms
+
+
+def held_for_texts(estimated: int, overhead: int) -> int:
+    """Return what is reserved for texts of so many estimated tokens: the estimate may be a little too low."""
+    return -(-estimated * 105 // 100) + overhead
+
+
+def bounds_of(model: str, thinking_tokens: int | None, metering: str) -> Bounds:
+    """Return the bounds of an answer. Raises InvalidRequest for a model that is not on offer."""
+    info = providers().model(model)
+    longest = min(settings().max_output_tokens, info.max_output_tokens)
+    thinking = info.thinking_tokens(thinking_tokens)
+    # Who is charged what the provider reports pays for thoughts: then they are held too, and the answer comes first.
+    held_thinking, least_thinking = (thinking, info.min_thinking_tokens) if metering == "provider" else (0, 0)
+    return Bounds(longest, thinking, held_thinking, least_thinking)
+
+
+def _row(exchange_id: UUID, terms: Terms) -> dict[str, object]:
+    estimates = [Part(kind, tokens, "estimate").as_dict() for kind, tokens in terms.estimates.items()]
+    return {
+        "id": exchange_id,
+        "user_id": terms.user_id,
+        "purpose": terms.purpose,
+        "chat_id": terms.chat_id,
+        "model": terms.model,
+        "owner": owner.me(),
+        "metering": terms.metering,
+        "price": terms.price.as_dict() if terms.price else None,
+        "overhead_tokens": terms.overhead,
+        "reserved_tokens": terms.reserved,
+        "max_answer_tokens": terms.answer_tokens,
+        "clamped_by_budget": terms.is_clamped,
+        "parts": estimates,
+    }

@@ -1,0 +1,120 @@
+"""How an answer ends: settled as an exchange, and with it, in one transaction, its message, its chat and its turn.
+
+Whoever hears the end can read it in the database.
+"""
+
+from __future__ import annotations
+
+import math
+from uuid import UUID
+
+from flask_babel import gettext as _
+from sqlalchemy import select
+
+from chatapp.budget.queries import usage_of
+from chatapp.chats.models import CHANGE_CHAT, SAVE_MESSAGE, Message
+from chatapp.exchanges import settling
+from chatapp.exchanges.admission import Terms
+from chatapp.exchanges.settling import Outcome, Produced, Settled
+from chatapp.kernel.database import execute
+from chatapp.kernel.errors import NotFound
+from chatapp.kernel.extensions import db
+from chatapp.turns.live.log import Ending
+from chatapp.turns.models import CLOSE_TURN, Started, Turn
+
+NOBODY = UUID(int=0)
+
+
+def settle(
+    started: Started, produced: Produced, outcome: Outcome, *, terms: Terms | None = None, seconds: float = math.inf
+) -> Ending | None:
+    """Settle a turn; None where another did, or nothing of it is left. terms: of a turn that was begun here.
+
+    Tries until the database takes it, for at most so many seconds; then raises.
+    """
+
+    def save(settled: Settled) -> None:
+        message = {"content": produced.text, "thoughts": produced.thoughts, "status": settled.status}
+        execute(SAVE_MESSAGE, {"message": started.answer_id, **message})
+        execute(CHANGE_CHAT, {"chat": started.chat_id, "updated_at": settled.ended_at})
+        execute(CLOSE_TURN, {"turn": started.turn_id, "is_open": False})
+
+    settled = settling.settle(
+        started.turn_id,
+        produced,
+        outcome,
+        terms=terms,
+        texts=lambda: _texts(started.turn_id),
+        save=save,
+        seconds=seconds,
+    )
+    return _ending(settled, started.answer_id) if settled else None
+
+
+def _texts(turn_id: UUID) -> dict[str, str]:
+    """Return the question and the instructions as they were sent; nothing where they are gone."""
+    row = db.session.execute(
+        select(Turn.sent, Message.content).join(Message, Message.id == Turn.question_id).where(Turn.id == turn_id)
+    ).one_or_none()
+    if row is None:
+        return {}
+    system = next((part.get("text", "") for part in row.sent or [] if part["role"] == "system"), "")
+    return {"question": row.content, "system": system}
+
+
+def stored(turn_id: UUID) -> Ending | None:
+    """Return how a turn ended as the database has it; None while it is open. Raises NotFound."""
+    turn = db.session.get(Turn, turn_id, populate_existing=True)
+    if turn is None:
+        raise NotFound()
+    if turn.is_open:
+        return None
+    exchange = turn.exchange
+    return Ending(
+        status=exchange.status,
+        message_id=turn.answer_id,
+        tokens_used=exchange.charged_tokens,
+        remaining_tokens=usage_of(turn.user_id).remaining_tokens,
+        method=exchange.method,
+        finish_reason=exchange.finish_reason,
+        code=exchange.error_code,
+        message=exchange.error_message or _("The model could not finish this answer"),
+    )
+
+
+def stored_states(turn_ids: list[UUID]) -> dict[UUID, tuple[str, int, int]]:
+    """Return turn → its status and how many characters of its answer and its thoughts the database has; those that
+    are gone absent."""
+    chars = (db.func.length(Message.content), db.func.length(Message.thoughts))
+    found = select(Turn.id, Message.status, *chars).join(Message, Message.id == Turn.answer_id)
+    return {row[0]: (row[1], row[2], row[3]) for row in db.session.execute(found.where(Turn.id.in_(turn_ids)))}
+
+
+def stored_answer(turn_id: UUID) -> Produced:
+    """Return the answer as the database has it: the whole, or of an open turn the last checkpoint."""
+    answer = select(Message.content, Message.thoughts).join(Turn, Turn.answer_id == Message.id)
+    row = db.session.execute(answer.where(Turn.id == turn_id)).one_or_none()
+    return Produced(*row) if row else Produced()
+
+
+def gone(answer_id: UUID = NOBODY) -> Ending:
+    """The ending of a turn whose rows are gone: its chat or its user was deleted."""
+    return unsaved(settling.interrupted(), answer_id)
+
+
+def unsaved(outcome: Outcome, answer_id: UUID) -> Ending:
+    """The ending of a turn of which the database has none."""
+    return Ending(outcome.status, answer_id, 0, 0, None, None, outcome.code, outcome.message)
+
+
+def _ending(settled: Settled, answer_id: UUID) -> Ending:
+    return Ending(
+        status=settled.status,
+        message_id=answer_id,
+        tokens_used=settled.charged_tokens,
+        remaining_tokens=settled.remaining_tokens,
+        method=settled.method,
+        finish_reason=settled.finish_reason,
+        code=settled.code,
+        message=settled.message,
+    )
