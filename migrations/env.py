@@ -43,6 +43,8 @@ if engine.dialect.name == "sqlite":
 with engine.connect().execution_options(write=True) as connection:
     if connection.dialect.name == "postgresql":
         # Hosts that start together must not migrate together. Held by the session, and so over every migration.
+        # The limits of requests are not those of an upgrade: an index over millions of rows takes its time.
+        connection.exec_driver_sql("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
         connection.exec_driver_sql("SELECT pg_advisory_lock(20261122)")
         connection.commit()
     run(connection)
