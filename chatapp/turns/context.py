@@ -10,7 +10,7 @@ from uuid import UUID
 
 from flask_babel import gettext as _
 from sqlalchemy import func, literal, select
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import aliased, lazyload
 
 from chatapp.chats.models import Message
 from chatapp.kernel.config import settings
@@ -46,7 +46,8 @@ def history_from(head_id: UUID | None) -> list[Message]:
     # Questions without an answer are left out, so a few more are looked at than are shown.
     shown = _short_enough(_exchanges(_outline(head_id, limit * 2 + 10), limit))
     ids = [row.id for exchange in shown for row in exchange]
-    found = {message.id: message for message in db.session.scalars(select(Message).where(Message.id.in_(ids)))}
+    wanted = select(Message).where(Message.id.in_(ids)).options(lazyload(Message.exchange))
+    found = {message.id: message for message in db.session.scalars(wanted)}
     return [found[each] for each in ids if each in found]
 
 

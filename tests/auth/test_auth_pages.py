@@ -527,7 +527,7 @@ class TestAccountPage:
 
 
 @pytest.mark.parametrize(
-    ("language", "expected"), [("de-AT,de;q=0.9", "de"), ("fr", "en"), ("en-GB,de;q=0.5", "en"), ("", "en")]
+    ("language", "expected"), [("de-AT,de;q=0.9", "de-AT"), ("fr", "en"), ("en-GB,de;q=0.5", "en-GB"), ("", "en")]
 )
 def test_a_page_speaks_the_browsers_language_where_it_can(browser, language, expected):
     page = browser.get("/login", headers={"Accept-Language": language}).text
