@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
+from chatapp.providers.parts import Part, Text
+
 Role = Literal["user", "assistant"]
 FinishReason = Literal["stop", "length", "content_filter"]
 
@@ -37,7 +39,16 @@ class ModelInfo:
 @dataclass(frozen=True, slots=True)
 class PromptMessage:
     role: Role
-    content: str
+    parts: tuple[Part, ...]
+
+    @classmethod
+    def of_text(cls, role: Role, text: str) -> PromptMessage:
+        return cls(role, (Text(text),))
+
+    @property
+    def content(self) -> str:
+        """The texts of its parts, as one."""
+        return "\n\n".join(part.text for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +73,7 @@ def without_system_role(request: ChatRequest) -> ChatRequest:
     if not request.system_prompt or not request.messages:
         return request
     first = request.messages[0]
-    first = replace(first, content=f"{request.system_prompt}\n\n{first.content}")
+    first = replace(first, parts=(Text(request.system_prompt), *first.parts))
     return replace(request, system_prompt="", messages=(first, *request.messages[1:]))
 
 

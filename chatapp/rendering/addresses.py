@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 # What ends an address.
 FULL_WIDTH = "\u2014\u3000-\u3003\u3008-\u3011\u3014-\u301f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65“”‘’…"
@@ -22,9 +23,14 @@ def _shorter(found: re.Match[str]) -> str:
     href, shown = found[1], found[2]
     end = END.search(shown)
     # A link that was written out has an address of its own.
-    if end is None or not href.removeprefix("http://").startswith(shown[: end.start()].removeprefix("http://")):
+    if end is None or not _plain(href).startswith(_plain(shown[: end.start()])):
         return found[0]
     return _link(shown[: end.start()]) + NEXT.sub(_next, shown[end.start() :])
+
+
+def _plain(address: str) -> str:
+    """Return an address as it is read: the parser writes letters beyond ASCII as bytes in hexadecimal."""
+    return unquote(address).removeprefix("http://")
 
 
 def _next(found: re.Match[str]) -> str:

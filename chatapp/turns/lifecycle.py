@@ -262,7 +262,7 @@ def _admit(send: _Send) -> tuple[Started, Terms, ChatRequest]:
     execute(CHANGE_CHAT, {"chat": chat.id, "updated_at": now(), **shown})
     request = ChatRequest(
         model=model,
-        messages=(*map(_as_prompt, fitted.history), PromptMessage("user", send.text)),
+        messages=(*map(_as_prompt, fitted.history), PromptMessage.of_text("user", send.text)),
         max_output_tokens=terms.answer_tokens,
         system_prompt=prompt,
         temperature=chat.temperature,
@@ -342,7 +342,7 @@ def _sent(prompt: str, fitted: Fitted, question_id: UUID, text: str) -> list[dic
 
 
 def _as_prompt(message: Message) -> PromptMessage:
-    return PromptMessage("assistant" if message.role == "assistant" else "user", message.content)
+    return PromptMessage.of_text("assistant" if message.role == "assistant" else "user", message.content)
 
 
 def system_prompt_of(chat: Chat) -> str:

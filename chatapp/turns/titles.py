@@ -130,7 +130,7 @@ def _begin(exchange_id: UUID, turn_id: UUID) -> _Job | None:
 def _ask(terms: Terms) -> tuple[Produced, Outcome]:
     request = ChatRequest(
         model=terms.model,
-        messages=(PromptMessage("user", terms.texts["question"]),),
+        messages=(PromptMessage.of_text("user", terms.texts["question"]),),
         max_output_tokens=terms.answer_tokens,
         system_prompt=INSTRUCTIONS,
         thinking_tokens=0,

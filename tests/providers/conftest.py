@@ -74,7 +74,7 @@ def ask() -> Callable[..., ChatRequest]:
 
     def make(*texts: str, model: str = "gemini-2.5-flash", **fields: object) -> ChatRequest:
         roles = ("user", "assistant")
-        messages = tuple(PromptMessage(roles[i % 2], text) for i, text in enumerate(texts or ("Hello?",)))
+        messages = tuple(PromptMessage.of_text(roles[i % 2], text) for i, text in enumerate(texts or ("Hello?",)))
         return ChatRequest(model, messages, **{"max_output_tokens": 1000, **fields})  # type: ignore[arg-type]
 
     return make

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 import gevent
@@ -57,8 +57,9 @@ class Ending:
     message: str | None = None
 
 
-# What grows of a turn, by its name in TurnLog.
+# What grows of a turn.
 Track = Literal["text", "thoughts"]
+TRACKS: tuple[Track, ...] = get_args(Track)
 Heard = Piece | Thought | Ending | None
 Waiting = dict[float, list[Event]]
 """Beat → the listeners who wait for it."""
@@ -85,14 +86,13 @@ class Beats:
 
 
 class TurnLog:
-    """One turn's text. It only grows, except that replace() may put another in its place.
+    """One turn's texts, by track. They only grow, except that replace() may put another in the answer's place.
 
     is_copy: another process produces it, so this text may be a moment behind what a listener has already had there.
     """
 
     def __init__(self, beats: Beats | None = None, *, is_copy: bool = False) -> None:
-        self.text = ""
-        self.thoughts = ""
+        self.tracks: dict[Track, str] = dict.fromkeys(TRACKS, "")
         self.ending: Ending | None = None
         self.listeners = 0
         self._is_copy = is_copy
@@ -102,20 +102,28 @@ class TurnLog:
         self._waiting: Waiting = {}
         self._waiting_for_thoughts: Waiting = {}
 
+    @property
+    def text(self) -> str:
+        return self.tracks["text"]
+
+    @property
+    def thoughts(self) -> str:
+        return self.tracks["thoughts"]
+
     def append(self, delta: str) -> None:
-        self.text += delta
+        self.tracks["text"] += delta
         if self._waiting:
             self._wake()
 
     def think(self, delta: str) -> None:
-        self.thoughts = (self.thoughts + delta)[:MAX_THOUGHT_CHARS]
+        self.tracks["thoughts"] = (self.thoughts + delta)[:MAX_THOUGHT_CHARS]
         waiting, self._waiting_for_thoughts = self._waiting_for_thoughts, {}
         self._call(waiting)
 
     def replace(self, text: str) -> None:
         """Put the right text in place of what was heard so far. Listeners start over where it does not go on."""
         self._replaced += not text.startswith(self.text)
-        self.text = text
+        self.tracks["text"] = text
         self._wake()
 
     def end(self, ending: Ending) -> None:

@@ -14,14 +14,14 @@ import logging
 from codecs import getincrementaldecoder
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any, get_args
+from typing import Any
 from uuid import UUID
 
 import gevent
 from gevent.lock import BoundedSemaphore
 
 from chatapp.kernel.redis import SoftRedis, pipeline
-from chatapp.turns.live.log import Ending, MemoryLog, Track, TurnLog
+from chatapp.turns.live.log import TRACKS, Ending, MemoryLog, Track, TurnLog
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,6 @@ WRITE_SECONDS = 0.1
 EXPIRE_SECONDS = 3600
 
 
-TRACKS: tuple[Track, ...] = get_args(Track)
 
 
 def text_key(turn_id: UUID, track: Track = "text") -> str:
@@ -90,7 +89,7 @@ class RedisLog(MemoryLog):
         self._writer = None
 
     def _texts(self, names: Iterable[tuple[UUID, Track]]) -> dict[tuple[UUID, Track], str]:
-        return {(turn_id, track): getattr(self._logs[turn_id], track) for turn_id, track in names}
+        return {(turn_id, track): self._logs[turn_id].tracks[track] for turn_id, track in names}
 
     def _write(self, texts: dict[tuple[UUID, Track], str]) -> None:
         """Write what is new of each text, in one pipeline. After a failure the next write begins at the same place."""
