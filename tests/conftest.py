@@ -20,7 +20,7 @@ from tests import servers
 from tests.chromium import browser, complaints, new_context, playwright  # noqa: F401  (fixtures)
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
-# Said by chatapp/kernel/server/loop_alarm.py.
+# ChunkContent by chatapp/kernel/server/loop_alarm.py.
 HELD = "The loop was held"
 LOCAL = ("127.", "::1", "localhost")
 os.environ.update(servers.PATIENT)

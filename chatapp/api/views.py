@@ -24,7 +24,7 @@ from chatapp.kernel.errors import ChatNotFound
 from chatapp.kernel.extensions import db, limiter
 from chatapp.providers.registry import providers
 from chatapp.turns import lifecycle
-from chatapp.turns.live.listeners import Seat, for_a_while, streamed
+from chatapp.turns.live.listeners import ListenerSlot, for_a_while, streamed
 from chatapp.turns.live.log import HEARTBEAT_SECONDS, Ending, Heard, Piece
 from chatapp.turns.live.process import live_turns, text_so_far
 from chatapp.turns.models import Turn
@@ -104,9 +104,9 @@ def destroy(chat_id: str) -> ResponseReturnValue:
 def send(chat_id: str) -> ResponseReturnValue:
     chat = _chat(chat_id)
     text = body.message()
-    with live_turns().listeners.enter(current_user.id) as seat:
+    with live_turns().listeners.open_slot(current_user.id) as slot:
         started = lifecycle.start(current_user, chat, text, key=request.headers.get("Idempotency-Key"))
-        return _stream(started.turn_id, 0, seat)
+        return _stream(started.turn_id, 0, slot)
 
 
 @bp.get("/chat/<chat_id>/message")
@@ -117,11 +117,11 @@ def join_or_send(chat_id: str) -> ResponseReturnValue:
     last_event_id = request.headers.get("Last-Event-ID")
     if last_event_id is not None:
         return _resume(chat, last_event_id)
-    with live_turns().listeners.enter(current_user.id) as seat:
+    with live_turns().listeners.open_slot(current_user.id) as slot:
         started = lifecycle.start(
             current_user, chat, request.args.get("msg"), key=body.query_key("key"), joins_equal_text=True
         )
-        return _stream(started.turn_id, 0, seat)
+        return _stream(started.turn_id, 0, slot)
 
 
 @bp.post("/chat/<chat_id>/stop")
@@ -143,17 +143,17 @@ def _resume(chat: Chat, last_event_id: str) -> ResponseReturnValue:
     turn = db.session.get(Turn, at[0]) if at else None
     if at is None or turn is None or turn.chat_id != chat.id or at[1] is None:
         return "", 204
-    with live_turns().listeners.enter(current_user.id) as seat:
-        return _stream(turn.id, at[1], seat)
+    with live_turns().listeners.open_slot(current_user.id) as slot:
+        return _stream(turn.id, at[1], slot)
 
 
-def _stream(turn_id: UUID, offset: int, seat: Seat) -> Response:
-    seat.listen_to(turn_id)
+def _stream(turn_id: UUID, offset: int, slot: ListenerSlot) -> Response:
+    slot.listen_to(turn_id)
     identity = sessions.identity()
     heard = live_turns().follow(turn_id, offset, tick_seconds=TICK_SECONDS)
     frames = _frames(turn_id, offset, for_a_while(heard, settings().stream_seconds), lambda: sessions.is_good(identity))
     release()
-    return streamed(stream_with_context(frames), sse.HEADERS, seat)
+    return streamed(stream_with_context(frames), sse.HEADERS, slot)
 
 
 def _frames(

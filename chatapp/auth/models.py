@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, ForeignKey, Index, String, delete, or_, se
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from chatapp.kernel.database import UtcDateTime, execute, now, write
+from chatapp.kernel.database import UtcDateTime, execute_core, now, write
 from chatapp.kernel.errors import Forbidden, InvalidRequest, NotFound
 from chatapp.kernel.extensions import db
 from chatapp.kernel.text import MODEL_NAME_CHARS
@@ -281,7 +281,7 @@ class Link(db.Model):
     @classmethod
     def note(cls, token_digest: str, email: str, is_admin: bool, expires_at: datetime) -> None:
         """List an invitation that was made, and forget what has expired. Call inside write()."""
-        execute(delete(cls).where(cls.expires_at < now()))
+        execute_core(delete(cls).where(cls.expires_at < now()))
         db.session.add(cls(digest=token_digest, email=email, is_admin=is_admin, expires_at=expires_at))
 
     @classmethod
@@ -302,4 +302,6 @@ class Link(db.Model):
 
     @classmethod
     def _close(cls, *which: ColumnElement[bool]) -> int:
-        return execute(update(cls).where(*which, cls.closed_at.is_(None)).values(closed_at=now(), email="")).rowcount
+        return execute_core(
+            update(cls).where(*which, cls.closed_at.is_(None)).values(closed_at=now(), email="")
+        ).rowcount

@@ -34,7 +34,7 @@ from chatapp.kernel.security_log import note
 
 __all__ = ["Identity", "browser_required", "identity", "init_app", "is_good", "lifetimes", "sign_in", "sign_out"]
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 TOKEN = "login"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
@@ -116,7 +116,7 @@ def is_good(identity: Identity) -> bool:
         with db.engine.connect() as connection:
             return connection.execute(IN_FORCE[kind], {"row": row_id}).first() is not None
     except SQLAlchemyError as error:
-        log.warning("A login could not be checked: %s", type(error).__name__)
+        logger.warning("A login could not be checked: %s", type(error).__name__)
         return True
 
 
@@ -180,7 +180,7 @@ def _touch(seen: LoginSession | ApiKey) -> None:
     try:
         seen.touch()
     except SQLAlchemyError as error:
-        log.warning("The use of a login could not be noted: %s", type(error).__name__)
+        logger.warning("The use of a login could not be noted: %s", type(error).__name__)
 
 
 def _refuse() -> NoReturn:

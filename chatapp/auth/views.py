@@ -18,7 +18,7 @@ from chatapp.auth.limits import forgive, limit_accounts, limit_addresses, limit_
 from chatapp.auth.models import User, canonical_email
 from chatapp.auth.old_pages import is_stale, may_be_old
 from chatapp.kernel.config import settings
-from chatapp.kernel.database import execute, write
+from chatapp.kernel.database import execute_core, write
 from chatapp.kernel.errors import CsrfFailed, NotFound, Unavailable
 from chatapp.kernel.security_log import note
 from chatapp.kernel.web import forget_storage, redirect_to
@@ -121,7 +121,7 @@ def _renew_hash(email: str, known: str, password: str) -> None:
         renewed = passwords.make_hash(password)
         with write():
             is_theirs = User.email == canonical_email(email), User.password_hash == known
-            execute(update(User).where(*is_theirs).values(password_hash=renewed))
+            execute_core(update(User).where(*is_theirs).values(password_hash=renewed))
 
 
 def _sign_in_page(form: SignInForm) -> str:

@@ -20,9 +20,9 @@ from chatapp.auth.models import User
 from chatapp.budget import notices
 from chatapp.budget.models import LedgerEntry, ResetPeriod, UserUsage
 from chatapp.budget.periods import due_start
-from chatapp.budget.queries import Budget, figures_of, no_room, usage_of
+from chatapp.budget.queries import Budget, budget_exceeded, load_figures, usage_of
 from chatapp.kernel.config import MAX_LIMIT_TOKENS, settings
-from chatapp.kernel.database import execute, now
+from chatapp.kernel.database import execute_core, now
 from chatapp.kernel.errors import InvalidRequest
 from chatapp.kernel.extensions import db
 
@@ -35,10 +35,10 @@ REBUILT = {
     "total_tokens_used": (-1, ("charge", "reset")),
 }
 
-# What every message needs is a statement made once, on the table: see database.execute.
+# What every message needs is a statement made once, on the table: see database.execute_core.
 ENTRIES = LedgerEntry.metadata.tables["ledger_entries"]
 USAGE = UserUsage.metadata.tables["user_usage"]
-HOLD = (
+RESERVE = (
     update(USAGE)
     .where(
         USAGE.c.user_id == bindparam("user"),
@@ -72,7 +72,7 @@ def open_account(user_id: UUID, limit: int | None = None) -> None:
     limit = settings().token_limit if limit is None else limit
     db.session.add(UserUsage(user_id=user_id, token_limit=limit, reset_period=settings().reset_period))
     db.session.flush()
-    _enter(user_id, reason="first limit", grant=limit)
+    _add_entries(user_id, reason="first limit", grant=limit)
 
 
 def reserve(user_id: UUID, exchange_id: UUID, input_tokens: int, max_answer: int, min_answer: int) -> Reservation:
@@ -82,17 +82,17 @@ def reserve(user_id: UUID, exchange_id: UUID, input_tokens: int, max_answer: int
     that the balance is another now: it is read again.
     """
     while True:
-        usage = figures_of(user_id)
+        usage = load_figures(user_id)
         if due_start(usage.reset_period, usage.timezone, usage.last_reset_at, now()):
             reset_if_due(user_id)
             continue
         free = usage.token_limit - usage.total_tokens_used - usage.reserved_tokens
         answer = min(max_answer, free - input_tokens)
         if answer < min(min_answer, max_answer):
-            raise no_room(usage_of(user_id), input_tokens + min(min_answer, max_answer))
+            raise budget_exceeded(usage_of(user_id), input_tokens + min(min_answer, max_answer))
         needed = input_tokens + answer
-        if execute(HOLD, {"user": user_id, "needed": needed}).rowcount == 1:
-            _enter(user_id, exchange_id, reserve=-needed)
+        if execute_core(RESERVE, {"user": user_id, "needed": needed}).rowcount == 1:
+            _add_entries(user_id, exchange_id, reserve=-needed)
             return Reservation(needed, answer, answer < max_answer, usage.timezone)
 
 
@@ -103,11 +103,11 @@ def settle(user_id: UUID, exchange_id: UUID, reserved: int, charged: int) -> Bud
     Raises RuntimeError where less is held than that, which only a hand in the database can bring about.
     """
     assert 0 <= charged <= reserved
-    if execute(SPEND, {"user": user_id, "held": reserved, "charged": charged}).rowcount != 1:
+    if execute_core(SPEND, {"user": user_id, "held": reserved, "charged": charged}).rowcount != 1:
         raise RuntimeError(
             f"user {user_id}: {reserved} tokens of exchange {exchange_id} are not held. Run `flask ledger verify`"
         )
-    _enter(user_id, exchange_id, release=reserved, charge=-charged)
+    _add_entries(user_id, exchange_id, release=reserved, charge=-charged)
     notices.note(budget := usage_of(user_id))
     return budget
 
@@ -115,7 +115,7 @@ def settle(user_id: UUID, exchange_id: UUID, reserved: int, charged: int) -> Bud
 def set_limit(user_id: UUID, limit: int, reason: str) -> None:
     """Change a user's limit. The difference is a grant with its reason."""
     while True:
-        old = figures_of(user_id).token_limit
+        old = load_figures(user_id).token_limit
         changed = _change(
             update(UserUsage)
             .where(UserUsage.user_id == user_id, UserUsage.token_limit == old)
@@ -123,7 +123,7 @@ def set_limit(user_id: UUID, limit: int, reason: str) -> None:
         )
         if changed:
             if limit != old:
-                _enter(user_id, reason=reason, grant=limit - old)
+                _add_entries(user_id, reason=reason, grant=limit - old)
                 notices.note(usage_of(user_id))
             return
 
@@ -145,7 +145,7 @@ def grant(user_id: UUID, tokens: int, reason: str) -> None:
     if not changed:
         highest = format_decimal(MAX_LIMIT_TOKENS)
         raise InvalidRequest(_("The limit would not be from 0 to %(highest)s tokens", highest=highest))
-    _enter(user_id, reason=reason, grant=tokens)
+    _add_entries(user_id, reason=reason, grant=tokens)
     notices.note(usage_of(user_id))
 
 
@@ -157,7 +157,7 @@ def set_period(user_id: UUID, period: ResetPeriod) -> None:
 def reset_if_due(user_id: UUID, instant: datetime | None = None) -> bool:
     """Begin a new period where the old one is over. However many processes see midnight, one of them resets."""
     while True:
-        usage = figures_of(user_id)
+        usage = load_figures(user_id)
         start = due_start(usage.reset_period, usage.timezone, usage.last_reset_at, instant or now())
         if start is None:
             return False
@@ -172,7 +172,7 @@ def reset_if_due(user_id: UUID, instant: datetime | None = None) -> bool:
             .values(total_tokens_used=0, last_reset_at=start)
         )
         if changed:
-            _enter(user_id, reason=f"{usage.reset_period} reset", reset=used)
+            _add_entries(user_id, reason=f"{usage.reset_period} reset", reset=used)
             return True
 
 
@@ -219,7 +219,7 @@ def _change(statement: Any) -> bool:
     return result.rowcount == 1
 
 
-def _enter(user_id: UUID, exchange_id: UUID | None = None, reason: str = "", **deltas: int) -> None:
+def _add_entries(user_id: UUID, exchange_id: UUID | None = None, reason: str = "", **deltas: int) -> None:
     """Make the entries of one change: operation=delta."""
     entry = {"user_id": user_id, "exchange_id": exchange_id, "reason": reason[:REASON_CHARS]}
-    execute(ENTRIES.insert(), [entry | {"operation": name, "delta": delta} for name, delta in deltas.items()])
+    execute_core(ENTRIES.insert(), [entry | {"operation": name, "delta": delta} for name, delta in deltas.items()])

@@ -51,7 +51,7 @@ class Budget:
         return max(0, self.token_limit - self.total_tokens_used - self.reserved_tokens)
 
 
-def figures_of(user_id: UUID) -> Row[Any]:
+def load_figures(user_id: UUID) -> Row[Any]:
     """Return the columns of UserUsage and the user's timezone as they stand there now. Raises NotFound."""
     # No object: a session may hold one that is older.
     found = db.session.execute(FIGURES, {"user": user_id}).one_or_none()
@@ -62,7 +62,7 @@ def figures_of(user_id: UUID) -> Row[Any]:
 
 def usage_of(user_id: UUID, instant: datetime | None = None) -> Budget:
     instant = instant or now()
-    usage = figures_of(user_id)
+    usage = load_figures(user_id)
     start = due_start(usage.reset_period, usage.timezone, usage.last_reset_at, instant)
     return Budget(
         user_id=user_id,
@@ -76,7 +76,7 @@ def usage_of(user_id: UUID, instant: datetime | None = None) -> Budget:
     )
 
 
-def no_room(budget: Budget, needed_tokens: int) -> BudgetExceeded:
+def budget_exceeded(budget: Budget, needed_tokens: int) -> BudgetExceeded:
     """Return the refusal of an exchange that needs so many tokens at least, with what its sender can do."""
     left = budget.remaining_tokens
     room = ngettext("%(num)s token is left", "%(num)s tokens are left", left)

@@ -18,7 +18,7 @@ from chatapp.chats.folding import fold
 from chatapp.chats.models import Chat, Message, SearchBacklog, SearchPage, SearchPending
 from chatapp.chats.search_index import PAGE_READ_CHARS, SEARCHED_CHARS, grams, signature
 from chatapp.kernel.breath import give_way
-from chatapp.kernel.database import execute, release, retry_write
+from chatapp.kernel.database import execute_core, release, retry_write
 from chatapp.kernel.extensions import db
 
 # A page is made of what holds this many runs of characters: about 15,000 characters of English, 3,000 of Chinese.
@@ -105,7 +105,7 @@ def _save(user_id: UUID, pending: list[int], page: dict[str, bytes]) -> None:
     if _removed(delete(SearchPending).where(SearchPending.id.in_(pending))) != len(pending):
         raise _TakenError
     last = select(func.coalesce(func.max(SearchPage.number), -1)).where(SearchPage.user_id == user_id)
-    execute(insert(SearchPage), {"user_id": user_id, "number": db.session.scalars(last).one() + 1, **page})
+    execute_core(insert(SearchPage), {"user_id": user_id, "number": db.session.scalars(last).one() + 1, **page})
 
 
 class _TakenError(Exception):
@@ -143,7 +143,7 @@ def _expand_oldest() -> bool:
 
 
 def _wait(user_id: UUID, subjects: Iterable[tuple[UUID, int]]) -> None:
-    execute(
+    execute_core(
         insert(SearchPending),
         [{"user_id": user_id, "subject_id": subject_id, "chars": chars} for subject_id, chars in subjects],
     )

@@ -112,7 +112,7 @@ class Message(db.Model):
         return self.role == "assistant" and bool(self.content) and self.status != "in_progress" and ended_early
 
 
-# For the statements that every message needs: see database.execute.
+# For the statements that every message needs: see database.execute_core.
 CHATS, MESSAGES = (db.metadata.tables[name] for name in ("chats", "messages"))
 CHANGE_CHAT = update(CHATS).where(CHATS.c.id == bindparam("chat"))
 SAVE_MESSAGE = update(MESSAGES).where(MESSAGES.c.id == bindparam("message"))

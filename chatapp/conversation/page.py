@@ -40,7 +40,7 @@ def shown(chat: Chat, *, before: UUID | None = None, with_id: UUID | None = None
         messages = messages[1:]
     exchanges = queries.exchanges(messages)
     if turn is not None:
-        live = live_turns().look(turn.id)
+        live = live_turns().peek(turn.id)
         exchanges = [
             replace(
                 each,

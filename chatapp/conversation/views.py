@@ -36,13 +36,13 @@ from chatapp.kernel.web import form_again, is_htmx, redirect_to
 from chatapp.providers.registry import providers
 from chatapp.turns import lifecycle
 from chatapp.turns.lifecycle import Started
-from chatapp.turns.live.listeners import Seat, for_a_while, streamed
+from chatapp.turns.live.listeners import ListenerSlot, for_a_while, streamed
 from chatapp.turns.live.log import Ending
 from chatapp.turns.live.process import live_turns
 from chatapp.turns.models import Turn
 from chatapp.turns.preview import preview
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 bp = Blueprint("conversation", __name__)
 
@@ -257,20 +257,20 @@ def stream(turn_id: UUID) -> ResponseReturnValue:
     if turn is None or request.method == "HEAD":
         return Response([stream_frames.DONE], headers=stream_frames.HEADERS)
     try:
-        with live_turns().listeners.enter(current_user.id) as seat:
-            seat.listen_to(turn_id)
-            # Until the response has it, whatever fails here must give the seat back.
-            return streamed(_frames_of(turn, seat), stream_frames.HEADERS, seat)
+        with live_turns().listeners.open_slot(current_user.id) as slot:
+            slot.listen_to(turn_id)
+            # Until the response has it, whatever fails here must give the slot back.
+            return streamed(_frames_of(turn, slot), stream_frames.HEADERS, slot)
     except (RateLimited, Unavailable):
         return Response([stream_frames.DONE], headers=stream_frames.HEADERS)
 
 
-def _frames_of(turn: Turn, seat: Seat) -> Iterable[str]:
+def _frames_of(turn: Turn, slot: ListenerSlot) -> Iterable[str]:
     turn_id, answer_id, identity = turn.id, turn.answer_id, sessions.identity()
     opening = queries.opening_of(db.session.get_one(Message, turn.question_id))
     tick = stream_frames.tick_seconds(request.headers.get("Sec-CH-UA-Mobile"), request.headers.get("User-Agent", ""))
     follow = partial(live_turns().follow, turn_id, tick_seconds=tick, with_thoughts=True)
-    if seat.may_stay(identity[1]):
+    if slot.may_stay(identity[1]):
         heard = for_a_while(follow(), settings().stream_seconds)
     else:
         # What there is so far; the page asks again half a second later and holds no connection meanwhile.
@@ -371,9 +371,9 @@ def _ended(turn_id: UUID) -> Callable[[Ending], str | None]:
             )
         except Exception as error:
             if is_store_trouble(error):
-                log.warning("The end of an answer could not be drawn: %s", type(error).__name__)
+                logger.warning("The end of an answer could not be drawn: %s", type(error).__name__)
                 return None
-            log.exception("The end of an answer could not be drawn")
+            logger.exception("The end of an answer could not be drawn")
             return ""
         finally:
             release()

@@ -10,7 +10,7 @@ from chatapp.budget.pricing import Price, prices
 from chatapp.exchanges import owner
 from chatapp.exchanges.models import EXCHANGES, Part, Purpose
 from chatapp.kernel.config import settings
-from chatapp.kernel.database import execute, now
+from chatapp.kernel.database import execute_core, now
 from chatapp.providers.registry import providers
 
 
@@ -84,7 +84,7 @@ def admit(exchange_id: UUID, asked: Terms, bounds: Bounds) -> Terms:
         is_clamped=answer < bounds.longest,
         timezone=reservation.timezone,
     )
-    execute(EXCHANGES.insert(), _row(exchange_id, terms))
+    execute_core(EXCHANGES.insert(), _row(exchange_id, terms))
     return terms
 
 

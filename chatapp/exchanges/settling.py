@@ -18,7 +18,7 @@ from chatapp.auth.models import User
 from chatapp.budget import ledger, pricing
 from chatapp.exchanges.admission import Terms
 from chatapp.exchanges.models import CLOSE, Exchange, Part
-from chatapp.kernel.database import execute, is_store_trouble, now, release, retry_write
+from chatapp.kernel.database import execute_core, is_store_trouble, now, release, retry_write
 from chatapp.kernel.errors import (
     BudgetExceeded,
     ChatAppError,
@@ -247,7 +247,7 @@ def _close(
         "reported_tokens": reported and reported.total_tokens,
         "cost_microusd": bill.cost_microusd,
     }
-    if execute(CLOSE, closing).rowcount != 1:
+    if execute_core(CLOSE, closing).rowcount != 1:
         return None
     budget = ledger.settle(terms.user_id, exchange_id, terms.reserved, bill.charged)
     settled = Settled(

@@ -92,7 +92,9 @@ def write() -> Iterator[Session]:
             session.info["writing"] = False
 
 
-def execute(statement: Executable, values: Mapping[str, Any] | list[dict[str, Any]] | None = None) -> CursorResult[Any]:
+def execute_core(
+    statement: Executable, values: Mapping[str, Any] | list[dict[str, Any]] | None = None
+) -> CursorResult[Any]:
     """Run a statement on tables inside write(), past the ORM, which costs several times as much.
 
     Objects that are loaded do not learn of it. Raises RuntimeError outside of write().

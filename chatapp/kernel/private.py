@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 
 from chatapp.kernel.config import Settings
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 OTHERS = 0o077
 
@@ -24,9 +24,9 @@ def tighten(settings: Settings) -> None:
         except FileNotFoundError:
             continue
         except OSError as error:
-            log.warning("Others on this machine may read %s (%s)", path, error.strerror)
+            logger.warning("Others on this machine may read %s (%s)", path, error.strerror)
     if settings.instance_dir.stat().st_mode & OTHERS:
-        log.warning("Others on this machine may look into %s: chmod 700 it", settings.instance_dir)
+        logger.warning("Others on this machine may look into %s: chmod 700 it", settings.instance_dir)
 
 
 def _files(settings: Settings) -> Iterator[Path]:

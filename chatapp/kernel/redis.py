@@ -15,7 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 0.2
 FAILURES_TO_OPEN = 3
@@ -66,7 +66,7 @@ class SoftRedis:
         if self._failures >= FAILURES_TO_OPEN:
             self._closed_until = self._clock() + COOL_SECONDS
         if self._failures == FAILURES_TO_OPEN:
-            log.warning("Redis does not answer; going on without it: %s", type(error).__name__)
+            logger.warning("Redis does not answer; going on without it: %s", type(error).__name__)
 
     def close(self) -> None:
         self._client.connection_pool.disconnect()
@@ -78,7 +78,7 @@ def warn_if_silent(url: str) -> None:
         try:
             client.ping()
         except (redis.RedisError, OSError) as error:
-            log.warning("Redis does not answer; going on without it. Is REDIS_URL right? %s", error)
+            logger.warning("Redis does not answer; going on without it. Is REDIS_URL right? %s", error)
 
 
 def pipeline(client: redis.Redis, commands: Callable[[Any], None]) -> list[Any]:

@@ -13,7 +13,7 @@ from uuid import UUID
 from flask import g, has_request_context, request
 from sqlalchemy import inspect
 
-log = logging.getLogger("chatapp.security")
+logger = logging.getLogger("chatapp.security")
 
 
 def note(event: str, *, user: UUID | None = None, is_suspect: bool = False, **facts: Any) -> None:
@@ -26,7 +26,7 @@ def note(event: str, *, user: UUID | None = None, is_suspect: bool = False, **fa
     line = {"event": event, "actor": _actor(), "address": request.remote_addr, "requestId": g.get("request_id")}
     if user is not None:
         line["user"] = user
-    log.log(logging.WARNING if is_suspect else logging.INFO, "Security: %s", event, extra=line | facts)
+    logger.log(logging.WARNING if is_suspect else logging.INFO, "Security: %s", event, extra=line | facts)
 
 
 def _actor() -> UUID | None:

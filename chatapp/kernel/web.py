@@ -38,7 +38,7 @@ from chatapp.kernel.extensions import csrf, db
 from chatapp.kernel.origins import split
 from chatapp.kernel.security_log import note
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -184,7 +184,7 @@ def answer_error(error: Exception) -> WsgiResponse:
     if refusal.status == 403 and not isinstance(refusal, BudgetExceeded):
         note("refused", is_suspect=True, code=refusal.code, method=request.method, endpoint=request.endpoint)
     if refusal.status >= 500 and not isinstance(refusal, Refusal):
-        log.error("Unexpected error", exc_info=error, extra={"requestId": g.get("request_id")})
+        logger.error("Unexpected error", exc_info=error, extra={"requestId": g.get("request_id")})
     db.session.rollback()
     response = _response(refusal)
     response.status_code = refusal.status
@@ -207,7 +207,7 @@ def _as_refusal(error: Exception) -> ChatAppError:
     if isinstance(error, HTTPException):
         return _from_http(error)
     if is_store_trouble(error):
-        log.warning("The database did not take a request: %s", type(error).__name__)
+        logger.warning("The database did not take a request: %s", type(error).__name__)
         return Unavailable()
     return ChatAppError(_("Something went wrong. Reference: %(id)s", id=g.get("request_id", "")))
 

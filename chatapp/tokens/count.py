@@ -18,7 +18,7 @@ from chatapp.tokens import estimate
 from chatapp.tokens.cache import CountCache, Kind, cache_key
 from chatapp.tokens.local import LocalTokenizer
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 Method = Literal["api", "local", "estimate"]
 STRENGTH = {"api": 2, "local": 1, "estimate": 0}
@@ -113,10 +113,10 @@ class Counter:
                     return self._local.count(text)
                 return self._providers.for_model(model).count_tokens(model, text)
         except ChatAppError as error:
-            log.info("The provider could not count a text: %s", error.code)
+            logger.info("The provider could not count a text: %s", error.code)
         except Exception:
             # A counter that breaks in a way nobody thought of must not keep a turn from being settled.
-            log.exception("A text could not be counted: %s", method)
+            logger.exception("A text could not be counted: %s", method)
         return None
 
     def _source(self, method: Method) -> str:

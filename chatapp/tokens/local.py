@@ -13,7 +13,7 @@ from typing import Any
 
 from gevent.threadpool import ThreadPool
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # About a millisecond. Longer texts go to a thread: the library lets go of the interpreter while it works, and so the
 # streams of this process go on.
@@ -37,7 +37,7 @@ class LocalTokenizer:
         self._processor = _processor(file, model)
         self._threads: ThreadPool | None = None
         self.name = digest[:16]
-        log.info("Counting with the tokenizer %s, SHA-256 %s", file.name, digest)
+        logger.info("Counting with the tokenizer %s, SHA-256 %s", file.name, digest)
 
     def count(self, text: str) -> int:
         """Return the tokens of a text. The caller brings the deadline (gevent.Timeout)."""

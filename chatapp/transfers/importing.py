@@ -34,7 +34,7 @@ ROWS_AT_ONCE = 50
 CHARS_AT_ONCE = 100_000
 SHOWN_AT_ONCE = 500
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _importing: set[UUID] = set()
 
 
@@ -67,7 +67,7 @@ def _check(texts: list[Text], intake: Intake) -> None:
     """Read the file once to its end, and count in intake what cannot be kept. Raises InvalidFile if nothing can."""
     count = sum(1 for _chat in _chats(texts, intake))
     if intake.left_out:
-        log.warning(
+        logger.warning(
             "An imported file holds kinds of content that are not known", extra={"kinds": dict(intake.left_out)}
         )
     if not count and intake.unreadable:

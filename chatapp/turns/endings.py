@@ -16,7 +16,7 @@ from chatapp.chats.models import CHANGE_CHAT, SAVE_MESSAGE, Message
 from chatapp.exchanges import settling
 from chatapp.exchanges.admission import Terms
 from chatapp.exchanges.settling import Outcome, Produced, Settled
-from chatapp.kernel.database import execute
+from chatapp.kernel.database import execute_core
 from chatapp.kernel.errors import NotFound
 from chatapp.kernel.extensions import db
 from chatapp.turns.live.log import Ending
@@ -35,9 +35,9 @@ def settle(
 
     def save(settled: Settled) -> None:
         message = {"content": produced.text, "thoughts": produced.thoughts, "status": settled.status}
-        execute(SAVE_MESSAGE, {"message": started.answer_id, **message})
-        execute(CHANGE_CHAT, {"chat": started.chat_id, "updated_at": settled.ended_at})
-        execute(CLOSE_TURN, {"turn": started.turn_id, "is_open": False})
+        execute_core(SAVE_MESSAGE, {"message": started.answer_id, **message})
+        execute_core(CHANGE_CHAT, {"chat": started.chat_id, "updated_at": settled.ended_at})
+        execute_core(CLOSE_TURN, {"turn": started.turn_id, "is_open": False})
 
     settled = settling.settle(
         started.turn_id,

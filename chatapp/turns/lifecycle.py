@@ -4,7 +4,7 @@ start: check the text → join the turn that this send already started, if it di
 the empty answer and the turn (a second open turn of the chat is refused by the database) and admit its exchange
 (exchanges/admission.py) → commit → a worker begins. A refusal leaves nothing behind.
 
-A chat is a tree, so a turn may also begin elsewhere than at its end (Place): revise asks a question in other words,
+A chat is a tree, so a turn may also begin elsewhere than at its end (Position): revise asks a question in other words,
 regenerate answers one again, go_on asks for the rest of an answer that ended early. Each is a turn of its own.
 """
 
@@ -24,7 +24,7 @@ from chatapp.chats.models import CHANGE_CHAT, MESSAGES, Chat, Message, last_belo
 from chatapp.exchanges.admission import Terms, admit, bounds_of
 from chatapp.exchanges.models import Exchange
 from chatapp.kernel.config import settings
-from chatapp.kernel.database import execute, now, retry_write
+from chatapp.kernel.database import execute_core, now, retry_write
 from chatapp.kernel.errors import ChatNotFound, InvalidMessage, InvalidRequest, KeyReused, RateLimited, TurnConflict
 from chatapp.kernel.extensions import db
 from chatapp.kernel.text import N_, is_storable, normalise
@@ -45,7 +45,7 @@ CONTINUE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Position:
     """Where in the tree of a chat a turn goes.
 
     question_id: a question that is there already and is answered once more. Else a new one is written below parent_id
@@ -66,7 +66,7 @@ class _Send:
     text: str
     key: str | None
     joins_equal_text: bool
-    place: Place | None
+    place: Position | None
     model: str | None = None
 
 
@@ -77,7 +77,7 @@ def start(
     *,
     key: str | None = None,
     joins_equal_text: bool = False,
-    place: Place | None = None,
+    place: Position | None = None,
     model: str | None = None,
 ) -> Started:
     """Start the answer to a message, or join the turn that the same send has started.
@@ -95,7 +95,7 @@ def start(
     send = _Send(user.id, chat.id, checked, _checked_key(key), joins_equal_text, place, model)
     if (same := _same_send(send)) is not None:
         return same
-    with live_turns().place():
+    with live_turns().open_slot():
         try:
             started, terms, request = _admit_once(send)
         except IntegrityError:
@@ -110,13 +110,13 @@ def start(
 
 def revise(user: User, chat: Chat, question: Message, text: object, *, key: str | None = None) -> Started:
     """Ask a question in other words, beside the old one. Raises what start does."""
-    return start(user, chat, text, key=key, place=Place(question.parent_id))
+    return start(user, chat, text, key=key, place=Position(question.parent_id))
 
 
 def regenerate(user: User, chat: Chat, answer: Message, *, key: str | None = None) -> Started:
     """Answer a question once more, beside the old answer. Raises what start does."""
     question = _question_of(answer)
-    return start(user, chat, question.content, key=key, place=Place(question_id=question.id))
+    return start(user, chat, question.content, key=key, place=Position(question_id=question.id))
 
 
 def go_on(user: User, chat: Chat, answer: Message, *, key: str | None = None) -> Started:
@@ -127,7 +127,7 @@ def go_on(user: User, chat: Chat, answer: Message, *, key: str | None = None) ->
     """
     if not answer.can_go_on:
         raise InvalidRequest(_("This answer has no rest to ask for"))
-    return start(user, chat, CONTINUE, key=key, place=Place(answer.id, continues=True))
+    return start(user, chat, CONTINUE, key=key, place=Position(answer.id, continues=True))
 
 
 def choose(chat: Chat, message: Message) -> None:
@@ -235,7 +235,7 @@ def _admit(send: _Send) -> tuple[Started, Terms, ChatRequest]:
     _check_share(send.user_id)
     # A model that is no longer on offer (a key came or went) must not lock the chat.
     model = providers().offered(send.model or chat.model)
-    place = send.place or Place(chat.head_id)
+    place = send.place or Position(chat.head_id)
     started = Started(uuid4(), chat.id, place.question_id or uuid4(), uuid4())
     bounds = bounds_of(model, chat.thinking_tokens, settings().metering)
     prompt = system_prompt_of(chat)
@@ -259,7 +259,7 @@ def _admit(send: _Send) -> tuple[Started, Terms, ChatRequest]:
     )
     terms = admit(started.turn_id, asked, replace(bounds, longest=fitted.longest))
     shown = {"model": model, "head_id": started.answer_id, "title": chat.title or first_line(send.text)}
-    execute(CHANGE_CHAT, {"chat": chat.id, "updated_at": now(), **shown})
+    execute_core(CHANGE_CHAT, {"chat": chat.id, "updated_at": now(), **shown})
     request = ChatRequest(
         model=model,
         messages=(*map(_as_prompt, fitted.history), PromptMessage.of_text("user", send.text)),
@@ -278,12 +278,12 @@ def _check_share(user_id: UUID) -> None:
         raise RateLimited(N_("Too many of your answers are in progress. Wait for one to end"), retry_after_seconds=10)
 
 
-def _above(place: Place) -> UUID | None:
+def _above(place: Position) -> UUID | None:
     """Return the message that the question of a place goes below."""
     return db.session.get_one(Message, place.question_id).parent_id if place.question_id else place.parent_id
 
 
-def _save_messages(send: _Send, started: Started, place: Place, model: str) -> None:
+def _save_messages(send: _Send, started: Started, place: Position, model: str) -> None:
     """Save the empty answer, and the question unless it is there already."""
     question = {
         "id": started.question_id,
@@ -306,7 +306,7 @@ def _save_messages(send: _Send, started: Started, place: Place, model: str) -> N
         "status": "in_progress",
         "exchange_id": started.turn_id,
     }
-    execute(MESSAGES.insert(), [answer] if place.question_id else [question, answer])
+    execute_core(MESSAGES.insert(), [answer] if place.question_id else [question, answer])
 
 
 def _save_turn(send: _Send, started: Started, sent: list[dict[str, Any]]) -> None:
@@ -319,7 +319,7 @@ def _save_turn(send: _Send, started: Started, sent: list[dict[str, Any]]) -> Non
         "key": send.key,
         "sent": sent,
     }
-    execute(TURNS.insert(), turn)
+    execute_core(TURNS.insert(), turn)
 
 
 def _question_of(answer: Message) -> Message:

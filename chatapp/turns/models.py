@@ -73,6 +73,6 @@ class Turn(db.Model):
         return db.session.scalar(select(cls).where(cls.chat_id == chat_id, cls.is_open))
 
 
-# For the statements that every message needs: see database.execute.
+# For the statements that every message needs: see database.execute_core.
 TURNS = Turn.metadata.tables["turns"]
 CLOSE_TURN = update(TURNS).where(TURNS.c.id == bindparam("turn"))

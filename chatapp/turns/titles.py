@@ -21,7 +21,7 @@ from chatapp.exchanges import running, settling
 from chatapp.exchanges.admission import Bounds, Terms, admit
 from chatapp.exchanges.models import Exchange
 from chatapp.exchanges.settling import Outcome, Produced, Settled
-from chatapp.kernel.database import execute, release, retry_write
+from chatapp.kernel.database import execute_core, release, retry_write
 from chatapp.kernel.errors import BudgetExceeded, ProviderTimeout
 from chatapp.kernel.extensions import db
 from chatapp.kernel.text import clean_model_text
@@ -153,6 +153,6 @@ def _finish(job: _Job, produced: Produced, outcome: Outcome) -> None:
     def save(_settled: Settled) -> None:
         if title:
             is_unchanged = (CHATS.c.id == job.chat_id) & (CHATS.c.title == job.old_title)
-            execute(update(CHATS).where(is_unchanged).values(title=title))
+            execute_core(update(CHATS).where(is_unchanged).values(title=title))
 
     settling.settle(job.id, produced, outcome, terms=job.terms, save=save, seconds=SETTLE_SECONDS)

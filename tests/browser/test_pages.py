@@ -16,7 +16,7 @@ from tests.browser.scenes import MORE_SCENES, NEED_SCRIPTS, PEOPLE, REFUSING, SC
 ALL_SCENES = SCENES | MORE_SCENES
 RICH = (
     "# Title\n\n`code`, [link](https://example.org), $x^2$.\n\n| a | b |\n|--|--|\n| 1 | 2 |\n\n"
-    "```python\nx = 1 # y\n```\n\n> Said.\n\n- [x] done\n- [ ] open"
+    "```python\nx = 1 # y\n```\n\n> ChunkContent.\n\n- [x] done\n- [ ] open"
 )
 REFUSED = "Failed to load resource"
 LOOKS = {

@@ -58,7 +58,7 @@ def test_where_redis_knows_less_the_checkpoint_is_shown(pair, demo, owner_id):
     until(lambda: pair[1].messages(chat)[1]["content"] == "said so far", 5)
     turns_of(pair[1])._log._redis.call(lambda client: client.flushdb(), None)
 
-    assert turns_of(pair[1]).look(turn).text == ""
+    assert turns_of(pair[1]).peek(turn).text == ""
     assert pair[1].messages(chat)[1]["content"] == "said so far"
     assert "said so far" in page(pair[1], owner_id, chat)
     demo.release()
@@ -68,7 +68,7 @@ def test_where_redis_knows_less_the_checkpoint_is_shown(pair, demo, owner_id):
 def test_a_process_that_leaves_sends_the_listeners_of_others_turns_on_and_they_lose_nothing(pair, demo, postgresql_url):
     chat, turn, listening = begun(pair, demo, "one ", demo.hold(), "two")
     moved = gevent.spawn(pair[1].ask, chat, "", last_event_id=f"{turn}:0")
-    until(lambda: turns_of(pair[1])._copies and turns_of(pair[1]).look(turn).text)
+    until(lambda: turns_of(pair[1])._remote and turns_of(pair[1]).peek(turn).text)
     turns_of(pair[1]).drain()
 
     before = moved.get(timeout=30)
@@ -85,7 +85,7 @@ def test_a_page_at_a_process_that_leaves_is_not_told_that_its_answer_is_over(pai
     _chat, turn, listening = begun(pair, demo, "one ", demo.hold(), "two")
     browsers = [signed_in(api.client.application, owner_id).client for api in pair]
     frames = gevent.spawn(lambda: browsers[1].get(f"/turns/{turn}/stream").text)
-    until(lambda: turns_of(pair[1])._copies and turns_of(pair[1]).look(turn).text)
+    until(lambda: turns_of(pair[1])._remote and turns_of(pair[1]).peek(turn).text)
     turns_of(pair[1]).drain()
 
     left = frames.get(timeout=30)

@@ -448,5 +448,5 @@ def test_turns_cut_at_random_leave_nothing_behind(app, api, demo, monkeypatch, s
                 api.ask(chat, "", last_event_id=heard.ids[-1], pieces=chance.randint(0, 3))
             until(lambda: not service.open_count())
     until(lambda: not service._log._logs)
-    assert (len(service.listeners), len(service._copies), service._beginning) == (0, 0, 0), f"seed {seed}"
+    assert (len(service.listeners), len(service._remote), service._beginning) == (0, 0, 0), f"seed {seed}"
     assert service._workers == set()

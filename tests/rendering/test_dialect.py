@@ -74,7 +74,10 @@ ADDRESSES = [
     ("www.a.b에서", '<a href="http://www.a.b">www.a.b</a>에서'),
     ("(https://a.b/(c)).", ">https://a.b/(c)</a>)."),
     ("[t](https://a.b/。)", ">t</a>"),
-    ("见https://a.b/路径。还有http://c.d/e，好", '<a href="https://a.b/路径">https://a.b/路径</a>。还有<a href="http://c.d/e">http://c.d/e</a>，好'),
+    (
+        "见https://a.b/路径。还有http://c.d/e，好",
+        '<a href="https://a.b/路径">https://a.b/路径</a>。还有<a href="http://c.d/e">http://c.d/e</a>，好',
+    ),
     ("https://例え.jp/テスト、次", ">https://例え.jp/テスト</a>、次"),
     ("（https://a.b/路?q=值&x=1）", 'href="https://a.b/路?q=值&amp;x=1"'),
     ("https://a.b/%E8%B7%AF。好", ">https://a.b/%E8%B7%AF</a>。好"),

@@ -8,7 +8,7 @@ import pytest
 
 from chatapp.conversation import stream as stream_frames
 from chatapp.kernel.errors import RateLimited
-from chatapp.turns.live.listeners import Listeners, LoopLag, Seat
+from chatapp.turns.live.listeners import Listeners, ListenerSlot, LoopLag
 from tests.auth.browser import signed_in
 from tests.streams import Api, Heard, read, until
 from tests.turns.test_turns import settled_once
@@ -156,11 +156,11 @@ def test_a_place_is_given_back_whatever_becomes_of_the_request(app, api, demo):
 
 def test_a_seat_is_left_where_its_block_fails_and_only_once():
     listeners = Listeners()
-    with pytest.raises(RateLimited), Seat(listeners._of).take(user := uuid4(), 1) as seat:
-        seat.take(uuid4(), 0)
-    seat.leave()
+    with pytest.raises(RateLimited), ListenerSlot(listeners._of).acquire(user := uuid4(), 1) as slot:
+        slot.acquire(uuid4(), 0)
+    slot.release()
     assert len(listeners) == 0
-    assert Seat(listeners._of).take(user, 1)
+    assert ListenerSlot(listeners._of).acquire(user, 1)
 
 
 @pytest.mark.parametrize("path", ["/api/chat/{chat}/message?msg=Hi", "/turns/{turn}/stream"])

@@ -3,7 +3,7 @@
 rest.py  makes the REST calls itself: the default, since a chunk costs a fraction and nothing is loaded at the start
 sdk.py   google-genai
 
-Both make Said of a chunk; from there on there is one path: Said → _Reading.take → Chunk.
+Both make ChunkContent of a chunk; from there on there is one path: ChunkContent → _Reading.take → Chunk.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from chatapp.providers.gemini import wire
 from chatapp.providers.gemini.models import MODELS, gemini_model, thinking_of
 from chatapp.providers.gemini.rest import RestClient
 from chatapp.providers.gemini.sdk import SdkClient
-from chatapp.providers.gemini.wire import Call, Said
+from chatapp.providers.gemini.wire import ChunkContent, GeminiRequest
 from chatapp.providers.pace import Pace
 
 __all__ = ["MODELS", "GeminiProvider", "gemini_model", "thinking_of"]
@@ -31,7 +31,7 @@ AFTER_FINISH_SECONDS = 10.0  # What may still come after a finish reason is the 
 
 
 class Client(Protocol):
-    def open(self, call: Call, patience: Patience) -> Iterator[list[Said]]:
+    def open(self, call: GeminiRequest, patience: Patience) -> Iterator[list[ChunkContent]]:
         """Yield what is said, at a time all that arrived together. Raises whatever translate() knows.
 
         Nothing is sent before the first next().
@@ -149,7 +149,7 @@ class GeminiProvider:
     def _patience(self) -> Patience:
         return Patience(self._idle_seconds, time.monotonic() + self._total_seconds)
 
-    def _call(self, request: ChatRequest) -> Call:
+    def _call(self, request: ChatRequest) -> GeminiRequest:
         thinking, thinking_tokens = thinking_of(request.model).settings(request.thinking_tokens)
         limit = next((info.max_output_tokens for info in self._models if info.id == request.model), 65_536)
         left_out = self._left_out.get(request.model, set())
@@ -158,7 +158,7 @@ class GeminiProvider:
             request = without_system_role(request)
         if "thinking" in left_out:
             thinking = None
-        return Call(
+        return GeminiRequest(
             request.model,
             wire.contents((message.role, message.content) for message in request.messages),
             min(request.max_output_tokens + thinking_tokens, limit),
@@ -167,7 +167,7 @@ class GeminiProvider:
             thinking,
         )
 
-    def _next(self, upstream: Iterator[list[Said]], reading: _Reading) -> list[Said] | None:
+    def _next(self, upstream: Iterator[list[ChunkContent]], reading: _Reading) -> list[ChunkContent] | None:
         """Return what is said next; None at the end, however it came about if the answer had finished."""
         try:
             return next(upstream, None)
@@ -193,7 +193,7 @@ class _Reading:
         # Longer than asked for, which makes it end by length.
         self.is_full = False
 
-    def take(self, arrived: list[Said]) -> Chunk | None:
+    def take(self, arrived: list[ChunkContent]) -> Chunk | None:
         """Return what is new in what was said, up to where the answer is full; None if nothing is."""
         text, thought, taken = "", "", 0
         for said in arrived:

@@ -14,11 +14,11 @@ from urllib.parse import quote
 from chatapp.kernel.errors import ProviderError
 from chatapp.providers.event_stream import JsonServer, Patience, Refused, cause_of, most_bytes, network_failure
 from chatapp.providers.gemini import wire
-from chatapp.providers.gemini.wire import GOOGLE, Call, Figures, Said
+from chatapp.providers.gemini.wire import GOOGLE, ChunkContent, GeminiRequest, ReportedUsage
 from chatapp.providers.pace import Pace
 from chatapp.providers.passed_over import name_once
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class RestClient:
@@ -32,13 +32,13 @@ class RestClient:
     def close(self) -> None:
         self._server.close()
 
-    def open(self, call: Call, patience: Patience) -> Iterator[list[Said]]:
+    def open(self, call: GeminiRequest, patience: Patience) -> Iterator[list[ChunkContent]]:
         """Source: Gemini API v1beta, models.streamGenerateContent with alt=sse."""
         path = _path(call.model, "streamGenerateContent?alt=sse")
         arriving = self._server.stream(path, self._headers, _body(call), patience, most_bytes(call.max_tokens))
         try:
             for events in arriving:
-                yield from _together(events)
+                yield from _merged(events)
         finally:
             arriving.close()
 
@@ -56,7 +56,7 @@ class RestClient:
             status = error.code if isinstance(error, _Error) else error.status
             headers = error.headers if isinstance(error, Refused) else None
             return wire.refusal(status, body, headers, has_piece=has_piece)
-        log.warning("Gemini call failed: %s", cause_of(error))
+        logger.warning("Gemini call failed: %s", cause_of(error))
         return network_failure(error, has_begun=has_begun, has_piece=has_piece)
 
 
@@ -73,7 +73,7 @@ def _path(model: str, method: str) -> str:
     return f"/v1beta/models/{quote(model, safe='')}:{method}"
 
 
-def _body(call: Call) -> dict[str, Any]:
+def _body(call: GeminiRequest) -> dict[str, Any]:
     settings = {
         "temperature": call.temperature,
         "maxOutputTokens": call.max_tokens,
@@ -88,9 +88,9 @@ def _body(call: Call) -> dict[str, Any]:
     return body
 
 
-def _together(events: list[bytes]) -> Iterator[list[Said]]:
+def _merged(events: list[bytes]) -> Iterator[list[ChunkContent]]:
     """Yield what chunks that arrived together say; where one of them fails, what came before it first."""
-    chunks: list[Said] = []
+    chunks: list[ChunkContent] = []
     try:
         for data in events:
             # A byte that is no UTF-8 costs its character, not the answer.
@@ -103,7 +103,7 @@ def _together(events: list[bytes]) -> Iterator[list[Said]]:
     yield chunks
 
 
-def _said(chunk: Any) -> Said:
+def _said(chunk: Any) -> ChunkContent:
     """Read one chunk. Raises _Error for an error object; names parts that are no text in the log."""
     if (error := wire.error_of(chunk)) is not None:
         raise _Error(error.get("code"), chunk)
@@ -124,7 +124,7 @@ def _said(chunk: Any) -> Said:
             text += words
     finish = candidate.get("finishReason")
     used = chunk.get("usageMetadata")
-    return Said(
+    return ChunkContent(
         text,
         thought,
         _figures(used) if isinstance(used, dict) else None,
@@ -133,8 +133,8 @@ def _said(chunk: Any) -> Said:
     )
 
 
-def _figures(reported: dict[str, Any]) -> Figures:
-    return Figures(
+def _figures(reported: dict[str, Any]) -> ReportedUsage:
+    return ReportedUsage(
         reported.get("promptTokenCount"),
         reported.get("candidatesTokenCount"),
         reported.get("thoughtsTokenCount"),

@@ -19,13 +19,13 @@ from gevent.lock import RLock
 from chatapp.kernel.errors import ProviderError, ProviderInterrupted, ProviderMisconfigured, ProviderTimeout
 from chatapp.providers.event_stream import Patience, StreamError
 from chatapp.providers.gemini import wire
-from chatapp.providers.gemini.wire import GOOGLE, Call, Figures, Said
+from chatapp.providers.gemini.wire import GOOGLE, ChunkContent, GeminiRequest, ReportedUsage
 from chatapp.providers.proxy import proxy_of
 
 if TYPE_CHECKING:
     from google.genai import Client
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class SdkClient:
@@ -57,7 +57,7 @@ class SdkClient:
         if client is not None:
             client.close()
 
-    def open(self, call: Call, patience: Patience) -> Iterator[list[Said]]:
+    def open(self, call: GeminiRequest, patience: Patience) -> Iterator[list[ChunkContent]]:
         _expect_new_enum_values()
         models = self._ready_client().models
         from google.genai import types
@@ -95,7 +95,7 @@ class SdkClient:
         if isinstance(error, errors.APIError):
             headers = getattr(error.response, "headers", None)
             return wire.refusal(error.code, error.details, headers, has_piece=has_piece)
-        log.warning("Gemini call failed: %s", type(error).__name__)
+        logger.warning("Gemini call failed: %s", type(error).__name__)
         if isinstance(error, httpx2.ConnectTimeout):
             return ProviderTimeout(can_retry=True)
         if isinstance(error, httpx2.TimeoutException):
@@ -144,14 +144,14 @@ def _next(chunks: Iterator[Any], patience: Patience) -> Any:
     raise StreamError(timed_out=True)
 
 
-def _said(chunk: Any) -> Said:
+def _said(chunk: Any) -> ChunkContent:
     """Read one of the SDK's chunks. Parts that are no text (calls, files, code) are named in the log."""
     candidate = chunk.candidates[0] if chunk.candidates else None
     parts = (candidate.content.parts if candidate and candidate.content else None) or ()
     for part in parts:
         if part.text is None:
             wire.name_part(part.model_dump(exclude_none=True, by_alias=True))
-    return Said(
+    return ChunkContent(
         "".join(part.text for part in parts if part.text and not part.thought),
         "".join(part.text for part in parts if part.text and part.thought),
         _figures(chunk.usage_metadata),
@@ -160,10 +160,10 @@ def _said(chunk: Any) -> Said:
     )
 
 
-def _figures(reported: Any) -> Figures | None:
+def _figures(reported: Any) -> ReportedUsage | None:
     if reported is None:
         return None
-    return Figures(
+    return ReportedUsage(
         reported.prompt_token_count,
         reported.candidates_token_count,
         reported.thoughts_token_count,

@@ -50,7 +50,7 @@ REFUSED_PARTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class GeminiRequest:
     """One request. thinking is the API's thinkingConfig with underscores, None where the family knows none."""
 
     model: str
@@ -61,7 +61,7 @@ class Call:
     thinking: dict[str, Any] | None = None
 
 
-class Figures(NamedTuple):
+class ReportedUsage(NamedTuple):
     """A chunk's usage as it was reported, of any type."""
 
     prompt: Any
@@ -73,7 +73,7 @@ class Figures(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ChunkContent:
     """What one chunk of the stream holds. finish is Gemini's own word.
 
     Raises ProviderInterrupted where it is too long to be a piece of an answer.
@@ -81,7 +81,7 @@ class Said:
 
     text: str = ""
     thought: str = ""
-    figures: Figures | None = None
+    figures: ReportedUsage | None = None
     finish: str | None = None
     is_blocked: bool = False
 
@@ -111,7 +111,7 @@ def finish_reason(name: str) -> FinishReason | None:
     return "stop" if name in STOPS else None
 
 
-def usage(figures: Figures) -> Usage | None:
+def usage(figures: ReportedUsage) -> Usage | None:
     """Return what the figures of a chunk come to; None where they are nothing but zeros.
 
     Gemini's candidates exclude thoughts and its prompt includes what was cached; ours are sums by Usage's rule.

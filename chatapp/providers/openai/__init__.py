@@ -30,7 +30,7 @@ from chatapp.providers.thoughts import ThoughtSplitter
 
 __all__ = ["OpenAICompatibleProvider", "declared_models"]
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 AFTER_FINISH_SECONDS = 10.0  # What may still come after a finish reason is the usage.
 LIST_SECONDS = 5.0
@@ -111,7 +111,7 @@ class OpenAICompatibleProvider:
             raise _translate(error, has_begun=False, has_piece=False) from None
         found = listed_models(reply)
         if not found:
-            log.warning("%s lists no model that can chat", self._host)
+            logger.warning("%s lists no model that can chat", self._host)
         self._models = found or self._models
         return self._models
 
@@ -134,7 +134,7 @@ class OpenAICompatibleProvider:
             if not asking.learn(body, refusals.read(refused.body), refused.status):
                 # Raised outside of the handler: a server's message may hold the key, and must not travel as context.
                 raise _translate(refused, has_begun=False, has_piece=False)
-            log.warning("The OpenAI-compatible server takes this for %s: %s", model, asking)
+            logger.warning("The OpenAI-compatible server takes this for %s: %s", model, asking)
 
     def _answer(self, model: str, body: dict[str, Any], request: ChatRequest) -> Iterator[Chunk]:
         """Yield the answer to one request. Raises Refused too."""
@@ -171,7 +171,7 @@ class OpenAICompatibleProvider:
         try:
             self.list_models()
         except ProviderError:
-            log.warning("%s gives no list of its models and is asked again; is OPENAI_BASE_URL right?", self._host)
+            logger.warning("%s gives no list of its models and is asked again; is OPENAI_BASE_URL right?", self._host)
 
 
 def _next(upstream: Iterator[bytes], reading: Reading) -> bytes | None:
@@ -200,7 +200,7 @@ def _translate(error: Exception, *, has_begun: bool, has_piece: bool) -> Provide
         return error
     if isinstance(error, Refused):
         told = refusals.read(error.body, error.headers)  # type: ignore[arg-type]
-        log.warning("The OpenAI-compatible server answered %s: %s", error.status, told.for_log)
+        logger.warning("The OpenAI-compatible server answered %s: %s", error.status, told.for_log)
         return refusals.error_for(error.status, told)
-    log.warning("The OpenAI-compatible server could not be read: %s", cause_of(error))
+    logger.warning("The OpenAI-compatible server could not be read: %s", cause_of(error))
     return network_failure(error, has_begun=has_begun, has_piece=has_piece)

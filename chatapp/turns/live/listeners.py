@@ -49,17 +49,17 @@ class LoopLag:
             self.measure()
 
 
-class Seat:
+class ListenerSlot:
     """A connection that is counted: as its user's from the beginning, as a turn's once it listens to one.
 
-    with seat: … leaves it if the block fails. Afterwards it is left with the response that it belongs to.
+    with slot: … leaves it if the block fails. Afterwards it is left with the response that it belongs to.
     """
 
     def __init__(self, of: Counter[UUID]) -> None:
         self._of = of
         self._ids: list[UUID] = []
 
-    def take(self, key: UUID, limit: int) -> Seat:
+    def acquire(self, key: UUID, limit: int) -> ListenerSlot:
         """Count it as a user's or a turn's. Raises RateLimited where there are too many."""
         if self._of[key] >= limit:
             raise RateLimited(N_("Too many connections listen already"), retry_after_seconds=15)
@@ -68,32 +68,32 @@ class Seat:
         return self
 
     def listen_to(self, turn_id: UUID) -> None:
-        self.take(turn_id, settings().max_listeners_per_turn)
+        self.acquire(turn_id, settings().max_listeners_per_turn)
 
     def may_stay(self, login_id: UUID) -> bool:
         """Say whether a browser may keep this connection open; if so, count it as its login's."""
         if self._of[login_id] >= max(1, STREAMS_PER_BROWSER // settings().web_concurrency):
             return False
-        self.take(login_id, STREAMS_PER_BROWSER)
+        self.acquire(login_id, STREAMS_PER_BROWSER)
         return True
 
-    def leave(self) -> None:
+    def release(self) -> None:
         for key in self._ids:
             self._of[key] -= 1
             if not self._of[key]:
                 del self._of[key]
         self._ids = []
 
-    def __enter__(self) -> Seat:
+    def __enter__(self) -> ListenerSlot:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is not None:
-            self.leave()
+            self.release()
 
 
 # The key under which all listeners of the process are counted.
-EVERYBODY = UUID(int=0)
+ALL_LISTENERS = UUID(int=0)
 
 
 class Listeners:
@@ -102,20 +102,22 @@ class Listeners:
     def __init__(self) -> None:
         self._of: Counter[UUID] = Counter()
 
-    def enter(self, user_id: UUID) -> Seat:
+    def open_slot(self, user_id: UUID) -> ListenerSlot:
         """Count a connection in, before anything is begun for it.
 
         Raises RateLimited where the user has too many, Unavailable where the process has.
         """
-        if self._of[EVERYBODY] >= settings().max_listeners:
+        if self._of[ALL_LISTENERS] >= settings().max_listeners:
             raise Unavailable(N_("The service is busy. Try again in a moment"), retry_after_seconds=10)
-        with Seat(self._of) as seat:
-            return seat.take(EVERYBODY, settings().max_listeners).take(user_id, settings().max_listeners_per_user)
+        with ListenerSlot(self._of) as slot:
+            return slot.acquire(ALL_LISTENERS, settings().max_listeners).acquire(
+                user_id, settings().max_listeners_per_user
+            )
 
     @property
     def count(self) -> int:
         """How many connections listen to turns of this process or another."""
-        return self._of[EVERYBODY]
+        return self._of[ALL_LISTENERS]
 
     def __len__(self) -> int:
         """Return how many counts are held: 0 where nobody listens."""
@@ -131,8 +133,8 @@ def for_a_while(heard: Iterable[Heard], seconds: float, clock: Callable[[], floa
             return
 
 
-def streamed(frames: Iterable[str], headers: dict[str, str], seat: Seat) -> Response:
+def streamed(frames: Iterable[str], headers: dict[str, str], slot: ListenerSlot) -> Response:
     """Return a response whose listener is counted out when it ends."""
     response = Response(frames, headers=headers)
-    response.call_on_close(seat.leave)
+    response.call_on_close(slot.release)
     return response

@@ -28,7 +28,7 @@ from chatapp.exchanges.admission import Terms
 from chatapp.exchanges.models import Exchange
 from chatapp.exchanges.settling import Outcome, Produced
 from chatapp.kernel.config import settings
-from chatapp.kernel.database import database_now, execute, is_store_trouble, release, retry_write, write
+from chatapp.kernel.database import database_now, execute_core, is_store_trouble, release, retry_write, write
 from chatapp.kernel.errors import NotFound, Unavailable
 from chatapp.kernel.extensions import db
 from chatapp.kernel.text import N_, ModelText
@@ -39,7 +39,7 @@ from chatapp.turns.live.log import HEARTBEAT_SECONDS, Ending, Heard, MemoryLog, 
 from chatapp.turns.live.remote import RemoteTurns
 from chatapp.turns.models import Started, Turn
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # A stop that another process was asked for is heard with the next beat, and promised within a second.
 PULSE_SECONDS = 0.5
@@ -156,15 +156,15 @@ class LiveTurns:
         self._sweeper: gevent.Greenlet | None = None
         self._indexer: gevent.Greenlet | None = None
         self._is_draining = False
-        self._copies = RemoteTurns(app, turn_log)
+        self._remote = RemoteTurns(app, turn_log)
         self._lag = LoopLag()
         self.listeners = Listeners()
 
     # Admission
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Keep a place for a turn that is about to begin. Raises Unavailable where there is none."""
+    def open_slot(self) -> Iterator[None]:
+        """Keep a slot for a turn that is about to begin. Raises Unavailable where there is none."""
         self.admit()
         self._beginning += 1
         try:
@@ -218,13 +218,13 @@ class LiveTurns:
             outcome = self._read(run)
             return endings.settle(run.started, run.produced, outcome, terms=run.terms) or self._settled_elsewhere(run)
         except Exception as error:
-            log.exception("A turn could not be settled", extra={"turnId": str(run.turn_id)})
+            logger.exception("A turn could not be settled", extra={"turnId": str(run.turn_id)})
             outcome = settling.failed(error, run.log.text, was_heard=run.was_heard)
         try:
             return endings.settle(run.started, run.produced, outcome, terms=run.terms) or self._settled_elsewhere(run)
         except Exception:
             # It stays open; the sweep tries again when its lease has run out.
-            log.exception("A turn was left to the sweep", extra={"turnId": str(run.turn_id)})
+            logger.exception("A turn was left to the sweep", extra={"turnId": str(run.turn_id)})
             return endings.unsaved(outcome, run.answer_id)
 
     def _settled_elsewhere(self, run: Run) -> Ending:
@@ -248,7 +248,7 @@ class LiveTurns:
         else:
             run.outcome = settling.failed(error, run.log.text, was_heard=run.was_heard)
             if run.outcome.code == "INTERNAL_ERROR":
-                log.error("A turn failed", exc_info=error, extra={"turnId": str(run.turn_id)})
+                logger.error("A turn failed", exc_info=error, extra={"turnId": str(run.turn_id)})
         return run.outcome
 
     def _in_context(self, run: Run) -> None:
@@ -270,7 +270,7 @@ class LiveTurns:
     def drain(self) -> None:
         """Take no new turns from now on, and send those who listen to other processes' turns to where they are."""
         self._is_draining = True
-        self._copies.dismiss()
+        self._remote.dismiss()
 
     def interrupt_all(self, seconds: float) -> None:
         """End every turn as interrupted and wait until they are settled, for at most that many seconds."""
@@ -283,10 +283,10 @@ class LiveTurns:
     def close(self) -> None:
         """End the pulse, every worker and every listener without settling, as a process that is killed does."""
         self._log.close()
-        self._copies.dismiss()
+        self._remote.dismiss()
         self._lag.stop()
         readers = [run.reader for run in self._runs.values()]
-        greenlets = [self._pulse, self._sweeper, self._indexer, self._copies.keeper, *self._workers, *readers]
+        greenlets = [self._pulse, self._sweeper, self._indexer, self._remote.keeper, *self._workers, *readers]
         # Within a driver the kill may come out as an error of the store's and be caught as one: until all have ended.
         while left := [greenlet for greenlet in greenlets if greenlet]:
             gevent.killall(left, block=False)
@@ -295,9 +295,9 @@ class LiveTurns:
 
     # Listening
 
-    def look(self, turn_id: UUID) -> TurnLog:
+    def peek(self, turn_id: UUID) -> TurnLog:
         """Return a turn's log as far as it is known without the database; of another process's turn it may be empty."""
-        return self._log.get(turn_id) or self._copies.look(turn_id)
+        return self._log.get(turn_id) or self._remote.peek(turn_id)
 
     def follow(
         self,
@@ -313,7 +313,7 @@ class LiveTurns:
         Holds no database connection while it waits. The caller has checked whose turn it is.
         """
         own = self._log.get(turn_id)
-        with nullcontext(own) if own else self._copies.of(turn_id) as turn_log:
+        with nullcontext(own) if own else self._remote.following(turn_id) as turn_log:
             yield from turn_log.follow(
                 offset, tick_seconds=tick_seconds, heartbeat_seconds=heartbeat_seconds, with_thoughts=with_thoughts
             )
@@ -334,7 +334,7 @@ class LiveTurns:
                         self._checkpoint(instant)
             except Exception as error:
                 if not is_store_trouble(error):
-                    log.exception("The pulse failed")
+                    logger.exception("The pulse failed")
             gevent.sleep(PULSE_SECONDS)
 
     def _sweep_on(self) -> None:
@@ -351,7 +351,7 @@ class LiveTurns:
             except Exception as error:
                 trusted_at = time.monotonic() + TRUST_SECONDS
                 if not is_store_trouble(error):
-                    log.exception("The sweep failed")
+                    logger.exception("The sweep failed")
             gevent.sleep(SWEEP_SECONDS)
 
     def _index_on(self) -> None:
@@ -365,7 +365,7 @@ class LiveTurns:
                     has_more = indexer.step()
             except Exception as error:
                 if not is_store_trouble(error):
-                    log.exception("The search's index could not be brought up to date")
+                    logger.exception("The search's index could not be brought up to date")
             gevent.sleep(time.monotonic() - begun if has_more else SWEEP_SECONDS)
 
     def _checkpoint(self, instant: float) -> None:
@@ -379,7 +379,7 @@ class LiveTurns:
             return
         answers = [(run, run.chars, run.produced) for run in due]
         with write():
-            execute(
+            execute_core(
                 SAVE_OPEN,
                 [
                     {"answer": run.answer_id, "text": answer.text, "thought": answer.thoughts}
@@ -430,6 +430,6 @@ def text_so_far(message: Message) -> str:
     if message.status != "in_progress":
         return message.content
     turn_id = db.session.scalar(select(Turn.id).where(Turn.answer_id == message.id))
-    live = live_turns().look(turn_id).text if turn_id else ""
+    live = live_turns().peek(turn_id).text if turn_id else ""
     # It only grows: the log's, or the checkpoint where the log knows less.
     return max(message.content, live, key=len)

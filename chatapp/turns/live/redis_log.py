@@ -23,12 +23,10 @@ from gevent.lock import BoundedSemaphore
 from chatapp.kernel.redis import SoftRedis, pipeline
 from chatapp.turns.live.log import TRACKS, Ending, MemoryLog, Track, TurnLog
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 WRITE_SECONDS = 0.1
 EXPIRE_SECONDS = 3600
-
-
 
 
 def text_key(turn_id: UUID, track: Track = "text") -> str:
@@ -85,7 +83,7 @@ class RedisLog(MemoryLog):
                     self._write(self._texts(self._written))
             except Exception:
                 # Other processes hear the rest from the database; the next turns must not depend on it.
-                log.exception("The turn logs were not written")
+                logger.exception("The turn logs were not written")
         self._writer = None
 
     def _texts(self, names: Iterable[tuple[UUID, Track]]) -> dict[tuple[UUID, Track], str]:

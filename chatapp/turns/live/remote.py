@@ -19,7 +19,7 @@ from chatapp.kernel.errors import NotFound
 from chatapp.turns import endings
 from chatapp.turns.live.log import MemoryLog, TurnLog
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 FETCH_SECONDS = 0.1
 POLL_SECONDS = 1.0
@@ -36,7 +36,7 @@ class RemoteTurns:
     def __len__(self) -> int:
         return len(self._logs)
 
-    def look(self, turn_id: UUID) -> TurnLog:
+    def peek(self, turn_id: UUID) -> TurnLog:
         """Return a copy as far as the log knows the turn; it may be empty."""
         if turn_id in self._logs:
             return self._logs[turn_id]
@@ -45,7 +45,7 @@ class RemoteTurns:
         return copy
 
     @contextmanager
-    def of(self, turn_id: UUID) -> Iterator[TurnLog]:
+    def following(self, turn_id: UUID) -> Iterator[TurnLog]:
         """Keep a copy up to date. All who listen here share it."""
         is_new = turn_id not in self._logs
         copy = self._logs.setdefault(turn_id, self._empty())
@@ -82,7 +82,7 @@ class RemoteTurns:
                     looked_up_at = time.monotonic()
                     self._look_up({key: copy for key, copy in self._logs.items() if copy.ending is None})
             except Exception:
-                log.exception("Turns of other processes could not be followed")
+                logger.exception("Turns of other processes could not be followed")
 
     def _look_up(self, copies: dict[UUID, TurnLog]) -> None:
         """Take what the database has: the whole of an ended turn, the checkpoint of an open one if it is further."""
@@ -94,7 +94,7 @@ class RemoteTurns:
                 for turn_id, copy in copies.items():
                     _take(turn_id, copy, *stored.get(turn_id, (None, 0, 0)))
         except SQLAlchemyError as error:
-            log.warning("The database did not tell of other processes' turns: %s", type(error).__name__)
+            logger.warning("The database did not tell of other processes' turns: %s", type(error).__name__)
 
 
 def _take(turn_id: UUID, copy: TurnLog, status: str | None, chars: int, thought_chars: int) -> None:
