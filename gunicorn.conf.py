@@ -111,7 +111,7 @@ def post_worker_init(worker):
         LoopAlarm(settings.loop_alarm_ms).start()
     app.extensions["providers"].warm_up()
     app.extensions["live_turns"].start()
-    # What is there for good is not looked through again with every collection.
+    # Don't scan permanent objects on every collection.
     gc.collect()
     gc.freeze()
     if worker.age == 1:

@@ -19,7 +19,7 @@ from chatapp.providers.registry import Providers
 def create_app(providers: Providers | None = None, **overrides: Any) -> Flask:
     """Build the application from the environment; overrides are settings by name (see config.Settings).
 
-    providers: who answers, where it is not the settings that say so.
+    providers: used instead of those in the settings.
     Raises config.ConfigurationError naming every wrong setting.
     """
     settings = config.load(**overrides)

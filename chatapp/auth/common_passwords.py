@@ -50,7 +50,7 @@ def _is_known(text: str, known: frozenset[str]) -> bool:
 
 
 def _words(text: str) -> set[str]:
-    """Return what somebody would try who knows a text: the whole, its parts, and the parts in one."""
+    """Return what an attacker who knows a text would try: the whole text, its parts, and the parts joined."""
     local, _at, domain = text.partition("@")
     parts = [*re.split(r"[^\w]|_", local), *domain.split(".")[:-1]]
     return {word for word in parts if len(word) >= 4} | {text, local, re.sub(r"[\W_]", "", local)} - {""}

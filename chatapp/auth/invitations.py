@@ -126,7 +126,7 @@ def _base(port: int | None = None) -> str:
 
 def _own_address(port: int) -> str:
     host = settings().host
-    # Who listens everywhere is reached from here as localhost.
+    # A server that listens on all addresses is reached as localhost.
     if host in ("0.0.0.0", "::", ""):  # noqa: S104 - nothing is bound here
         host = "localhost"
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -82,7 +82,7 @@ class User(db.Model, UserMixin):
 
     @classmethod
     def by_email(cls, email: str) -> User | None:
-        """Look a user up by what was typed. Text that no account can have is nobody's: PostgreSQL refuses NUL."""
+        """Find a user by what was typed; None for text that no account can have, as PostgreSQL refuses NUL."""
         email = canonical_email(email)
         return db.session.scalar(select(cls).where(cls.email == email)) if email.isprintable() else None
 

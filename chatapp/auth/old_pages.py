@@ -25,7 +25,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 def may_be_old(again: Callable[..., ResponseReturnValue]) -> Callable[[View], View]:
     """Decorate the view of a form that leads in or out. again answers in its place, with the view's arguments.
 
-    Outermost: what is shown again uses up nobody's tries.
+    Outermost: showing a form again doesn't count as a try.
     """
 
     def decorate(view: View) -> View:

@@ -163,7 +163,7 @@ def _register_again() -> ResponseReturnValue:
 @may_be_old(_register_again)
 @limit_newcomers
 def register() -> ResponseReturnValue:
-    """Make an account. The answer is the same for an email that has one: who is here is nobody's business."""
+    """Make an account. The answer is the same for an email that has one, so it doesn't reveal who has an account."""
     _require_open()
     form = RegisterForm()
     if not form.validate():

@@ -17,7 +17,7 @@ from chatapp.kernel.extensions import db
 
 PURGE_AFTER = timedelta(hours=1)
 PURGED_AT_ONCE = 50
-# Long enough for a living process to do it itself; two that do it at once are in nobody's way.
+# Long enough for a living process to finish by itself. Two processes may do it at once.
 FINISH_AFTER = timedelta(minutes=5)
 ROWS_AT_ONCE = 200
 

@@ -47,7 +47,7 @@ class Indexer:
         return bool(waiting) or self._may_have_backlog
 
     def _waiting(self) -> list[UUID]:
-        """Return who has written something since the last time."""
+        """Return the users who have written something since the last time."""
         newest = db.session.scalar(select(func.max(SearchPending.id))) or 0
         found = select(SearchPending.user_id).where(SearchPending.id > self._seen, SearchPending.id <= newest)
         people = list(db.session.scalars(found.distinct())) if newest > self._seen else []

@@ -18,7 +18,7 @@ from chatapp.turns.live.process import live_turns
 from chatapp.turns.models import Turn
 
 SHOWN_MESSAGES = 60
-# Where one of them is asked for that is further up: so far, and some of what was said before it.
+# When a message further up is requested, load up to this many, and some of those before it.
 MAX_SHOWN_MESSAGES = 1000
 BEFORE_IT = 5
 

@@ -16,7 +16,7 @@ from chatapp.providers.registry import providers
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Tokens: the longest visible answer, what the model may think, and what of that is held at most and at least."""
+    """Tokens: the longest visible answer, the allowance for thoughts, and the most and least of it to reserve."""
 
     longest: int
     thinking: int = 0
@@ -98,7 +98,7 @@ def bounds_of(model: str, thinking_tokens: int | None, metering: str) -> Bounds:
     info = providers().model(model)
     longest = min(settings().max_output_tokens, info.max_output_tokens)
     thinking = info.thinking_tokens(thinking_tokens)
-    # Who is charged what the provider reports pays for thoughts: then they are held too, and the answer comes first.
+    # When the provider's figures are charged, thoughts are paid for: reserve them too, after the answer.
     held_thinking, least_thinking = (thinking, info.min_thinking_tokens) if metering == "provider" else (0, 0)
     return Bounds(longest, thinking, held_thinking, least_thinking)
 

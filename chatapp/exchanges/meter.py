@@ -6,7 +6,7 @@ from chatapp.providers.base import Usage
 from chatapp.tokens.estimate import calibrated
 
 ESTIMATED_CHARS = 200
-# No text has so many characters a token on average: who reports less is not believed.
+# No text averages more characters per token; don't believe a server that reports fewer tokens.
 MOST_CHARS_PER_TOKEN = 20
 
 

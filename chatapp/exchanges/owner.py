@@ -1,4 +1,4 @@
-"""Who works on a turn, written so that another process can prove that the worker is gone."""
+"""The process that works on an exchange, written so that another process can prove that it is gone."""
 
 from __future__ import annotations
 

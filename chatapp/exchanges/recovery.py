@@ -1,7 +1,7 @@
 """Exchanges whose process is gone.
 
-An exchange belongs to a process by a lease: a heartbeat by the database's clock. Whoever finds one that has run out
-claims it and settles it as interrupted; of those that find it at once, one gets it.
+An exchange belongs to a process by a lease: a heartbeat by the database's clock. A process that finds an expired
+one claims it and settles it as interrupted; if several find it at once, one gets it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _orphans(running: Collection[UUID], trusts_leases: bool) -> list[tuple[UUID,
 
 
 def _is_abandoned(name: str, is_late: bool) -> bool:
-    """Say whether an exchange that this process is not running has nobody else who runs it."""
+    """Say whether no process runs an exchange that isn't this process's."""
     if name == owner.me():
         return is_late
     is_gone = owner.is_gone(name)

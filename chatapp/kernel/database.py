@@ -178,7 +178,7 @@ def init_app(app: Flask) -> None:
 def _let_broken_connections_go(engine: Engine) -> None:
     """Have nothing rolled back on a connection that broke.
 
-    A page that had read all it needs would else end in an error as it gives its connection back.
+    Otherwise a finished page fails when it returns a broken connection.
     """
     dialect: Any = engine.dialect
     roll_back = dialect.do_rollback

@@ -93,7 +93,7 @@ def format_moment(instant: datetime) -> str:
 
 
 def _of_browser() -> str:
-    """Return the first language that is asked for and spoken here. Who asks for en-GB before de wants English."""
+    """Return the first requested language that is available. A request for en-GB before de means English."""
     asked = (tag.partition("-")[0].lower() for tag, quality in request.accept_languages if quality > 0)
     return next((language for language in asked if language in LOCALES), "en")
 

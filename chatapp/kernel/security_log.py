@@ -30,7 +30,7 @@ def note(event: str, *, user: UUID | None = None, is_suspect: bool = False, **fa
 
 
 def _actor() -> UUID | None:
-    """Return the id of who is signed in, without asking the database: it may be what has just failed."""
+    """Return the signed-in user's id without asking the database, which may have just failed."""
     user = g.get("_login_user")
     state = inspect(user, raiseerr=False) if user is not None else None
     return state.identity[0] if state is not None and getattr(state, "identity", None) else None

@@ -147,7 +147,7 @@ def _add_headers(response: Response) -> Response:
 def _limit_sending(response: Response) -> Response:
     """Drop a peer that takes nothing of its answer for SEND_SECONDS: gunicorn sets its sockets no time limit.
 
-    This also drops a peer that lost its power; the kernel would notice only after a quarter of an hour. A stream's
+    This also drops peers that vanished; the kernel would take 15 minutes to notice. A stream's
     listener comes back with its position.
     """
     peer: Any = request.environ.get("gunicorn.socket")

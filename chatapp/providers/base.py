@@ -18,7 +18,7 @@ class ModelInfo:
 
     min_thinking_tokens: what the model is allowed to think on top of the answer even when told not to; 0 where
     thinking can be switched off. max_thinking_tokens: the most it can be allowed; 0 where there is nothing to choose.
-    Whoever pays for thoughts reserves them too. has_known_limits: False where the other figures are assumed.
+    Where thoughts are charged, they are reserved too. has_known_limits: False where the other figures are assumed.
     shares_window: question and answer together must fit into max_input_tokens.
     """
 

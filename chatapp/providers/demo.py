@@ -28,7 +28,7 @@ from chatapp.providers.demo_texts import (
     SNIPPETS,
 )
 
-TAKES = 8  # So many answers to the same question differ; that they are counted lets one that was cut off go on.
+TAKES = 8  # Number of variants; fixed, so that a cut-off answer can be continued.
 FIRST_WORD_PACES = 15  # 0.3 s at the usual pace.
 # So much it thinks where only the question asks for it. It is billed for nothing, so no allowance is overrun.
 ASKED_IN_WORDS_TOKENS = 1_024

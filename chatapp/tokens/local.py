@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 # About a millisecond. Longer texts go to a thread: the library lets go of the interpreter while it works, and so the
 # streams of this process go on.
 INLINE_CHARACTERS = 2_000
-# Who waits for one of them waits on the hub, and only for as long as a count may take.
+# Callers wait on the hub, and only for as long as a count may take.
 THREADS = 2
 
 

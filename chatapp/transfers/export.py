@@ -185,7 +185,7 @@ def _markdown(chat: Row[Any]) -> Iterator[str]:
         rows = {row.id: row for row in db.session.execute(select(*columns).where(Message.id.in_(ids)))}
         release()
         for row in (rows[id] for id in ids if id in rows):
-            # What asks for the rest of an answer is nobody's words, and the rest belongs to the answer.
+            # A request to continue isn't the user's words, and the rest belongs to the answer.
             if not row.continues and not goes_on:
                 speaker = _("You") if row.role == "user" else row.model or _("Answer")
                 yield f"{line_end}\n## {speaker} · {row.created_at:%Y-%m-%d %H:%M} UTC\n\n"

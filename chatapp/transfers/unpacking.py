@@ -97,7 +97,7 @@ def _pieces(data: bytes, intake: Intake) -> Iterator[bytes]:
 
 
 class _Short:
-    """A file of which nobody reads more at once than a list of contents may have, whoever says that there is more."""
+    """A file that refuses to read more at once than a table of contents may have, whatever the file claims."""
 
     def __init__(self, file: IO[bytes], limit: int) -> None:
         self._file, self._limit = file, limit

@@ -1,6 +1,6 @@
 """How an answer ends: settled as an exchange, and with it, in one transaction, its message, its chat and its turn.
 
-Whoever hears the end can read it in the database.
+By the time listeners hear the end, it is in the database.
 """
 
 from __future__ import annotations

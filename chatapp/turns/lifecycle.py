@@ -87,7 +87,7 @@ def start(
 
     Raises InvalidMessage, InvalidRequest, TurnConflict, KeyReused, BudgetExceeded, Unavailable.
     """
-    # A question that was taken once is not measured again: the limit may be another by now.
+    # Don't check an accepted question again; the limit may have changed.
     is_known = place is not None and (place.question_id is not None or place.continues)
     checked = str(text) if is_known else checked_message(text)
     if model is not None:
@@ -272,7 +272,7 @@ def _admit(send: _Send) -> tuple[Started, Terms, ChatRequest]:
 
 
 def _check_share(user_id: UUID) -> None:
-    """Raise RateLimited for a user who has as many answers in progress as one may: the places are everybody's."""
+    """Raise RateLimited for a user with too many answers in progress: all users share the slots."""
     own = select(func.count()).select_from(Turn).where(Turn.user_id == user_id, Turn.is_open)
     if (db.session.scalar(own) or 0) >= settings().max_user_turns:
         raise RateLimited(N_("Too many of your answers are in progress. Wait for one to end"), retry_after_seconds=10)

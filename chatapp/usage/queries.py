@@ -190,7 +190,7 @@ def _others(groups: list[Group], bars: list[Bar]) -> Group:
 def exchanges(user_id: UUID, chosen: Range) -> Iterator[tuple[Exchange, str]]:
     """Yield a user's exchanges with the titles of their chats, oldest first.
 
-    A batch at a time, and no connection is held in between: who reads it may be slow.
+    A batch at a time, without holding a connection in between: the reader may be slow.
     """
     columns = Exchange.day, Exchange.ended_at, Exchange.id
     wanted = (

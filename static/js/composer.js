@@ -14,7 +14,7 @@ const changed = () => {
   length.classList.toggle("over", left < 0);
   length.textContent = left < limit * 0.1 ? length.dataset[left < 0 ? "over" : "left"].replace("{n}", Math.abs(left)) : "";
 };
-// The keyboard on a touch screen sends no such keys, so who presses one has a real keyboard, at a tablet too.
+// On-screen keyboards don't send these keys, so one of them means a hardware keyboard, even on a tablet.
 const REAL_KEY = /^(Shift|Control|Alt|Meta|Tab|Escape|Arrow)/;
 let hasRealKeys = false;
 document.addEventListener("keydown", event => { hasRealKeys ||= Boolean(event.code) && REAL_KEY.test(event.key); }, true);

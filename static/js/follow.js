@@ -28,7 +28,7 @@ if (scroll) {
 
   const go = () => {
     if (held) putRight();
-    // Who is changing a message looks at it.
+    // Don't scroll while a message is being edited.
     else if (follows && !log.querySelector("textarea:focus")) scroll.scrollTop = scroll.scrollHeight;
     latest.hidden = follows || gap() < NEAR_PX;
   };
@@ -40,7 +40,7 @@ if (scroll) {
       if (scroll.scrollTop < top - 2 && scroll.scrollHeight >= height) follows = false;
       else if (gap() < NEAR_PX && scroll.scrollTop > top) follows = true;
     }
-    // Only the reader gets to the top: while the page loads it is there for a moment, and so it is nobody's wish.
+    // During load scrollTop is 0; ignore it.
     const earlier = !follows && !held && scroll.scrollTop < NEAR_PX && log.querySelector(".earlier a:not([data-asked])");
     if (earlier && window.htmx) {
       earlier.dataset.asked = "";
@@ -56,7 +56,7 @@ if (scroll) {
       if (kind === "wheel" && event.deltaY < 0 && scroll.scrollTop > 0) follows = false;
     }, { passive: true });
 
-  // Who selects something is reading there.
+  // A selection means that the reader is reading there.
   document.addEventListener("selectionchange", () => {
     const selection = getSelection();
     if (selection.type === "Range" && log.contains(selection.anchorNode)) follows = false;
@@ -71,14 +71,14 @@ if (scroll) {
   });
 
   const topOf = element => element.getBoundingClientRect().top;
-  // Who was led to one message reads that.
+  // The address names a message: show that one.
   const asked = location.hash && document.getElementById(location.hash.slice(1));
   if (asked && log.contains(asked)) {
     asked.scrollIntoView();
     hold(() => asked, topOf(asked));
   } else begin();
 
-  // Who unfolds something begins to read at its beginning.
+  // Keep the summary in place when something is unfolded.
   log.addEventListener("click", ({ target }) => {
     const summary = target.closest("summary");
     if (summary) hold(() => summary, topOf(summary));
@@ -118,7 +118,7 @@ if (scroll) {
     if (button && element) (element.disabled ? element.form.querySelector("button:enabled") : element)?.focus({ preventScroll: true });
   });
 
-  // Who comes back to a tab sees what was said in another one. Who sends or changes a message meanwhile goes on with that.
+  // Back in this tab, show what was said in another one, unless a message is being sent or edited.
   const lastId = () => [...log.querySelectorAll(".turn > [id]")].pop()?.id.slice(1) ?? "";
   const isBusy = () => log.querySelector("[data-open], textarea") || document.querySelector("#composer.htmx-request");
   document.addEventListener("htmx:config:request", ({ detail: { ctx } }) => { if (ctx.sourceElement.id === "composer") ctx.request.headers["X-Seen"] = lastId(); });

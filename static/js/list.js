@@ -27,7 +27,7 @@ document.addEventListener("htmx:after:swap", () => {
   shown = list();
   putBack();
 });
-// Who comes back to a tab sees the chats of another one. The hits of a search and a title that is being changed stay.
+// Back in this tab, show changes to the list of chats. Search results and a title that is being edited stay.
 let asks = false;
 const comeBack = async () => {
   const now = list();

@@ -1,7 +1,7 @@
 """A gunicorn worker that leaves when its turns have ended, not when its connections have.
 
 A turn runs apart from any connection, so gunicorn's own worker would drop it the moment nobody listens; and it
-waits for every connection that a browser or nginx merely keeps open. On SIGTERM this one stops to listen at once, so
+waits for every connection that a browser or nginx merely keeps open. On SIGTERM it stops listening at once, so
 that nginx goes to another process, takes no new turns on the connections it has, closes the idle ones, lets the open
 turns come to their end, and saves as interrupted what has not ended in time. gunicorn's master kills without a word
 after graceful_timeout; everything here is over before that.

@@ -97,7 +97,7 @@ ALL_LISTENERS = UUID(int=0)
 
 
 class Listeners:
-    """Counts who listens in this process, of each turn and of each user."""
+    """Counts the listeners in this process, per turn and per user."""
 
     def __init__(self) -> None:
         self._of: Counter[UUID] = Counter()
