@@ -64,7 +64,7 @@ class Stage:
     def _is_quiet(self) -> bool:
         count = "SELECT count(*) FROM exchanges WHERE ended_at IS NULL"
         with suppress(sqlite3.OperationalError), closing(self._connect()) as database:
-            return bool(database.execute_core(count).fetchone() == (0,))
+            return bool(database.execute(count).fetchone() == (0,))
         return False
 
     def _empty(self) -> bool:
