@@ -44,7 +44,7 @@ def is_json(data: bytes) -> bool:
 def parsed(data: bytes) -> Any:
     """Return what JSON says, UNREADABLE for what is none. A byte that is no UTF-8 costs its character only."""
     try:
-        return json.loads(data.decode(errors="replace"))
+        return json.loads(data.decode(errors="replace"), strict=False)
     except (ValueError, RecursionError):
         return UNREADABLE
 
@@ -123,7 +123,9 @@ class _Event:
             return ended
         if line[:1] in b"{[":
             return [line]
-        if line.startswith(b"event:") and line[6:].strip().lower() in (b"error", b"exception"):
+        if line.startswith(b"error:"):
+            return [_as_error(line[6:].strip())]  # As llama.cpp wrote.
+        if line.startswith(b"event:") and line[6:].strip().lower().endswith((b"error", b"exception")):
             self._is_error = True
         return []
 

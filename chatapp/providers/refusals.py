@@ -39,9 +39,10 @@ WINDOW_KEYS = ("n_ctx", "max_context_length")
 TOO_LONG = re.compile(
     r"context_length|context_?window|exceed_context|max_new_tokens. must be|string_above_max_length|request_too_large|"
     r"(maximum|max|model'?s|available|the) context|context (length|window|size|limit)|too many (input )?tokens|"
-    r"(prompt|input|request|message)s? (is|are|was|were)? ?too (long|large)|reduce the length|"
-    r"exceeds? the (maximum|limit|number|model)[^.]{0,40}(token|length)|input token count|"
-    r"maximum (number of )?tokens allowed",
+    r"(prompt|input|request|message)s? (is|are|was|were)? ?too (long|large)|reduce the length|entity too large|"
+    r"exceed(s|ed)? (the )?(max|limit|number|model|configured limit)[^.]{0,40}(token|length)|input token count|"
+    r"maximum (number of )?tokens allowed|(maximum|max) (prompt|input|model|sequence) length|max_seq_len|"
+    r"input length|must have less than \d+ tokens",
     re.IGNORECASE,
 )
 PLACE = re.compile(
@@ -50,21 +51,43 @@ PLACE = re.compile(
     re.IGNORECASE,
 )
 QUOTA = re.compile(
-    r"insufficient[_ ](quota|balance|credits?|funds)|current quota|quota_exceeded|billing|out of credits?|no credits?|"
-    r"credit balance|payment required|hard_limit|per_?day|daily[_ ]limit|arrears|spend(ing)?[_ ]limit|usage_limit",
+    r"insufficient[_ ](quota|balance|credits?|funds)|exceeded_current_quota|quota_exceeded|out of credits?|no credits?|"
+    r"no_credit|credit balance|payment required|hard_limit|per[_ -]?day|daily[_ ]limit|arrears|spend(ing)?[_ ]limit|"
+    r"usage_limit|余额不足|欠费",
     re.IGNORECASE,
 )
+# Said of used-up quotas, and by the way of limits that are over in a minute: "add a payment method at …/billing".
+PLAN = re.compile(r"current quota|billing", re.IGNORECASE)
+SOON = re.compile(r"per[_ -]?(min|sec)|\b[TR]PM\b|(try again|retry) in \d", re.IGNORECASE)
 KEY = re.compile(
     r"api[_ -]?key|authentication|unauthori[sz]ed|unauthenticated|invalid[_ ]token|permission|access[_ ]denied",
     re.IGNORECASE,
 )
 MODEL = re.compile(
     r"model_not_found|deployment[_ ]?not[_ ]?found|model[_ ]not[_ ]available|no such model|unknown model|invalid model|"
-    r"model\b.{0,200}(not found|does not exist|not exist|not loaded|unavailable|is not supported|decommissioned)",
+    r"no endpoints found|valid model|no models? (is |are )?(currently )?loaded|"
+    r"models?\b.{0,200}(not found|does not exist|not exist|not (been )?loaded|unavailable|is not supported|"
+    r"decommissioned|deprecated|no longer)",
     re.IGNORECASE,
 )
-BLOCKED = re.compile(r"content_policy|content_filter|content management policy|safety system|moderation", re.IGNORECASE)
+BLOCKED = re.compile(
+    r"content_policy|content[_ ]?filter|content management policy|safety system|moderation|inappropriate content|"
+    r"content exists risk|usage (policy|policies|guidelines)|data_?inspection|敏感",
+    re.IGNORECASE,
+)
 BUSY = re.compile(r"overload|loading|capacity|unavailable|insufficient_system_resource|busy|engine_", re.IGNORECASE)
+
+# What an error without a status is about, the most certain first.
+MEANT = {
+    TOO_LONG: 400,
+    re.compile("rate_?limit|too many requests|resource_exhausted", re.IGNORECASE): 429,
+    QUOTA: 402,
+    re.compile("overload|unavailable", re.IGNORECASE): 503,
+    BLOCKED: 400,
+    MODEL: 404,
+    re.compile(r"authentication|invalid_api_key|api key|unauthori[sz]ed|permission_", re.IGNORECASE): 401,
+    re.compile(r"invalid_request|bad_?request|validation", re.IGNORECASE): 400,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,25 +129,30 @@ def read(body: Any, headers: Mapping[str, str] | None = None) -> Told:
 def error_for(status: int, told: Told) -> ProviderError:
     """Return our own error for a refusal. status is HTTP's, or the one that stands in the body."""
     said, wait = f"{' '.join(told.codes)} {told.words}", told.retry_after_seconds
-    if status in (400, 413, 422, 500) and TOO_LONG.search(said):
+    if status == 413 or (status in (400, 422, 500) and TOO_LONG.search(said)):
         return ContextTooLong()
     if status != 429 and PLACE.search(said):
         return PlaceNotServed()
-    if status == 402 or (status in (400, 403, 429) and QUOTA.search(said)) or (status == 429 and is_long(wait)):
+    if status == 402 or (status in (400, 403, 429) and is_quota(said)) or (status == 429 and is_long(wait)):
         return ProviderQuotaUsedUp(code="RATE_LIMIT_ERROR" if status == 429 else None, retry_after_seconds=wait)
     if status == 429:
         return ProviderRateLimited(can_retry=True, retry_after_seconds=wait)
     if BLOCKED.search(said) and status in (400, 403, 422):
         return ContentBlocked()
-    if status in (400, 403, 404, 422) and MODEL.search(said):
+    if status in (400, 403, 404, 409, 410, 422, 500) and MODEL.search(said):
         return ModelNotFound()
-    if status == 404:
-        return ProviderMisconfigured()
+    if status in (404, 405) or status < 400:
+        return ProviderMisconfigured()  # Nothing is at this address, or it is elsewhere.
     if status in (401, 403) or (status == 400 and KEY.search(said)):
         return ProviderKeyRefused()
     if status in (503, 529) or (status >= 500 and BUSY.search(said)):
         return ProviderOverloaded(can_retry=True, retry_after_seconds=wait)
     return ProviderError(can_retry=status >= 500 or status in (408, 425), retry_after_seconds=wait)
+
+
+def is_quota(said: str) -> bool:
+    """Say whether a refusal tells of a quota that no waiting of some minutes brings back."""
+    return bool(QUOTA.search(said) or (PLAN.search(said) and not SOON.search(said)))
 
 
 def is_long(seconds: float | None) -> bool:
@@ -138,9 +166,8 @@ def status_in(body: Any, default: int) -> int:
     for code in told.codes:
         if code.isdigit() and 400 <= int(code) <= 599:
             return int(code)
-    meant = {"rate_limit": 429, "overload": 503, "unavailable": 503, "insufficient_quota": 429, "authentication": 401}
-    said = " ".join(told.codes).lower()
-    return next((status for word, status in meant.items() if word in said), default)
+    said = f"{' '.join(told.codes)} {told.words}"
+    return next((status for words, status in MEANT.items() if words.search(said)), default)
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:

@@ -11,6 +11,7 @@ from gevent.server import StreamServer
 
 from chatapp.kernel.errors import (
     ContentBlocked,
+    ContextTooLong,
     ProviderError,
     ProviderInterrupted,
     ProviderKeyRefused,
@@ -74,8 +75,7 @@ def kind(error):
         (refuses(403, reason="API_KEY_SERVICE_BLOCKED"), (ProviderKeyRefused, False), None),
         (refuses(404), (ProviderMisconfigured, False), None),
         (refuses(400), (ProviderError, False), None),
-        (refuses(413), (ProviderError, False), None),
-        (Answer(status=302, headers={"Location": "http://elsewhere.test/"}, body=""), (ProviderError, False), None),
+        (refuses(413), (ContextTooLong, False), None),
     ],
 )
 def test_each_refusal_has_its_kind(server, fail, answer, expected, seconds):
@@ -85,6 +85,13 @@ def test_each_refusal_has_its_kind(server, fail, answer, expected, seconds):
     assert said == ""
     assert kind(error) == expected
     assert error.retry_after_seconds == seconds
+
+
+def test_an_address_that_moved_is_a_wrong_setting(server, fail, gemini_client):
+    server.script(Answer(status=302, headers={"Location": "http://elsewhere.test/"}, body=""))
+
+    # The SDK goes there, and finds nobody.
+    assert kind(fail()[1]) == (ProviderMisconfigured if gemini_client == "rest" else ProviderError, False)
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,8 @@ ERRORS = {
     "MiniMax's": {"choices": None, "base_resp": {"status_code": 1008, "status_msg": "x"}},
     "msg": {"code": "Arrearage", "msg": "x"},
     "a message alone": {"code": 503, "message": "x"},
+    "FastChat's": {"text": "**NETWORK ERROR**", "error_code": 50001},
+    "a choice's": {"choices": [{"delta": {"content": "no"}, "finish_reason": "error", "error": {"code": 503}}]},
 }
 
 
@@ -214,6 +216,47 @@ def test_an_event_named_error_is_one_whatever_it_holds(openai, heard, data):
 
     with pytest.raises(ProviderInterrupted):
         heard()
+
+
+@pytest.mark.parametrize("line", ['error: {"code": 503}', "event: server_error\ndata: {}"])
+def test_an_error_has_other_names_too(openai, heard, line):
+    openai.script(says({"raw": f"{line}\n\n"}, FOUR, finish="stop"))
+
+    with pytest.raises(ProviderError):
+        heard()
+
+
+def test_many_events_without_a_word_between_words_cost_no_answer(openai, heard, monkeypatch):
+    monkeypatch.setattr(wire, "MAX_EMPTY_EVENTS", 3)
+    openai.script(says(*[choice()] * 3, "It is ", *[choice()] * 3, "four.", finish="stop"))
+
+    assert heard() == (FOUR, "", "stop")
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {"response": "", "thinking": THOUGHT},
+        {"choices": [{"text": "", "reasoning": THOUGHT}]},
+        {"choices": [{"delta": {"content": [{"text": THOUGHT, "thought": True}]}}]},
+    ],
+)
+def test_a_thought_beside_a_plain_text_is_a_thought(openai, heard, chunk):
+    openai.script(says({"chunk": chunk}, FOUR, finish="stop"))
+
+    assert heard() == (FOUR, THOUGHT, "stop")
+
+
+def test_a_control_character_as_it_is_costs_no_answer(openai, heard):
+    openai.script(says({"raw": 'data: {"choices":[{"delta":{"content":"a\tb"}}]}\n\n'}, finish="stop"))
+
+    assert heard() == ("a\tb", "", "stop")
+
+
+def test_the_window_that_is_loaded_is_the_one_that_counts():
+    entry = {"id": "m", "max_context_length": 131072, "loaded_context_length": 4096}
+
+    assert listed_models({"data": [entry]})[0].max_input_tokens == 4096
 
 
 def test_a_page_of_html_in_place_of_an_answer_is_a_wrong_address(openai, heard, caplog):
@@ -255,6 +298,7 @@ def test_a_byte_order_mark_and_broken_utf_8_cost_no_answer(openai, heard):
         ({"input_tokens": 7, "output_tokens": 5}, Usage(7, 5)),
         ({"prompt_tokens": 7, "total_tokens": 12}, Usage(7, 5)),
         ({"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 1}, Usage(7, 5)),
+        ({"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 112}, Usage(7, 105)),
         ({"prompt_tokens": 7, "completion_tokens": 5, "cached_tokens": 99}, Usage(7, 5, cached_tokens=7)),
         ({"prompt_tokens": "7", "completion_tokens": 5.0}, Usage(7, 5)),
         ({"prompt_tokens": -7, "completion_tokens": True}, None),

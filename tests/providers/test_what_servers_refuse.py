@@ -11,6 +11,7 @@ from chatapp.kernel.errors import (
     ModelNotFound,
     PlaceNotServed,
     ProviderKeyRefused,
+    ProviderMisconfigured,
     ProviderOverloaded,
     ProviderQuotaUsedUp,
     ProviderRateLimited,
@@ -86,6 +87,8 @@ REFUSED = [
     (without("stream_options"), 400, {"error": "unknown parameter stream_options"}),
     (has_no_system, 400, {"error": {"message": "System role not supported"}}),
     (has_no_system, 500, {"error": {"message": "Conversation roles must alternate user/assistant/user/assistant/..."}}),
+    (has_no_system, 400, {"error": {"message": "Invalid value: 'system'. Supported values are: 'user'"}}),
+    (has_no_system, 422, {"detail": [{"loc": ["messages"], "msg": "Input should be 'user' or 'assistant'"}]}),
     (has_no_system, 400, {"error": {"message": "Developer instruction is not enabled for models/gemma-3-27b-it"}}),
 ]
 
@@ -134,6 +137,16 @@ def test_instructions_go_before_the_first_question_where_there_is_no_system_role
         {"error": {"message": "the request exceeds the available context size", "n_ctx": 4096}},
         {"message": "Prompt contains 9,000 tokens, too large for model with 4,096 maximum context length"},
         {"error": {"message": "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 9000"}},
+        {"error": {"message": "Input validation error: `inputs` must have less than 4096 tokens. Given: 9000"}},
+        {"error": {"message": "Context length 9000 is greater than max_seq_len 4096"}},
+        {"error": {"message": "The decoder prompt (length 9000) is longer than the maximum model length of 4096."}},
+        {"error": {"message": "input length and `max_tokens` exceed context limit: 808 + 8192 > 4096, decrease it"}},
+        {"error": {"message": "Input tokens exceed the configured limit of 4096 tokens. You sent 9000 tokens."}},
+        {"error": {"message": "This model's maximum prompt length is 4096 but the request contains 9000 tokens."}},
+        {"error": {"message": "Invalid request: Your request exceeded model token limit: 4096"}},
+        {"error": {"message": "Range of input length should be [1, 4096]"}},
+        {"error": {"message": "Please reduce the length of the messages. Current length is 9000 while limit is 4096"}},
+        {"error": {"message": "too many tokens: the prompt cannot exceed 4096 - received 9000"}},
     ],
 )
 def test_a_window_that_a_refusal_tells_is_kept_to(provider, picky, ask, error):
@@ -144,8 +157,20 @@ def test_a_window_that_a_refusal_tells_is_kept_to(provider, picky, ask, error):
     assert 3000 < picky.requests[-1].body["max_tokens"] <= 4090
 
 
-def test_a_longest_answer_that_a_refusal_tells_is_kept_to(provider, picky, ask):
-    said = "max_tokens is too large: 8192. This model supports at most 4096 completion tokens"
+@pytest.mark.parametrize(
+    "said",
+    [
+        "max_tokens is too large: 8192. This model supports at most 4096 completion tokens",
+        "`max_tokens` must be less than or equal to `4096`, the maximum value is less than the `context_window`",
+        "max_tokens: 8192 > 4096, which is the maximum allowed number of output tokens",
+        "max_tokens参数取值范围[1,4096]",
+        "max_tokens must be ≤ 4096",
+        "max_tokens (8192) is greater than the maximum of 4096",
+        "max_tokens must not exceed 4096",
+        "max_tokens should be in (0, 4096]",
+    ],
+)
+def test_a_longest_answer_that_a_refusal_tells_is_kept_to(provider, picky, ask, said):
     picky.wants(lambda body: body.get("max_tokens", 9999) <= 4096, {"error": {"message": said, "param": "max_tokens"}})
 
     list(provider.stream(ask("Hi", model="m", max_output_tokens=8192)))
@@ -153,8 +178,43 @@ def test_a_longest_answer_that_a_refusal_tells_is_kept_to(provider, picky, ask):
     assert picky.requests[-1].body["max_tokens"] == 4096
 
 
+def test_by_how_much_a_window_was_passed_is_not_its_size(provider, picky, ask):
+    picky.wants(lambda body: False, {"error": {"message": "exceeded max context length by 1000 tokens"}})
+
+    with pytest.raises(ContextTooLong):
+        list(provider.stream(ask("Hi", model="m")))
+    assert len(picky.requests) == 1
+
+
 DAY = {"@type": "QuotaFailure", "violations": [{"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier"}]}
+MINUTE = {"violations": [{"quotaId": "GenerateRequestsPerMinutePerProjectPerModel-FreeTier"}]}
+BY_THE_WAY = (
+    "Limit 6000 tokens per minute (TPM). Please try again in 7.6s. More at https://example.com/settings/billing"
+)
+PLAN = "You exceeded your current quota, please check your plan and billing details"
 WHY = [
+    (429, {"error": {"code": "rate_limit_exceeded", "message": BY_THE_WAY}}, ProviderRateLimited),
+    (429, {"error": {"message": f"{PLAN}. Please retry in 36s", "details": [MINUTE]}}, ProviderRateLimited),
+    (429, {"error": {"message": f"{PLAN}. Please retry in 36s", "details": [DAY]}}, ProviderQuotaUsedUp),
+    (429, {"error": {"message": PLAN}}, ProviderQuotaUsedUp),
+    (429, {"error": {"message": "Limit on tokens per day (TPD). Please try again in 7m12s"}}, ProviderQuotaUsedUp),
+    (429, {"error": {"message": "Rate limit exceeded: free-models-per-day"}}, ProviderQuotaUsedUp),
+    (429, {"error": {"message": "Rate limit exceeded: free-models-per-min"}}, ProviderRateLimited),
+    (400, {"error": {"message": "Output blocked by content filtering policy"}}, ContentBlocked),
+    (400, {"error": {"message": "Content Exists Risk", "type": "invalid_request_error"}}, ContentBlocked),
+    (400, {"error": {"code": "data_inspection_failed", "message": "Inappropriate content"}}, ContentBlocked),
+    (403, {"error": {"message": "Content violates usage guidelines. Failed check: SAFETY"}}, ContentBlocked),
+    (404, {"error": {"code": 404, "message": "No endpoints found for some/model."}}, ModelNotFound),
+    (400, {"error": {"message": "some/model is not a valid model ID"}}, ModelNotFound),
+    (400, {"detail": "No models are currently loaded."}, ModelNotFound),
+    (500, {"detail": "No model is loaded! Select one in the Model tab."}, ModelNotFound),
+    (404, {"error": {"status": "NOT_FOUND", "message": "models/x is not found for API version v1beta"}}, ModelNotFound),
+    (409, {"message": "Model has not been loaded, please load model"}, ModelNotFound),
+    (400, {"error": {"message": "Prompt length 9000 is greater than max_seq_len 4096"}}, ContextTooLong),
+    (400, {"error": {"message": "Prompt exceeds max length"}}, ContextTooLong),
+    (413, {"message": "<html><h1>413 Request Entity Too Large</h1></html>"}, ContextTooLong),
+    (308, {"message": "<html>Permanent Redirect</html>"}, ProviderMisconfigured),
+    (405, {"detail": "Method Not Allowed"}, ProviderMisconfigured),
     (400, {"error": {"message": "maximum context length is 4096", "code": "context_length_exceeded"}}, ContextTooLong),
     (400, {"error": {"type": "exceed_context_size_error", "message": "exceeds"}}, ContextTooLong),
     (400, {"error": {"message": "litellm.ContextWindowExceededError: too much"}}, ContextTooLong),

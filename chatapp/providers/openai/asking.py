@@ -21,20 +21,28 @@ OPTIONAL = ("stream_options", "temperature", *LENGTH_NAMES)
 NO_SYSTEM = re.compile(
     r"system[_ ](role|message|prompt|instruction)|role[^.]{0,30}\bsystem\b|\bsystem\b[^.]{0,30}role|"
     r"developer[_ ](instruction|message|role)|roles must alternate|must (start|begin) with[^.]{0,20}user|"
-    r"first message[^.]{0,40}user|only user[^.]{0,30}roles",
+    r"first message[^.]{0,40}user|only user[^.]{0,30}roles|invalid value: .system|"
+    r"should be .user. or .assistant.",
     re.IGNORECASE,
 )
 # The plainest first: the others may also match a number that is something else.
 WINDOWS = (
-    r"(?:context (?:length|window|size)|n_ctx|context_length|max_model_len)\D{0,40}(\d{3,8})",
+    r"> (\d{3,8})(?: maximum|, decrease)",
+    r"max_seq_len\D{0,10}(\d{3,8})",
+    r"(?:context (?:length|window|size)|n_ctx|context_length|max_model_len)(?! by)[^\d.]{0,40}(?<!by )(\d{3,8})"
+    r"(?! is (?:greater|longer))",
     r"(\d{3,8}) (?:tokens? )?(?:maximum )?context",
     r"max_new_tokens\D{0,30}<= ?(\d{3,8})",
-    r"> (\d{3,8}) maximum",
-    r"maximum[^.\d]{0,30}tokens\D{0,40}(\d{3,8})",
+    r"(?:maximum (?:model|prompt|input|sequence) length|less than|cannot exceed|(?<!exceeds )limit)"
+    r"(?: is| of|:)? (\d{3,8})",
+    r"input length[^.\d]{0,20}\[\d+, ?(\d{3,8})",
+    r"maximum[^.\d]{0,30}tokens?\D{0,40}(\d{3,8})",
 )
 # For example "max_tokens is too large: this model supports at most 16384 completion tokens".
 LONGEST = re.compile(
-    r"(?:at most|less than or equal to|<=|maximum (?:allowed|value)[^.\d]{0,40}|range[^.\d]{0,40}\[\d+, ?)"
+    r"(?:at most|less than or equal to|<=|≤|maximum (?:allowed|value)[^.\d]{0,40}|"
+    r"(?:range|范围|should be in)[^.\d]{0,40}[\[(]\d+, ?|"
+    r"greater than(?: the maximum(?: of)?)?|exceed|\d > (?=\d+, which))"
     r"[ `'\":]*(\d{2,8})",
     re.IGNORECASE,
 )
@@ -76,11 +84,13 @@ class Asking:
         if status not in REFUSING:
             return False
         said = f"{' '.join(told.codes)} {told.words} {told.places}"
+        named = [name for name in OPTIONAL if name in body and re.search(rf"(?<![a-z_]){name}(?![a-z_])", said)]
+        if self.length_name in named and self._shorten(body[self.length_name], said):
+            return True  # Before the window: some servers speak of it by the way.
         if TOO_LONG.search(said):
             return self._learn_window(said)
-        for name in OPTIONAL:
-            if name in body and re.search(rf"(?<![a-z_]){name}(?![a-z_])", said):
-                return self._shorten(body[name], said) or self._leave_out(name)
+        if named:
+            return self._leave_out(named[0])
         if self.has_system_role and body["messages"][0]["role"] == "system" and NO_SYSTEM.search(said):
             self.has_system_role = False
             return True

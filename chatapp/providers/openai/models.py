@@ -20,7 +20,7 @@ LIST_KEYS = ("data", "models", "result", "results", "model_names", "items")
 NAME_KEYS = ("id", "model", "name", "model_name", "key")
 # vLLM: max_model_len; LM Studio: max_context_length; OpenRouter: context_length; llama.cpp: meta.n_ctx_train.
 CONTEXT_KEYS = (
-    *("max_model_len", "max_context_length", "loaded_context_length", "context_length", "context_window"),
+    *("loaded_context_length", "max_model_len", "max_context_length", "context_length", "context_window"),
     *("max_input_tokens", "max_context_window", "n_ctx", "n_ctx_train", "inputTokenLimit"),
 )
 KIND_KEYS = ("type", "task", "mode", "model_type", "pipeline_tag")

@@ -82,7 +82,7 @@ class Reading:
             self.is_done = True
             return []
         found = [chunk for each in self._parsed(data) if (chunk := self._read(each)) is not None]
-        self.empty_events += not found
+        self.empty_events = 0 if found else self.empty_events + 1
         if self.empty_events > MAX_EMPTY_EVENTS:
             raise ProviderInterrupted
         return found
@@ -100,7 +100,7 @@ class Reading:
     def _parsed(self, data: bytes) -> list[Any]:
         text = data.decode(errors="replace")
         try:
-            said = json.loads(text)
+            said = json.loads(text, strict=False)
             # A list may hold all chunks of an answer.
             return said if isinstance(said, list) and said else [said]
         except (ValueError, RecursionError):
@@ -186,7 +186,9 @@ def error_in(chunk: dict[str, Any]) -> Any:
     if isinstance(base, dict) and base.get("status_code"):
         return {"message": base.get("status_msg"), "code": base["status_code"]}  # As MiniMax writes.
     if chunk.get("choices") and "error" not in chunk and "errors" not in chunk:
-        return None  # Nearly every chunk.
+        return _error_of_choice(chunk["choices"])  # Nearly every chunk.
+    if chunk.get("error_code"):
+        return chunk  # As FastChat writes, its words in "text".
     for key in ("error", "errors"):
         if chunk.get(key):
             return chunk[key] if isinstance(chunk[key], dict) else {"message": chunk[key], **_plain(chunk)}
@@ -198,6 +200,13 @@ def error_in(chunk: dict[str, Any]) -> Any:
     if isinstance(chunk.get("message"), str) and "choices" not in chunk:
         return chunk  # A message of words and not of a role: {"code": 500, "message": "…"}.
     return None
+
+
+def _error_of_choice(choices: Any) -> Any:
+    """Return the error that stands in a choice, as OpenRouter writes; None without one."""
+    first = choices[0] if isinstance(choices, list) else choices
+    error = first.get("error") if isinstance(first, dict) else None
+    return error if isinstance(error, dict) or not error else {"message": error}
 
 
 def _plain(chunk: dict[str, Any]) -> dict[str, Any]:
@@ -216,7 +225,8 @@ def words_of(choice: dict[str, Any]) -> tuple[str, str]:
         said = said["message"]  # As Cohere's own API writes.
     if said is None:
         plain = next((choice[key] for key in ("delta", "text", "response", "content") if choice.get(key)), "")
-        return _words(plain)
+        text, thought = _words(plain)
+        return text, thought or "".join(_words(next((choice[key] for key in THOUGHT_KEYS if choice.get(key)), "")))
     text, thought = _words(said.get("content"))
     for key in THOUGHT_KEYS:
         if said.get(key):
@@ -252,7 +262,9 @@ def _words(content: Any, *, is_thought: bool = False, depth: int = 0) -> tuple[s
         name_once("a part", kind)
         return "", ""
     words = next((content[key] for key in WORD_KEYS if content.get(key)), "")
-    return _words(words, is_thought=is_thought or kind in THOUGHT_TYPES, depth=depth + 1)
+    return _words(
+        words, is_thought=is_thought or kind in THOUGHT_TYPES or content.get("thought") is True, depth=depth + 1
+    )
 
 
 def _finish_in(chunk: dict[str, Any], choice: dict[str, Any]) -> str:
@@ -274,7 +286,7 @@ def _finish_in(chunk: dict[str, Any], choice: dict[str, Any]) -> str:
 
 
 def _usage_in(chunk: dict[str, Any], choice: dict[str, Any]) -> Usage | None:
-    if chunk.get("usage", "") is None and "x_groq" not in chunk:
+    if chunk.get("usage", "") is None and "x_groq" not in chunk and not choice.get("usage"):
         return None  # Nearly every chunk.
     places = [chunk.get("usage"), choice.get("usage")]
     groq = chunk.get("x_groq")
@@ -291,8 +303,8 @@ def usage_of(reported: Any) -> Usage | None:
         return None
     prompt = _figure(reported, "prompt_tokens", "input_tokens", "prompt_eval_count", "tokens_evaluated")
     completion = _figure(reported, "completion_tokens", "output_tokens", "eval_count", "tokens_predicted")
-    if not completion:
-        completion = max(0, tokens(reported.get("total_tokens")) - prompt)
+    # Some leave thoughts out of the answer's own figure; the total has them.
+    completion = max(completion, tokens(reported.get("total_tokens")) - prompt)
     of_prompt = _details(reported, "prompt_tokens_details", "input_tokens_details")
     of_completion = _details(reported, "completion_tokens_details", "output_tokens_details")
     cached = _figure(of_prompt, "cached_tokens") or _figure(reported, "prompt_cache_hit_tokens", "cached_tokens")
