@@ -12,7 +12,7 @@ from chatapp.kernel.breath import give_way
 from chatapp.rendering.dollars import told
 from chatapp.rendering.fences import Fences
 from chatapp.rendering.lists import Lists
-from chatapp.rendering.stand_ins import FOR, without_stand_ins
+from chatapp.rendering.stand_ins import FOR, NOTHING, without_stand_ins
 
 # A line that would begin a block of HTML: the parser would read no Markdown up to the next blank line. <pre>, <script>
 # and their like hold code and stay what they are.
@@ -20,6 +20,8 @@ TAG = re.compile(
     r"(?P<before>(?:[ >]|[-*+] |\d{1,9}[.)] )*)<(?=/?(?!(?:pre|script|style|textarea)\b)[A-Za-z][\w.-]*(?:[\s>]|/>|$))",
     re.IGNORECASE,
 )
+# Its address may stand in the next line, between the same signs.
+NAME_OF_LINK = re.compile(r"[ >]*\[[^\[\]]+\]:[ \t]*")
 SPECIAL = re.compile(r"[<$\\`~]|^[ >]*\d{1,9}[.)] ", re.MULTILINE)
 LONGEST_WORD_CHARS = 2000
 # Other greenlets get their turn after so many lines.
@@ -56,8 +58,18 @@ def put_right(text: str, *, is_whole: bool = True) -> str:
             right += [*_told(paragraph), shown]
             paragraph = []
         else:
-            paragraph.append(TAG.sub(rf"\g<before>{FOR['<']}", shown, count=1) if TAG.match(shown) else shown)
+            is_address = paragraph and NAME_OF_LINK.fullmatch(paragraph[-1])
+            paragraph.append(shown if is_address else _without_block(shown))
     return "\n".join(right + _told(paragraph))
+
+
+def _without_block(line: str) -> str:
+    """Return the line so that it begins no block of HTML."""
+    if not (tag := TAG.match(line)):
+        return line
+    rest = line[tag.end() :]
+    # What stands within a whole tag is no Markdown; the line ends within one in pieces are seen.
+    return tag["before"] + (f"{NOTHING}<" if ">" in rest else FOR["<"]) + rest
 
 
 def _told(paragraph: list[str]) -> list[str]:

@@ -98,12 +98,15 @@ OPTIONS.escape = True
 OPTIONS.sourcepos = True
 # Models end a line where a line is to end: an address, a verse, a key and its value.
 OPTIONS.hardbreaks = True
+OPTIONS.escaped_char_spans = True
 
 # comrak escapes < and > wherever they come from the text, so what looks like a tag is one.
 TAG = re.compile(r"<(/?)[a-z][a-z0-9]*[^<>]*?(/?)>")
 POSITION = re.compile(r' data-sourcepos="(\d+):\d+-(\d+):\d+"')
 # H~2~O is a subscript; one ~ means "about" or "to" in everything longer, and strikes nothing through.
 SUBSCRIPT = re.compile(r"<sub[^>]*>(?P<short>[0-9A-Za-z+-]{1,6}</sub>)?|</sub>")
+# What a backslash stands before is a sign like any other, but it must not make a line's end or a note (PIECE) either.
+ESCAPED = re.compile(r"<span data-escaped-char[^>]*>(?P<sign>[^<]*)</span>(?P<would_be>(?=br ?/?(?:&gt;|<span)|\^))?")
 NOTE = re.compile(r"[ >]{0,3}\[\^[^\s\[\]]+\]:")
 
 
@@ -135,6 +138,7 @@ def _with_notes(text: str) -> str:
 def _comrak(text: str) -> str:
     try:
         html = comrak.render_markdown(text, extension_options=EXTENSIONS, render_options=OPTIONS)
+        html = ESCAPED.sub(_escaped, html)
         return turned_back(SUBSCRIPT.sub(lambda found: found[0] if found["short"] else "~", html))
     except Exception:
         raise
@@ -143,6 +147,10 @@ def _comrak(text: str) -> str:
         if type(error).__name__ == "PanicException":
             raise TooStrange from error
         raise
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found["sign"] if found["would_be"] is None else f"<span>{found['sign']}</span>"
 
 
 def _split(html: str) -> list[Block]:

@@ -10,10 +10,12 @@ import re
 # Noncharacters, which no text may hold (Unicode 16, section 23.7).
 SIGNS = {"\ufdd0": "<", "\ufdd1": "$", "\ufdd2": "|", "\ufdd3": "`", "\ufdd4": "~"}
 FOR = {sign: stand_in for stand_in, sign in SIGNS.items()}
-STAND_IN = re.compile(f"[{''.join(SIGNS)}]")
+# Stands for no sign at all: what follows it does not begin its line.
+NOTHING = "\ufdd5"
+STAND_IN = re.compile(f"[{''.join(SIGNS)}{NOTHING}]")
 # As they stand in addresses, which the parser encodes.
 ENCODED = re.compile("%EF%B7%9([0-4])")
-HTML = {stand_in: "&lt;" if sign == "<" else sign for stand_in, sign in SIGNS.items()}
+HTML = {stand_in: "&lt;" if sign == "<" else sign for stand_in, sign in SIGNS.items()} | {NOTHING: ""}
 
 
 def without_stand_ins(text: str) -> str:

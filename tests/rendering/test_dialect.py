@@ -2,6 +2,7 @@
 
 import re
 import time
+from html import escape
 
 import pytest
 
@@ -135,6 +136,17 @@ def test_a_block_of_markdown_may_hold_blocks(text, code):
 def test_markdown_below_a_tag_is_markdown(text, tag, below):
     assert tag in html(text)
     assert below in html(text)
+
+
+@pytest.mark.parametrize(
+    "tag", ['<a b="\\/ __c__">', '<p name="&ouml; `">', "<path d='1 *2* 3'/>", '<b c="https://d.example">']
+)
+def test_a_tag_that_begins_a_line_is_shown_letter_for_letter(tag):
+    assert html(f"{tag}\n*x*") == f"<p>{escape(tag, quote=False)}<br>\n<em>x</em></p>"
+
+
+def test_the_address_of_a_link_may_stand_between_signs_below_its_name():
+    assert html("[a]:\n<b c>\n'title'\n\n[a]") == "<p>a</p>"
 
 
 @pytest.mark.parametrize(("text", "expected"), STAYS)

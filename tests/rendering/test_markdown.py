@@ -44,6 +44,14 @@ def test_markdown_becomes_this_html(text, html):
     assert str(render(text)).strip() == html
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [(r"a\<br> b", "a<br> b"), (r"a \<br/\> b", "a <br/> b"), (r"a\[^1]", "a[^1]"), (r"`\<br>`", r"\<br>")],
+)
+def test_what_a_backslash_stands_before_is_shown(text, shown):
+    assert visible_text(str(render(text))).strip() == shown
+
+
 def test_a_table_can_be_scrolled_and_its_cells_may_hold_line_breaks():
     html = render("| a | b |\n|:-:|--:|\n| x<br>y | 1 |")
     assert html.startswith('<div class="table" tabindex="0"><table dir="ltr">')
