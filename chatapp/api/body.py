@@ -9,46 +9,47 @@ from flask import request
 from flask_babel import gettext as _
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
-from chatapp.chats import options
+from chatapp.chats import changes
 from chatapp.kernel.config import settings
 from chatapp.kernel.errors import InvalidMessage, InvalidRequest
-from chatapp.kernel.text import MODEL_NAME_CHARS, is_storable, normalise
 
-# Field → (type, what to call it, may be null, its longest length in characters, or the setting that says it).
-Kind = type | tuple[type, ...]
-Fields = dict[str, tuple[Kind, str, bool, str | int | None]]
+# Field → (type, what to call it, may be null).
+Fields = dict[str, tuple[type | tuple[type, ...], str, bool]]
 
 CHAT: Fields = {
-    "title": (str, "a text", True, "title_chars"),
-    "model": (str, "a text", True, MODEL_NAME_CHARS),
-    "system_prompt": (str, "a text", True, "system_prompt_chars"),
-    "temperature": ((int, float), "a number", True, None),
-    "thinking_tokens": (int, "a whole number", True, None),
+    "title": (str, "a text", True),
+    "model": (str, "a text", True),
+    "system_prompt": (str, "a text", True),
+    "temperature": ((int, float), "a number", True),
+    "thinking_tokens": (int, "a whole number", True),
 }
-CHAT_CHANGES: Fields = {
-    "title": (str, "a text", False, "title_chars"),
-    "model": (str, "a text", False, MODEL_NAME_CHARS),
-    "system_prompt": (str, "a text", False, "system_prompt_chars"),
-    "temperature": ((int, float), "a number", True, None),
-    "thinking_tokens": (int, "a whole number", True, None),
-    "pinned": (bool, "true or false", False, None),
-    "archived": (bool, "true or false", False, None),
+CHAT_CHANGES: Fields = CHAT | {
+    "title": (str, "a text", False),
+    "model": (str, "a text", False),
+    "system_prompt": (str, "a text", False),
+    "pinned": (bool, "true or false", False),
+    "archived": (bool, "true or false", False),
 }
-DRAFT: Fields = {"text": (str, "a text", False, "body_bytes")}
 
 
-def read(fields: Fields) -> dict[str, Any]:
-    """Return the fields that were sent, checked and normalised; all of DRAFT's must be there. Raises InvalidRequest."""
+def chat(fields: Fields) -> dict[str, Any]:
+    """Return the fields of a chat that were sent, as they are stored. Raises InvalidRequest."""
     sent = _object(InvalidRequest)
-    if "title" in fields and isinstance(sent.get("title"), str):
-        sent["title"] = options.title(sent["title"])
-    found = {name: _checked(name, sent[name], *rule) for name, rule in fields.items() if name in sent}
-    for name, check in (("temperature", options.temperature), ("thinking_tokens", options.thinking_tokens)):
-        if name in found:
-            found[name] = check(found[name])
-    if fields is DRAFT and "text" not in found:
+    for name, rule in fields.items():
+        if name in sent:
+            _check_type(name, sent[name], *rule)
+    if fields is CHAT and sent.get("model") == "":
+        sent["model"] = None
+    return changes.checked({name: sent[name] for name in fields if name in sent})
+
+
+def draft() -> str:
+    """Return the text to count. Raises InvalidRequest."""
+    sent = _object(InvalidRequest)
+    if "text" not in sent:
         raise InvalidRequest(_("text is missing"))
-    return found
+    _check_type("text", sent["text"], str, "a text", False)
+    return changes.text(sent["text"], "text", settings().body_bytes)
 
 
 def message() -> object:
@@ -105,18 +106,6 @@ def _object(refusal: type[InvalidRequest]) -> dict[str, Any]:
     return sent
 
 
-def _checked(name: str, value: Any, kind: Kind, kind_name: str, may_be_null: bool, bound: str | int | None) -> Any:
-    if value is None and may_be_null:
-        return None
-    if not isinstance(value, kind):
+def _check_type(name: str, value: Any, kind: type | tuple[type, ...], kind_name: str, may_be_null: bool) -> None:
+    if not (isinstance(value, kind) or (value is None and may_be_null)):
         raise InvalidRequest(_("%(name)s must be %(kind)s", name=name, kind=kind_name))
-    if not isinstance(value, str):
-        return value
-    if not is_storable(value):
-        raise InvalidRequest(
-            _("%(name)s contains characters that cannot be stored (NUL or lone surrogates)", name=name)
-        )
-    limit = getattr(settings(), bound) if isinstance(bound, str) else bound
-    if limit is not None and len(value) > limit:
-        raise InvalidRequest(_("%(name)s is longer than %(limit)s characters", name=name, limit=limit))
-    return normalise(value)

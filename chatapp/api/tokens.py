@@ -48,7 +48,7 @@ def usage() -> ResponseReturnValue:
 
 @bp.post("/tokens/estimate")
 def estimate() -> ResponseReturnValue:
-    text = body.read(body.DRAFT)["text"]
+    text = body.draft()
     model = providers().offered(current_user.default_model)
     release()
     count = counter().count(model, text)

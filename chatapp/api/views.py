@@ -22,7 +22,6 @@ from chatapp.kernel.config import settings
 from chatapp.kernel.database import release, write
 from chatapp.kernel.errors import ChatNotFound
 from chatapp.kernel.extensions import db, limiter
-from chatapp.providers.registry import providers
 from chatapp.turns import lifecycle
 from chatapp.turns.live.listeners import ListenerSlot, for_a_while, streamed
 from chatapp.turns.live.log import HEARTBEAT_SECONDS, Ending, Heard, Piece
@@ -48,13 +47,8 @@ def before() -> None:
 
 @bp.post("/chat")
 def create() -> ResponseReturnValue:
-    fields = body.read(body.CHAT)
-    values = options.for_new_chat(current_user, {})
-    values |= {name: value for name, value in fields.items() if value is not None and value != ""}
-    providers().for_model(values["model"])
-    if fields.get("system_prompt") is not None:
-        values["system_prompt"] = fields["system_prompt"]
-    chat = Chat(user_id=current_user.id, **values)
+    chosen = {name: value for name, value in body.chat(body.CHAT).items() if value is not None}
+    chat = Chat(user_id=current_user.id, **options.for_new_chat(current_user, {}) | chosen)
     with write():
         db.session.add(chat)
     return jsonify(shapes.chat(chat)), 201
@@ -83,13 +77,10 @@ def show(chat_id: str) -> ResponseReturnValue:
 @bp.patch("/chat/<chat_id>")
 def update(chat_id: str) -> ResponseReturnValue:
     _chat(chat_id)
-    fields = body.read(body.CHAT_CHANGES)
-    if fields.get("model"):
-        providers().for_model(fields["model"])
+    fields = body.chat(body.CHAT_CHANGES)
     with write():
         chat = _chat(chat_id)
-        for name, value in fields.items():
-            setattr(chat, name, value)
+        chat.change(fields)
     return jsonify(shapes.chat(chat))
 
 

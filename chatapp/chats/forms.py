@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from flask import request
@@ -13,11 +12,8 @@ from wtforms import Field, SelectField, StringField, TextAreaField, ValidationEr
 from wtforms.widgets import NumberInput
 
 from chatapp.auth.forms import PageForm
-from chatapp.chats import options
-from chatapp.kernel.config import settings
+from chatapp.chats import changes, options
 from chatapp.kernel.errors import InvalidRequest
-from chatapp.kernel.text import is_storable, normalise
-from chatapp.providers.registry import providers
 
 
 class OptionsForm(PageForm):
@@ -42,46 +38,34 @@ class OptionsForm(PageForm):
         return {field.name: field.data for field in self if field.name in request.form}
 
     def validate_model(self, field: Field) -> None:
-        if field.raw_data:
-            _check(providers().for_model, field.data)
+        _check(field)
 
     def validate_system_prompt(self, field: Field) -> None:
-        if field.raw_data:
-            field.data = _text(field, settings().system_prompt_chars, field.data.strip())
+        _check(field)
 
     def validate_temperature(self, field: Field) -> None:
-        if field.raw_data:
-            field.data = _check(options.temperature, field.data)
+        _check(field)
 
     def validate_thinking_tokens(self, field: Field) -> None:
-        if field.raw_data:
-            field.data = _check(options.thinking_tokens, field.data)
+        _check(field)
 
 
 class ChatForm(OptionsForm):
     title = StringField(_l("Title"), id="chat-title")
 
     def validate_title(self, field: Field) -> None:
-        if field.raw_data:
-            field.data = _text(field, settings().title_chars, _check(options.title, field.data))
+        _check(field)
 
 
-def _check(read: Callable[[Any], Any], value: Any) -> Any:
+def _check(field: Field) -> None:
+    """Check a field that was sent, and put what will be stored in its place."""
+    if not field.raw_data:
+        return
+    value = field.data.strip() if field.name == "system_prompt" else field.data
     try:
-        return read(value)
+        field.data = changes.CHECKS[field.name](value, field.label.text)
     except InvalidRequest as refusal:
         raise ValidationError(refusal.message) from None
-
-
-def _text(field: Field, limit: int, text: str) -> str:
-    text, name = normalise(text), field.label.text
-    if len(text) > limit:
-        raise ValidationError(_("%(field)s: at most %(limit)s characters", field=name, limit=limit))
-    if not is_storable(text):
-        raise ValidationError(
-            _("%(name)s contains characters that cannot be stored (NUL or lone surrogates)", name=name)
-        )
-    return text
 
 
 def _allowances(current: str | None) -> list[tuple[str, str]]:

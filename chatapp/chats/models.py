@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -58,6 +59,18 @@ class Chat(db.Model):
         if chat.user_id != user.id:
             raise ChatNotYours()
         return chat
+
+    def change(self, values: Mapping[str, Any]) -> None:
+        """Set fields as changes.checked returns them: rename, pin, archive, choose a model and the like."""
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    def delete(self) -> None:
+        """Hide the chat. Its rows go when nobody can want it back (housekeeping.py)."""
+        self.deleted_at = now()
+
+    def restore(self) -> None:
+        self.deleted_at = None
 
     def branch(self, limit: int | None = None, before: UUID | None = None) -> list[Message]:
         """Return the shown messages, oldest first: the last limit of them, or those before one of them.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +16,8 @@ from chatapp.kernel.errors import InvalidRequest
 from chatapp.providers.base import ModelInfo
 from chatapp.providers.registry import providers
 
-# All providers take temperatures from 0; 2 is the highest of Gemini's and of OpenAI's.
-MAX_TEMPERATURE = 2.0
 # Allowances to think, in tokens: a few steps, a page, and most of what any model thinks.
 THINKING_TOKENS = (0, 1_024, 4_096, 16_384)
-MAX_THINKING_TOKENS = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,36 +51,6 @@ def offers() -> list[Offer]:
     """Return every model on offer with its price of today, None where that is unknown."""
     today = now().date()
     return [Offer(info, prices().at(info.id, today)) for info in providers().models()]
-
-
-def title(value: str) -> str:
-    """Return a title with one blank between its words. Raises InvalidRequest where there are no words."""
-    if not (words := value.split()):
-        raise InvalidRequest(_("%(field)s: at least one character", field=_("Title")))
-    return " ".join(words)
-
-
-def temperature(value: object) -> float | None:
-    """Return a temperature given as a number or as its text; None for a blank one. Raises InvalidRequest."""
-    if value is None or value == "":
-        return None
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not 0 <= number <= MAX_TEMPERATURE:
-        raise InvalidRequest(_("temperature must be a number from 0 to %(high)s", high=int(MAX_TEMPERATURE)))
-    return number
-
-
-def thinking_tokens(value: object) -> int | None:
-    """Return an allowance to think given as a whole number or its text; None for a blank. Raises InvalidRequest."""
-    if value is None or value == "":
-        return None
-    text = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
-    if not (text.isascii() and text.isdigit() and len(text) < 9 and int(text) <= MAX_THINKING_TOKENS):
-        raise InvalidRequest(_("thinking_tokens must be a whole number from 0 to %(high)s", high=MAX_THINKING_TOKENS))
-    return int(text)
 
 
 def for_new_chat(user: User, form: Mapping[str, str]) -> dict[str, Any]:

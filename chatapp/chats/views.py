@@ -143,9 +143,7 @@ def update(chat_id: UUID) -> ResponseReturnValue:
         return _settings_page(chat, form), 422
     changes = form.chosen | {name: bool(request.form[name]) for name in ("pinned", "archived") if name in request.form}
     with write():
-        chat = queries.own_chat(current_user, chat_id)
-        for name, value in changes.items():
-            setattr(chat, name, value)
+        queries.own_chat(current_user, chat_id).change(changes)
     if not is_htmx():
         flash(_("Saved"), "message")
         return redirect_to("chats.edit" if "from" in request.form else "conversation.show", chat_id=chat_id)
@@ -178,7 +176,7 @@ def delete(chat_id: UUID) -> ResponseReturnValue:
 def restore(chat_id: UUID) -> ResponseReturnValue:
     """Take a deletion back, while the chat's rows are still there."""
     with write():
-        queries.own_chat(current_user, chat_id, or_deleted=True).deleted_at = None
+        queries.own_chat(current_user, chat_id, or_deleted=True).restore()
     if "open" in request.args:
         return redirect_to("conversation.show", chat_id=chat_id)
     return _changed_list(_shown_chat()) if is_htmx() else redirect_to("conversation.show", chat_id=chat_id)
@@ -188,7 +186,7 @@ def restore(chat_id: UUID) -> ResponseReturnValue:
 @login_required
 def unarchive(chat_id: UUID) -> ResponseReturnValue:
     with write():
-        queries.own_chat(current_user, chat_id).archived = False
+        queries.own_chat(current_user, chat_id).change({"archived": False})
     return _changed_list(_shown_chat()) if is_htmx() else redirect_to("chats.index", archived="1")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask_babel import gettext as _
 
-from chatapp.chats.options import MAX_TEMPERATURE, MAX_THINKING_TOKENS
+from chatapp.chats.changes import MAX_TEMPERATURE, MAX_THINKING_TOKENS
 from chatapp.transfers.bounds import Intake, InvalidFile
 from chatapp.transfers.content import ROLES, ReadChat, ReadMessage, parents_first
 from chatapp.transfers.export import VERSION

@@ -161,10 +161,15 @@ def stop_chat(chat_id: UUID) -> None:
 
 
 def delete_chat(chat: Chat) -> None:
-    """Hide a chat and stop what it answers; its rows go when nobody can want it back (housekeeping)."""
+    """Stop what a chat answers, and hide it."""
     chat_id = chat.id
     stop_chat(chat_id)
-    retry_write(lambda: db.session.execute(update(Chat).where(Chat.id == chat_id).values(deleted_at=now())))
+
+    def hide() -> None:
+        if found := db.session.get(Chat, chat_id):
+            found.delete()
+
+    retry_write(hide)
 
 
 def checked_message(text: object) -> str:
