@@ -1,4 +1,4 @@
-"""The forms of the administration."""
+"""Forms for the admin pages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chatapp.kernel.config import MAX_LIMIT_TOKENS
 from chatapp.kernel.text import is_storable
 from chatapp.usage.views import period_text
 
-# With the name of who gave it, it fits into the ledger's column.
+# Leaves room in the ledger's column for the administrator's email.
 REASON_CHARS = 200
 
 
@@ -35,7 +35,7 @@ class GrantForm(PageForm):
         _l("Why"),
         [
             InputRequired(_l("Say why")),
-            Length(max=REASON_CHARS, message=_l("Why: at most %(limit)s characters", limit=REASON_CHARS)),
+            Length(max=REASON_CHARS, message=_l("Reason: at most %(limit)s characters", limit=REASON_CHARS)),
         ],
     )
 
@@ -43,7 +43,7 @@ class GrantForm(PageForm):
         if not (field.data or "").strip():
             raise ValidationError(_l("Say why"))
         if not is_storable(field.data or ""):
-            raise ValidationError(_l("Why: use no characters that cannot be stored (NUL or lone surrogates)"))
+            raise ValidationError(_l("Reason: contains characters that cannot be stored (NUL or lone surrogates)"))
 
     def validate_tokens(self, field: IntegerField) -> None:
         if field.data == 0:
@@ -56,7 +56,7 @@ class PeriodForm(PageForm):
 
 class InvitationForm(PageForm):
     email = email_field(autocomplete="off")
-    limit = tokens_field(_l("Limit in tokens, empty for the default"), 0, required=False)
+    limit = tokens_field(_l("Token limit (blank = default)"), 0, required=False)
     is_admin = BooleanField(_l("Administrator"))
 
     def validate_email(self, field: StringField) -> None:

@@ -1,4 +1,4 @@
-"""The administration: who is here, what they may spend, and the count cache."""
+"""The admin pages: users and their budgets, invitations, and the token count cache."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def index() -> ResponseReturnValue:
 
 
 def _page(**parts: Any) -> str:
-    """Draw the page, with a form that was refused or a link that was made. limit_form: that of the user limited."""
+    """Render the page, with a rejected form or a new link. limit_form belongs to the user in `limited`."""
     people = _people(request.args.get("after", ""))
     return render_template(
         "admin/index.html",
@@ -71,7 +71,7 @@ class Person:
 
 
 def _people(after: str) -> list[Person]:
-    """Return users by email, those behind after, one more than a page holds if there are more."""
+    """Return the users after the email `after`, ordered by email; one more than a page if there are more."""
     seen = select(func.max(LoginSession.seen_at)).where(LoginSession.user_id == User.id).scalar_subquery()
     used = select(func.max(ApiKey.used_at)).where(ApiKey.user_id == User.id).scalar_subquery()
     found = select(User, UserUsage, seen, used).join(UserUsage, UserUsage.user_id == User.id).order_by(User.email)
@@ -106,7 +106,7 @@ def grant(user_id: str) -> ResponseReturnValue:
     form = GrantForm()
     if not form.validate():
         return _person_page(user, grant_form=form), 422
-    # Who gave it stands in the ledger with why.
+    # The ledger records the administrator along with the reason.
     reason = f"{form.reason.data.strip()} ({current_user.email})"
     email = user.email
     try:
@@ -132,9 +132,9 @@ def set_period(user_id: str) -> ResponseReturnValue:
 
 
 def _person_page(user: User, grant_form: GrantForm | None = None, period_form: PeriodForm | None = None) -> str:
-    """Draw one person's budget and ledger, the newest entries first, those older than ?before= on a later page.
+    """Render a user's budget and ledger, newest entries first; ?before= pages back.
 
-    The forms: those that were refused.
+    grant_form and period_form are passed in when they were rejected.
     """
     entries = select(LedgerEntry).where(LedgerEntry.user_id == user.id).order_by(LedgerEntry.id.desc())
     if before := whole_number("before"):
@@ -174,7 +174,7 @@ def enable(user_id: str) -> ResponseReturnValue:
 
 @bp.get("/invitations")
 def show_invitations() -> ResponseReturnValue:
-    """Lead back to the page, from the address at which a link was shown."""
+    """Redirect to the page: reloading the address that showed a link leads here."""
     return redirect_to("admin.index", _anchor="invite")
 
 
@@ -189,7 +189,7 @@ def invite() -> ResponseReturnValue:
     invitation = Invitation(form.email.data, form.is_admin.data, form.limit.data)
     link = invitation.issue()
     note("invitation made", is_admin=invitation.is_admin)
-    # Not redirected: the link is shown here and kept nowhere.
+    # No redirect: the link is shown only in this response and is not stored.
     return _page(invitation_form=InvitationForm(formdata=None), link=link, invitation=invitation)
 
 

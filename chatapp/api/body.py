@@ -1,4 +1,4 @@
-"""Reading what a client sent: unknown fields are ignored, wrong types are refused by name."""
+"""Parses what a client sent. Unknown fields are ignored; a wrong type is rejected with the field's name."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from chatapp.kernel.errors import InvalidMessage, InvalidRequest
 Fields = dict[str, tuple[type | tuple[type, ...], str, bool]]
 
 CHAT: Fields = {
-    "title": (str, "a text", True),
-    "model": (str, "a text", True),
+    "title": (str, "a string", True),
+    "model": (str, "a string", True),
     "system_prompt": (str, "a text", True),
     "temperature": ((int, float), "a number", True),
     "thinking_tokens": (int, "a whole number", True),
 }
 CHAT_CHANGES: Fields = CHAT | {
-    "title": (str, "a text", False),
-    "model": (str, "a text", False),
+    "title": (str, "a string", False),
+    "model": (str, "a string", False),
     "system_prompt": (str, "a text", False),
     "pinned": (bool, "true or false", False),
     "archived": (bool, "true or false", False),
@@ -53,7 +53,7 @@ def draft() -> str:
 
 
 def message() -> object:
-    """Return what stands under message, whatever it is. Raises InvalidMessage where there is no JSON object."""
+    """Return the body's "message", of whatever type. Raises InvalidMessage if the body is not a JSON object."""
     return _object(InvalidMessage).get("message")
 
 
@@ -73,11 +73,11 @@ def query_uuid(name: str) -> UUID | None:
     try:
         return UUID(raw) if raw else None
     except ValueError:
-        raise InvalidRequest(_("%(name)s is not one of this list's", name=name)) from None
+        raise InvalidRequest(_("%(name)s is not valid for this list", name=name)) from None
 
 
 def query_key(name: str) -> str | None:
-    """Return an idempotency key from the address: a UUID."""
+    """Return the idempotency key, a UUID, from the query string."""
     raw = request.args.get(name)
     if raw is None:
         return None
@@ -89,7 +89,7 @@ def query_key(name: str) -> str | None:
 
 def _object(refusal: type[InvalidRequest]) -> dict[str, Any]:
     if request.content_length is None and "chunked" in request.headers.get("Transfer-Encoding", "").lower():
-        # A body of unknown length is cut at the limit and would pass for whole.
+        # A body of unknown length is truncated at the limit and would look complete.
         raise InvalidRequest(_("Send the body with a Content-Length"), status=411)
     if request.content_length and request.content_length > settings().body_bytes:
         raise InvalidRequest(_("The body is larger than %(limit)s bytes", limit=settings().body_bytes), status=413)

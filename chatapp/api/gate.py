@@ -1,6 +1,6 @@
-"""Who may call the API.
+"""Access checks for the API.
 
-The guard of GET …/message: a request with a side effect must come from our own page's script, or with a key. It is
+The guard on GET …/message: a request with a side effect must come from our own page's script, or with a key. It is
 checked before anything is read or written. Another site's page, another port of this host, a link, an image, a frame
 and a prefetch can all make the browser send the cookie; none of them can make these headers.
 Source: W3C Fetch Metadata Request Headers; OWASP ASVS 5.0, 3.5.3.
@@ -28,20 +28,20 @@ def require_user() -> None:
 
 
 def check_gate() -> None:
-    """Raise CsrfFailed, NotAcceptable or, for a HEAD, MethodNotAllowed: it would send and never hear the answer."""
+    """Raise CsrfFailed, NotAcceptable, or MethodNotAllowed for HEAD, which would send and never get the answer."""
     if request.method == "HEAD":
         raise MethodNotAllowed(["GET", "POST"])
     if not is_bearer() and not _may_be_our_script():
         raise CsrfFailed(REFUSED)
     if not EVENT_STREAM.match(request.headers.get("Accept", "")):
         raise NotAcceptable()
-    # Last, because it asks for the login: where there is none the answer is 401.
+    # Last, because it loads the login. Without a login, require_user answers 401 instead.
     if not is_bearer() and not is_from_us() and current_user.is_authenticated:
         raise CsrfFailed(REFUSED)
 
 
 def _may_be_our_script() -> bool:
-    """Say whether nothing in the headers speaks against it. On plain http browsers leave Sec-Fetch-* out."""
+    """Return whether nothing in the headers rules it out. Browsers omit Sec-Fetch-* over plain HTTP."""
     headers = request.headers
     if is_from_elsewhere() or "Sec-Purpose" in headers or "Purpose" in headers:
         return False

@@ -1,4 +1,4 @@
-"""Lists in pages. A cursor names the last chat of the page before, so that new chats move nothing."""
+"""Pagination. A cursor points at the last chat of the previous page, so new chats don't shift the pages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from chatapp.kernel.extensions import db
 
 
 def page(user_id: UUID, limit: int, cursor: str | None) -> tuple[list[Chat], str | None]:
-    """Return at most limit of a user's chats, the last used first, and the cursor of the next page or None."""
+    """Return up to `limit` of a user's chats, most recently used first, and the next page's cursor or None."""
     wanted = select(Chat).where(Chat.user_id == user_id, Chat.deleted_at.is_(None))
     if cursor is not None:
         wanted = wanted.where(tuple_(Chat.updated_at, Chat.id) < tuple_(*map(db.literal, _read(cursor))))
@@ -33,4 +33,4 @@ def _read(cursor: str) -> tuple[datetime, UUID]:
         updated_at, _space, chat_id = base64.urlsafe_b64decode(cursor.encode()).decode().partition(" ")
         return datetime.fromisoformat(updated_at), UUID(chat_id)
     except (ValueError, binascii.Error):
-        raise InvalidRequest(_("cursor is not one of this list's")) from None
+        raise InvalidRequest(_("cursor is not valid for this list")) from None

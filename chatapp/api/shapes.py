@@ -1,4 +1,4 @@
-"""What the API's objects look like."""
+"""The JSON shapes of the API's objects."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def chat(chat: Chat) -> dict[str, Any]:
 
 
 def hit(hit: Hit) -> dict[str, Any]:
-    """A chat in which something was found, and where: at most three messages, none where the title alone has it."""
+    """A search hit: the chat and up to three matching messages, none if only the title matched."""
     found = [
         {"message_id": str(snippet.message_id), "role": snippet.role, "snippet": snippet.text}
         for snippet in hit.snippets
@@ -37,7 +37,7 @@ def hit(hit: Hit) -> dict[str, Any]:
 
 
 def options(chat: Chat) -> dict[str, Any]:
-    """What one that is fetched alone also has."""
+    """Extra fields of a chat that is fetched on its own."""
     return {"temperature": chat.temperature, "thinking_tokens": chat.thinking_tokens}
 
 

@@ -1,4 +1,4 @@
-"""The wire format of the API's stream (Server-Sent Events, WHATWG HTML 9.2), to the letter of the contract."""
+"""The wire format of the API's stream (Server-Sent Events, WHATWG HTML 9.2), exactly as the contract defines it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chatapp.turns.live.log import Ending, Piece
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-cache, no-transform",
-    # nginx would collect the answer and hand it over at its end.
+    # Otherwise nginx buffers the answer and delivers it all at the end.
     "X-Accel-Buffering": "no",
 }
 KEEP_ALIVE = ": keep-alive\n\n"
@@ -20,19 +20,19 @@ POSITION = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):(\d{1,9}|e
 
 
 def position(turn_id: UUID) -> str:
-    """Return a block without data: it tells an EventSource where it is before the first piece."""
+    """Return an event without data that gives an EventSource its position before the first piece."""
     return f"id: {turn_id}:0\n\n"
 
 
 def piece(turn_id: UUID, heard: Piece) -> str:
-    """Return a piece as one event. Text that a client could take for metadata is wrapped."""
+    """Return a piece as one event. Text that a client could mistake for metadata is wrapped in JSON."""
     last_id = f"{turn_id}:{heard.end}"
     reset = _event(last_id, _json({"reset": True})) if heard.reset else ""
     if not heard.text:
         return reset
     if heard.text.startswith("{"):
         return reset + _event(last_id, _json({"chunk": heard.text, "done": False}))
-    # Only \n ends a line of ours: \r never gets this far, it is made \n at the door.
+    # Only \n can end a line here: \r was converted to \n on input.
     return reset + _event(last_id, heard.text.replace("\n", "\ndata: "))
 
 
@@ -51,7 +51,7 @@ def ending(turn_id: UUID, heard: Ending) -> str:
 
 
 def read_position(last_event_id: str) -> tuple[UUID, int | None] | None:
-    """Return turn and offset (None: the end) of a Last-Event-ID; None for what is none of ours."""
+    """Return turn and offset (None = the end) of a Last-Event-ID, or None if it is not one of ours."""
     match = POSITION.match(last_event_id)
     if match is None:
         return None

@@ -1,4 +1,4 @@
-"""Tokens for programs: the counting cache, what a user has used, and what a text would come to."""
+"""Token endpoints: the counting cache, a user's usage, and the estimate for a text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The JSON and SSE front door. It parses and answers; the rules are behind it."""
+"""The JSON and SSE endpoints. They parse and respond; the rules live elsewhere."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from chatapp.turns.models import Turn
 
 bp = Blueprint("api", __name__, url_prefix="/api")
 
-# A frame may wait this long for more text to go with it.
+# How long a frame may wait for more text to send along.
 TICK_SECONDS = 0.02
 PAGE_SIZE = 50
 MESSAGES_AT_ONCE = 200
@@ -103,7 +103,7 @@ def send(chat_id: str) -> ResponseReturnValue:
 @bp.get("/chat/<chat_id>/message")
 @limit_sends
 def join_or_send(chat_id: str) -> ResponseReturnValue:
-    """Serve an EventSource: it cannot POST, and it comes back by itself, so a reconnect never starts anything."""
+    """Serve an EventSource. It cannot POST and reconnects on its own, so a reconnect never starts a turn."""
     chat = _chat(chat_id)
     last_event_id = request.headers.get("Last-Event-ID")
     if last_event_id is not None:
@@ -129,7 +129,7 @@ def _chat(chat_id: str) -> Chat:
 
 
 def _resume(chat: Chat, last_event_id: str) -> ResponseReturnValue:
-    """Go on right after a position; 204 at the end and for what is no turn of this chat: it stops an EventSource."""
+    """Resume right after a position. At the end, or if the turn isn't in this chat: 204, which stops an EventSource."""
     at = sse.read_position(last_event_id)
     turn = db.session.get(Turn, at[0]) if at else None
     if at is None or turn is None or turn.chat_id != chat.id or at[1] is None:
@@ -154,7 +154,7 @@ def _frames(
     is_good: Callable[[], bool],
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[str]:
-    """Yield the events of a turn. is_good says whether the login still is, asked every 15 s."""
+    """Yield a turn's events. is_good, called every 15 s, returns whether the login is still valid."""
     checked_at = clock()
     if offset == 0:
         yield sse.position(turn_id)

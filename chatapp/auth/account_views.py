@@ -36,7 +36,7 @@ def account() -> ResponseReturnValue:
 
 
 def account_page(**parts: Any) -> str:
-    """Draw the page, with a form that was refused or a key that was made in the place of what stands there."""
+    """Render the page; `parts` override its defaults, for example with a rejected form or a new key."""
     user_id = current_user.id
     return render_template(
         "account/show.html",
@@ -104,7 +104,7 @@ def end_other_sessions() -> ResponseReturnValue:
 @bp.get("/account/keys")
 @browser_required
 def show_keys() -> ResponseReturnValue:
-    """Lead back to the page, from the address at which a new key was shown."""
+    """Redirect to the page: reloading the address that showed a new key leads here."""
     return redirect_to("auth.account", _anchor="keys")
 
 
@@ -121,7 +121,7 @@ def create_key() -> ResponseReturnValue:
     with write():
         key = ApiKey.issue(current_user, (form.key_name.data or "").strip())
     note("key made")
-    # Not redirected: this answer is the only place where the key is ever seen.
+    # No redirect: the key is shown only in this response.
     return account_page(key_form=KeyForm(formdata=None), new_key=key)
 
 
@@ -154,7 +154,7 @@ def _preferences() -> PreferencesForm:
 
 
 def _saved() -> Response:
-    """The switch for the theme stands on every page and returns to the one it was pressed on."""
+    """The theme switch is on every page and returns to the page it was used on."""
     if is_htmx():
         return make_response("", 204)
     if "timezone" in request.form:
@@ -165,6 +165,6 @@ def _saved() -> Response:
 
 
 def _with_theme(response: Response, theme: str) -> Response:
-    # Not HttpOnly: the switch on the page sets it too, and a script cannot replace a cookie that is.
+    # Not HttpOnly: the page's theme switch sets it too, and scripts cannot overwrite an HttpOnly cookie.
     response.set_cookie(cookies.name("theme"), theme, A_YEAR_SECONDS, secure=settings().is_https, samesite="Lax")
     return response

@@ -1,4 +1,4 @@
-"""Accounts come into being here and nowhere else."""
+"""The only place where accounts are created."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from chatapp.kernel.extensions import db
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 EMAIL_CHARS = 254
 
-# Called with (user id, limit or None) in the transaction that makes an account. The budget opens one for it there;
-# auth knows nothing of budgets.
+# Called with (user id, limit or None) in the transaction that creates an account. This lets the budget package open
+# the user's budget without auth depending on it.
 on_created: list[Callable[[UUID, int | None], None]] = []
 
 
@@ -28,9 +28,9 @@ class EmailTaken(InvalidRequest):
 
 
 def clean_email(text: str) -> str:
-    """Return an email as it is stored: composed characters, lower case. Raises InvalidRequest.
+    """Return an email as stored: NFC-composed, lower case. Raises InvalidRequest.
 
-    It names a person and nothing is sent to it, so any domain will do, also one inside a house.
+    It only identifies a user and nothing is sent to it, so any domain is fine, including internal ones.
     """
     email = canonical_email(text)
     if not EMAIL.fullmatch(email) or not email.isprintable() or len(email) > EMAIL_CHARS:
@@ -41,9 +41,9 @@ def clean_email(text: str) -> str:
 def create(
     email: str, password_hash: str, *, is_admin: bool = False, limit: int | None = None, timezone: str = "UTC"
 ) -> User:
-    """Make an account and what belongs to one. Call inside write(). Raises InvalidRequest, EmailTaken.
+    """Create an account and everything that belongs to it. Call inside write(). Raises InvalidRequest, EmailTaken.
 
-    limit: tokens; None means the default. timezone: a name that the system knows.
+    limit: tokens; None means the default. timezone: an IANA name.
     """
     user = User(email=clean_email(email), password_hash=password_hash, is_admin=is_admin, timezone=timezone)
     if User.by_email(user.email):
@@ -53,16 +53,16 @@ def create(
         db.session.flush()
     except IntegrityError:
         raise EmailTaken(_("There is already an account with this email")) from None
-    # Its other invitations end too: after the account is deleted none may make it again.
+    # Close its other invitations too: none may recreate the account after it is deleted.
     Link.close_all(user.email)
-    # Each once, however many applications this process has made.
+    # Call each hook once, even if this process created several applications.
     for opened in dict.fromkeys(on_created):
         opened(user.id, limit)
     return user
 
 
 def create_first(email: str, password_hash: str, timezone: str = "UTC") -> User:
-    """Make the administrator while there is no account at all. Raises NotFound afterwards, however many race for it."""
+    """Create the administrator if there are no accounts. Otherwise raises NotFound; concurrent calls are safe."""
     with write() as session:
         if not is_sqlite():
             session.execute(text("LOCK TABLE users IN EXCLUSIVE MODE"))

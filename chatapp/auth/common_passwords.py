@@ -1,6 +1,6 @@
-"""What everybody tries first: the most used passwords, this site's and one's own words, and their trivial variants.
+"""Passwords that attackers try first: the most common ones, words of this site or the user's email, and variants.
 
-The words stand in common_passwords.txt.gz, whose first lines name their sources. Source of the rule: OWASP ASVS 5.0,
+The words are in common_passwords.txt.gz; its first lines name their sources. Source of the rule: OWASP ASVS 5.0,
 6.2.4 (the 3,000 most used that are long enough) and 6.2.11 (words of the context).
 """
 
@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 FILE = Path(__file__).with_suffix(".txt.gz")
-# So many digits and signs around a word make no new password.
+# A known word with fewer extra characters than this still counts as common.
 FEW_CHARS = 8
 EDGES = "0123456789!?.,-_*#$@+ "
 INSIDE = re.compile(r"[\s._-]+")
@@ -28,7 +28,7 @@ RUNS = (
 
 
 def is_common(password: str, context: Iterable[str] = ()) -> bool:
-    """Say whether a password is one of those, or a variant. context: texts whose words are known to everybody."""
+    """Return whether a password is common or a variant of one. context: texts whose words an attacker would know."""
     plain = unicodedata.normalize("NFKC", password).casefold()
     if len(set(plain)) <= 2 or any(plain in run for run in RUNS):
         return True

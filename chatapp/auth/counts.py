@@ -1,4 +1,4 @@
-"""Numbers that are forgotten after a while, kept in memory or in Redis: failed tries and pauses."""
+"""Expiring counters for failed sign-ins and pauses, in memory or in Redis."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ MAX_ENTRIES = 20_000
 
 class Counts(Protocol):
     def add(self, key: str, seconds: int) -> int:
-        """Count one more and return how many; they are forgotten so many seconds after the first."""
+        """Increment and return the count. It expires this many seconds after the first increment."""
         ...
 
     def get(self, key: str) -> int: ...
 
     def take(self, key: str) -> int:
-        """Return a number and forget it."""
+        """Return the count and clear it."""
         ...
 
     def hold(self, key: str, seconds: int) -> None:
-        """Hold something for so long from now on."""
+        """Hold a key for this many seconds from now."""
 
     def held_seconds(self, key: str) -> int:
-        """Return how long something is still held; 0 where it is not."""
+        """Return how many seconds a key is still held; 0 if it is not."""
         ...
 
 
 class MemoryCounts:
-    """Those of this process, the ones used last."""
+    """Counters of this process. The least recently updated are evicted."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -70,7 +70,7 @@ class MemoryCounts:
 
 
 class RedisCounts:
-    """Those that all processes share. While Redis is down nothing is counted: the limits a minute hold in memory."""
+    """Counters shared by all processes. While Redis is down nothing is counted; per-minute limits use memory."""
 
     def __init__(self, client: SoftRedis) -> None:
         self._redis = client

@@ -1,4 +1,4 @@
-"""The forms of signing in and of the account page."""
+"""Forms for signing in and for the account page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REGIONS = "Africa America Antarctica Arctic Asia Atlantic Australia Europe India
 
 class PageForm(FlaskForm):
     class Meta:
-        # Checked once for every request, in sessions.
+        # CSRF is checked once per request, in sessions.py.
         csrf = False
 
 
@@ -55,7 +55,7 @@ class SignInForm(PageForm):
 
 
 class NewPasswordForm(PageForm):
-    """A new password for the account with an email that is known."""
+    """A new password for an account whose email is already known."""
 
     password = password_field(_l("Password"), "new-password")
 
@@ -69,7 +69,7 @@ class NewPasswordForm(PageForm):
 
 
 class NewAccountForm(NewPasswordForm):
-    """A password and, where a script could tell, the browser's time zone."""
+    """A password and the browser's time zone, if JavaScript could determine it."""
 
     timezone = HiddenField(render_kw={"data-zone": True})
 
@@ -105,13 +105,13 @@ class KeyForm(PageForm):
 
 @cache
 def time_zones() -> list[str]:
-    """Return the names that people know, UTC first."""
+    """Return the familiar zone names, UTC first."""
     regions = tuple(f"{region}/" for region in REGIONS.split())
     return ["UTC", *sorted(name for name in zoneinfo.available_timezones() if name.startswith(regions))]
 
 
 class PreferencesForm(PageForm):
-    """Fields that are not sent keep their value: the theme also comes alone."""
+    """Fields that are not sent keep their value: the theme switch sends only the theme."""
 
     timezone = SelectField(_l("Time zone"), choices=time_zones)
     locale = SelectField(_l("Language"), choices=lambda: {"": _("The browser’s language"), **LOCALES})

@@ -1,8 +1,8 @@
-"""Signed links: one sets the site up, the others invite one person each.
+"""Signed links: one sets up the site, the others invite one person each.
 
-What a link says stands in its signed token. The setup link works while there is no account, an invitation until it is
-used or revoked or its days are over. The database remembers the digests until then (models.Link), so that no old link
-makes a deleted account again. The end is inside the token: a clock that steps back refuses nobody.
+A link's content is in its signed token. The setup link works while there is no account; an invitation works until it
+is used, revoked or expired. The database keeps the digests until then (models.Link), so no old link can recreate a
+deleted account. The token holds its expiry, not its creation time, so a clock that is set back rejects no link.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Invitation:
     limit: int | None = None
 
     def issue(self) -> str:
-        """Return the address to hand to the person. Raises Forbidden where the site takes nobody in."""
+        """Return the URL for the invited person. Raises Forbidden if sign-up is closed."""
         if settings().signup == "closed":
             raise Forbidden(_("This site takes no new accounts"))
         token = _sign("invite", asdict(self))
@@ -45,7 +45,7 @@ class Invitation:
 
 
 def read(token: str) -> Invitation:
-    """Return the invitation that a token holds. Raises NotFound for a forged, an old, a used and a revoked one."""
+    """Return a token's invitation. Raises NotFound if it is forged, expired, used or revoked."""
     invitation = content_of(token)
     if settings().signup == "closed" or User.by_email(invitation.email) or Link.is_closed(_digest(token)):
         raise NotFound(_("This invitation has been used. Sign in, or ask for a new one"))
@@ -53,18 +53,18 @@ def read(token: str) -> Invitation:
 
 
 def content_of(token: str) -> Invitation:
-    """Return what a token says, used or not. Raises NotFound for a forged and an old one."""
+    """Return a token's invitation even if it was used. Raises NotFound if it is forged or expired."""
     content = _read("invite", token)
     return Invitation(content["email"], content["is_admin"], content["limit"])
 
 
 def close(token: str, purpose: Purpose = "invite") -> None:
-    """Let a link never be used again. Call inside write(). Raises NotFound where it is forged, old or closed."""
+    """Close a link for good. Call inside write(). Raises NotFound if it is forged, expired or already closed."""
     Link.close(_digest(token), _expiry(purpose, token))
 
 
 def revoke(link_or_email: str) -> None:
-    """Take back an invitation by its link, or all of an email. Raises NotFound where none is open."""
+    """Revoke an invitation by its link, or all invitations of an email. Raises NotFound if none is open."""
     token = link_or_email.strip().rpartition("/invitations/")[2]
     with write():
         if "/invitations/" in link_or_email:
@@ -74,9 +74,9 @@ def revoke(link_or_email: str) -> None:
 
 
 def setup_link(app: Flask, port: int | None = None) -> str | None:
-    """Return the address that makes the administrator; None once there is an account.
+    """Return the URL that creates the administrator; None once there is an account.
 
-    port: where the server listens, if the system chose it.
+    port: the server's port, if the system chose it.
     """
     with app.app_context():
         return None if accounts.exist() else f"{_base(port)}/setup/{_sign('setup', {})}"
@@ -91,7 +91,7 @@ def check_setup(token: str) -> None:
 
 def _sign(purpose: Purpose, content: dict[str, Any]) -> str:
     until = now() + timedelta(days=settings().invitation_days)
-    # The random part tells two invitations of one second apart.
+    # The random part distinguishes invitations made in the same second.
     signed = signer(f"link-{purpose}").dumps(
         {"until": int(until.timestamp()), "id": secrets.token_urlsafe(6), **content}
     )
@@ -113,12 +113,12 @@ def _expiry(purpose: Purpose, token: str) -> datetime:
 
 
 def _digest(token: str) -> str:
-    """Of what is signed only: the last sign of a signature may be written in four ways."""
+    """Hash only the signed part: the last character of a signature can be written in four ways."""
     return digest(token.rpartition(".")[0])
 
 
 def _base(port: int | None = None) -> str:
-    """Return the address that people use: the configured one, else the one this request came to, else our own."""
+    """Return the public base URL: the configured one, otherwise the one this request used, otherwise our own."""
     if settings().public_url or not has_request_context():
         return settings().public_url or _own_address(port or settings().port)
     return request.host_url.rstrip("/")

@@ -1,6 +1,6 @@
-"""How often somebody may try: by account, by address, and for newcomers. Where the store is down, memory counts.
+"""Rate limits for signing in, by account and by address, and for signing up. Without the store, memory counts.
 
-A browser that has signed in before is counted apart from strangers (tries.scope_of).
+A browser that has signed in before is counted separately from strangers (tries.scope_of).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TRIES = "tries"
 
 
 def address() -> str:
-    """Return the caller's address; of IPv6 the network, because one household has 2^64 of them."""
+    """Return the caller's IPv4 address or IPv6 /64 network: one household has 2^64 IPv6 addresses."""
     try:
         found = ipaddress.ip_address(request.remote_addr or "")
     except ValueError:
@@ -54,18 +54,18 @@ def _has_failed(response: Any) -> bool:
     return response.status_code == 401
 
 
-# Tries for one account from one address are few, so nobody is locked out by what somebody does elsewhere. One address
-# trying many accounts, and many addresses trying one account, are bounded ten times higher.
+# Few attempts are allowed for one account from one address, so an attacker elsewhere locks nobody out. One address
+# trying many accounts, and many addresses trying one account, get ten times as many.
 limit_tries = limiter.shared_limit(_few, scope=TRIES, key_func=_scope_at_address)
 limit_addresses = limiter.limit(_many, key_func=address, deduct_when=_has_failed)
 limit_accounts = limiter.limit(_many, key_func=_scope, deduct_when=_has_failed)
-# These cost a hash each.
+# Each of these costs a password hash.
 limit_newcomers = limiter.shared_limit(_few, scope="newcomers", key_func=address)
 limit_changes = limiter.limit(_few, key_func=_user)
 
 
 def forgive() -> None:
-    """Take back the tries that led to a success. Where the store is down they are forgotten in a minute anyway."""
+    """Clear the attempts before a successful sign-in. If the store is down, they expire within a minute anyway."""
     for limit in limiter.current_limits:
         if TRIES in limit.request_args:
             with suppress(Exception):

@@ -1,4 +1,4 @@
-"""People, the logins that the server can end, and the keys that programs use."""
+"""Users, their logins (which the server can end) and their API keys."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from chatapp.kernel.errors import Forbidden, InvalidRequest, NotFound
 from chatapp.kernel.extensions import db
 from chatapp.kernel.text import MODEL_NAME_CHARS
 
-# What a request came with, in plain values that outlive a database session.
+# How a request authenticated, as plain values that outlive a database session.
 Identity = tuple[Literal["login", "key"], UUID]
 
 KEY_PREFIX = "chat_"
-# A login or key that was seen this recently is not written again: reading a page costs no write.
+# A login or key seen this recently is not updated, so reading a page costs no write.
 SEEN_EVERY = timedelta(minutes=5)
 NAMES = {"Edg": "Edge", "OPR": "Opera", "Mac OS": "macOS"}
 
 
 def digest(token: str) -> str:
-    """Return what is stored of a random token. It has 256 bits, so a plain hash is enough."""
+    """Return the stored form of a random token. The token has 256 bits, so a plain hash is enough."""
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
 def canonical_email(text: str) -> str:
-    """Return an email in the one form in which it is stored, looked up and counted.
+    """Return the canonical form of an email, for storage, lookup and counting.
 
-    Composed before and after: some keyboards send é as two characters, and lowering İ makes two of one.
+    Composed before and after lowering: some keyboards send é as two characters, and lowering İ produces two.
     """
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).strip().lower())
 
@@ -67,14 +67,14 @@ class User(db.Model, UserMixin):
     default_thinking_tokens: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    """When the deletion of the account began. It is shut from then on; what is left of it goes within minutes."""
+    """When deletion of the account began. It is disabled from then on; its data is removed within minutes."""
 
-    # Not columns: what the present request came with.
+    # Not columns: how the current request authenticated.
     __allow_unmapped__ = True
     login: LoginSession | None = None
     """The login; None for a personal key."""
     identity: Identity | None = None
-    """The login or the key, in plain values."""
+    """The login or the key, as plain values."""
 
     @property
     def is_active(self) -> bool:
@@ -82,12 +82,12 @@ class User(db.Model, UserMixin):
 
     @classmethod
     def by_email(cls, email: str) -> User | None:
-        """Find a user by what was typed; None for text that no account can have, as PostgreSQL refuses NUL."""
+        """Find a user by the email typed in. Unprintable text finds nobody; PostgreSQL rejects NUL."""
         email = canonical_email(email)
         return db.session.scalar(select(cls).where(cls.email == email)) if email.isprintable() else None
 
     def disable(self) -> None:
-        """Shut the user out: logins end now, keys and open streams at their next check.
+        """Disable the account: logins end now, keys and open streams at their next check.
 
         Raises Forbidden for the last administrator.
         """
@@ -97,16 +97,16 @@ class User(db.Model, UserMixin):
             LoginSession.end_all(self.id)
 
     def leave_an_administrator(self) -> None:
-        """Raise Forbidden where nobody else could administer the site. Call inside write(), before the account is shut.
+        """Raise Forbidden if this is the last administrator. Call inside write(), before disabling the account.
 
-        The rows are locked, in one order: of two administrators who shut each other out at once, one is too late.
+        The rows are locked in a fixed order: if two administrators disable each other at once, only one succeeds.
         """
         found = select(User.id).where(User.is_admin, User.is_enabled).order_by(User.id).with_for_update()
         if set(db.session.scalars(found)) == {self.id}:
             raise Forbidden(_("You are the last administrator. Make somebody else one first"))
 
     def enable(self) -> None:
-        """Let the user in again. Raises InvalidRequest where the account is being deleted."""
+        """Re-enable the account. Raises InvalidRequest if it is being deleted."""
         with write():
             if self.deleted_at is not None:
                 raise InvalidRequest(_("This account is being deleted"))
@@ -126,7 +126,7 @@ class LoginSession(db.Model):
     seen_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     failed_before: Mapped[int] = mapped_column(default=0, server_default="0")
-    """How many tries to sign in had failed since the login before."""
+    """Failed sign-in attempts since the previous login."""
     user: Mapped[User] = relationship(lazy="joined")
 
     @classmethod
@@ -140,13 +140,13 @@ class LoginSession(db.Model):
 
     @classmethod
     def forget_old(cls, user_id: UUID, lifetime: timedelta, idle: timedelta) -> None:
-        """Remove a user's logins that no token opens any more. Call inside write()."""
+        """Delete a user's ended and expired logins. Call inside write()."""
         is_over = or_(cls.ended_at.is_not(None), cls.created_at < now() - lifetime, cls.seen_at < now() - idle)
         db.session.execute(delete(cls).where(cls.user_id == user_id, is_over))
 
     @classmethod
     def open_of(cls, user_id: UUID, lifetime: timedelta, idle: timedelta) -> list[LoginSession]:
-        """Return a user's logins that are still good, the one seen last first, a hundred at most."""
+        """Return up to 100 of a user's valid logins, most recently seen first."""
         is_good = (cls.ended_at.is_(None), cls.created_at >= now() - lifetime, cls.seen_at >= now() - idle)
         found = select(cls).where(cls.user_id == user_id, *is_good).order_by(cls.seen_at.desc()).limit(100)
         return list(db.session.scalars(found))
@@ -161,7 +161,7 @@ class LoginSession(db.Model):
 
     @classmethod
     def by_token(cls, token: str, lifetime: timedelta, idle: timedelta) -> LoginSession | None:
-        """Return the login that is still good: not ended, not too old, not idle for too long, its user enabled."""
+        """Return the login if it is still valid: not ended, not too old, not idle for too long, user enabled."""
         login = db.session.scalar(select(cls).where(cls.token_digest == digest(token), cls.ended_at.is_(None)))
         if login is None or not login.user.is_enabled:
             return None
@@ -172,14 +172,14 @@ class LoginSession(db.Model):
 
     @classmethod
     def end_all(cls, user_id: UUID, but: UUID | None = None) -> None:
-        """End a user's logins, all or all but one. Call inside write()."""
+        """End all of a user's logins except `but`. Call inside write()."""
         db.session.execute(
             update(cls).where(cls.user_id == user_id, cls.ended_at.is_(None), cls.id != but).values(ended_at=now())
         )
 
     @property
     def device(self) -> str:
-        """Name browser and system for people: "Firefox, Linux"; the browser's own words where neither is known."""
+        """Return browser and system for display, such as "Firefox, Linux"; the raw user agent if neither is known."""
         browser = re.search(r"Edg|OPR|Firefox|Chrome|Safari", self.user_agent)
         system = re.search(r"Android|iPhone|iPad|Windows|Mac OS|Linux", self.user_agent)
         names = [NAMES.get(found[0], found[0]) for found in (browser, system) if found]
@@ -190,7 +190,7 @@ class LoginSession(db.Model):
             db.session.execute(update(LoginSession).where(LoginSession.id == self.id).values(ended_at=now()))
 
     def touch(self) -> None:
-        """Note that the login is in use, at most every few minutes."""
+        """Record that the login is in use, at most every few minutes."""
         if now() - self.seen_at > SEEN_EVERY:
             login_id = self.id
             with write():
@@ -214,7 +214,7 @@ class ApiKey(db.Model):
 
     @classmethod
     def issue(cls, user: User, name: str = "") -> str:
-        """Make a key and return it; it cannot be read again. Call inside write()."""
+        """Create a key and return it; it cannot be read again. Call inside write()."""
         key = KEY_PREFIX + secrets.token_urlsafe(32)
         db.session.add(cls(user_id=user.id, name=name[:100], hint=key[:9] + "…", key_digest=digest(key)))
         return key
@@ -235,7 +235,7 @@ class ApiKey(db.Model):
 
     @classmethod
     def by_key(cls, key: str) -> ApiKey | None:
-        """Return the key that is in force and whose user is enabled."""
+        """Return the key if it is not revoked and its user is enabled."""
         found = db.session.scalar(select(cls).where(cls.key_digest == digest(key), cls.revoked_at.is_(None)))
         return found if found is not None and found.user.is_enabled else None
 
@@ -251,16 +251,16 @@ class ApiKey(db.Model):
 
 
 class Link(db.Model):
-    """A signed link that was made, used or revoked, known by its digest until it would expire anyway.
+    """A signed link, identified by its digest and kept until it expires.
 
-    One that an earlier edition made has no row before it is closed.
+    Links made by earlier versions have no row until they are closed.
     """
 
     __tablename__ = "links"
 
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)
     email: Mapped[str] = mapped_column(String(254), default="", index=True)
-    """Whom it invites; empty once it is closed, and for the link that sets the site up."""
+    """The invited person; empty once the link is closed, and for the setup link."""
     is_admin: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
@@ -274,19 +274,19 @@ class Link(db.Model):
 
     @classmethod
     def invitations(cls) -> list[Link]:
-        """Return those that can still be used, by email, five hundred at most."""
+        """Return up to 500 invitations that can still be used, ordered by email."""
         found = select(cls).where(cls.email != "", cls.closed_at.is_(None), cls.expires_at > now())
         return list(db.session.scalars(found.order_by(cls.email, cls.created_at).limit(500)))
 
     @classmethod
     def note(cls, token_digest: str, email: str, is_admin: bool, expires_at: datetime) -> None:
-        """List an invitation that was made, and forget what has expired. Call inside write()."""
+        """Record a new invitation and delete expired links. Call inside write()."""
         execute_core(delete(cls).where(cls.expires_at < now()))
         db.session.add(cls(digest=token_digest, email=email, is_admin=is_admin, expires_at=expires_at))
 
     @classmethod
     def close(cls, token_digest: str, expires_at: datetime) -> None:
-        """Let a link never be used again. Call inside write(). Raises NotFound where it is closed already."""
+        """Close a link for good. Call inside write(). Raises NotFound if it is already closed."""
         if cls._close(cls.digest == token_digest):
             return
         db.session.add(cls(digest=token_digest, expires_at=expires_at, closed_at=now()))
@@ -297,7 +297,7 @@ class Link(db.Model):
 
     @classmethod
     def close_all(cls, email: str) -> int:
-        """Close the open invitations of an email and return how many. Call inside write()."""
+        """Close an email's open invitations and return how many there were. Call inside write()."""
         return cls._close(cls.email == email)
 
     @classmethod

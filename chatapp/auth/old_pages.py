@@ -1,11 +1,11 @@
-"""Forms that lead in or out, sent from a page that is older than its cookie.
+"""Sign-in, sign-out and sign-up forms sent from a page that is older than its cookie.
 
-Another tab has signed in meanwhile, or the browser was closed and forgot the cookie: the form has a stale CSRF token,
-and loading the page again would send the same old form. So:
+Another tab has signed in meanwhile, or the browser was closed and lost the cookie. The form then has a stale CSRF
+token, and reloading the page would send the same form again. So it depends on where the form comes from:
 
-    the browser says that the form is ours     it is taken: no page of another site can make it say so
-    nothing says where the form comes from     it is shown again, filled in, with a fresh token
-    another site's page has sent it            it is refused
+    our own page, says the browser     accepted: no other site's page can make the browser say so
+    unknown                            shown again, filled in, with a fresh token
+    another site's page                rejected
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 def may_be_old(again: Callable[..., ResponseReturnValue]) -> Callable[[View], View]:
-    """Decorate the view of a form that leads in or out. again answers in its place, with the view's arguments.
+    """Decorate the view of such a form. `again` is called in its place, with the view's arguments.
 
-    Outermost: showing a form again doesn't count as a try.
+    Must be the outermost decorator, so that showing a form again doesn't count as an attempt.
     """
 
     def decorate(view: View) -> View:
@@ -40,7 +40,7 @@ def may_be_old(again: Callable[..., ResponseReturnValue]) -> Callable[[View], Vi
 
 
 def let_pass() -> bool:
-    """Say whether this request may go on without a good CSRF token, and remember that it had none."""
+    """Return whether this request may proceed without a valid CSRF token, and remember that it had none."""
     view = current_app.view_functions.get(request.endpoint or "")
     g.form_is_stale = hasattr(view, "may_be_old") and not is_from_elsewhere()
     return g.form_is_stale

@@ -1,7 +1,7 @@
-"""Passwords: what is accepted, and hashing that never holds up the loop.
+"""Password rules, and hashing that never blocks the event loop.
 
-A hash takes about 90 ms of a core and 32 MiB. On the loop ten sign-ins would stop every stream for a second, so two
-threads of our own do it. Beyond a bounded queue the answer is "try again in a moment".
+A hash takes about 90 ms of a core and 32 MiB. On the event loop ten sign-ins would stall every stream for a second, so
+two dedicated threads do it. When their queue is full, the answer is "try again in a moment".
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from chatapp.kernel.config import settings
 from chatapp.kernel.database import release
 from chatapp.kernel.errors import Unavailable
 
-# Argon2id above OWASP's least (19 MiB, 2 passes): 32 MiB and 4 passes. It takes as long as the scrypt of earlier
-# editions, so an account that still has an old hash cannot be told from none.
+# Argon2id above OWASP's minimum (19 MiB, 2 passes): 32 MiB and 4 passes. It takes as long as the scrypt of earlier
+# versions, so timing doesn't reveal that an account with an old hash exists.
 # Source: OWASP Password Storage Cheat Sheet, Argon2id; RFC 9106.
 HASHER = PasswordHasher(time_cost=4, memory_cost=32 * 1024, parallelism=1)
 MIN_CHARS = 8
@@ -38,16 +38,16 @@ _waiting = 0
 
 
 def make_hash(password: str) -> str:
-    """Return what is stored of a password that problem() accepts.
+    """Return the hash of a password that problem() accepts.
 
-    Waits for a thread with the database connection given back: load again what was loaded before.
-    Raises Unavailable where too many wait.
+    Gives the database connection back while waiting for a thread; reload objects that were loaded before.
+    Raises Unavailable if too many are waiting.
     """
     return _in_thread(lambda: _hash(_plain(password)))
 
 
 def matches(password_hash: str | None, password: str) -> bool:
-    """Say whether a password is the right one. None, for nobody, takes as long and is never right.
+    """Return whether the password is correct. A hash of None (no such user) takes as long and never matches.
 
     Waits and raises like make_hash.
     """
@@ -57,17 +57,17 @@ def matches(password_hash: str | None, password: str) -> bool:
 
 
 def nobody() -> str:
-    """Return a hash that no password has. Checking against it takes as long as against a real one."""
+    """Return a hash that no password matches. Checking against it takes as long as against a real one."""
     return f"$argon2id$v=19$m={HASHER.memory_cost},t={HASHER.time_cost},p=1${'A' * 22}${'A' * 43}"
 
 
 def is_outdated(password_hash: str) -> bool:
-    """Say whether a hash was made in an earlier way: the next right password makes it anew."""
+    """Return whether a hash is outdated; the next successful sign-in renews it."""
     return password_hash.startswith(SCRYPT) or HASHER.check_needs_rehash(password_hash)
 
 
 def problem(password: str, email: str = "") -> str | None:
-    """Say what is wrong with a new password, for people; None where nothing is.
+    """Return what is wrong with a new password, for display; None if it is fine.
 
     Length is what counts, so there are no rules about kinds of characters.
     Source: NIST SP 800-63B, 3.1.1.2; OWASP ASVS 5.0, 6.2.
@@ -82,7 +82,7 @@ def problem(password: str, email: str = "") -> str | None:
 
 
 def _is_text(password: str) -> bool:
-    """Refuse NUL and lone surrogates, which hashing cannot take, and what is too long to be worth the time."""
+    """Reject NUL and lone surrogates, which cannot be hashed, and text that is too long."""
     try:
         return "\0" not in password and len(password.encode()) <= MAX_BYTES
     except UnicodeEncodeError:
@@ -103,12 +103,12 @@ def _check(known: str, typed: str) -> bool:
 
 
 def _plain(password: str) -> str:
-    """One keyboard sends ü as one character, another as two."""
+    """Some keyboards send ü as one character, others as two."""
     return unicodedata.normalize("NFC", password)
 
 
 def _context(email: str) -> list[str]:
-    """Return texts that a guesser knows: the email, and the names of this site."""
+    """Return texts that an attacker knows: the email and this site's names."""
     host = (settings().public_url or "").partition("://")[2].partition(":")[0]
     return [email, f"@{host}", getattr(settings(), "site_name", "")]
 

@@ -1,7 +1,7 @@
-"""Who is asking: a login's cookie or a personal key, and the CSRF check of everything that writes.
+"""Authentication by login cookie or personal key, and the CSRF check on every write.
 
-The signed cookie holds a random token, the database its digest (LoginSession): signing out ends the row, so a copied
-cookie is worth nothing afterwards. How long a login lives is read from its row.
+The signed cookie holds a random token; the database holds its digest (LoginSession). Signing out ends the row, so a
+copied cookie is worthless afterwards. A login's age is read from its row.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 TOKEN = "login"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
-# Asked by every open stream, again and again: made once.
+# Built once: every open stream runs these repeatedly.
 IN_FORCE = {
     kind: select(table.id).join(User).where(table.id == bindparam("row"), over.is_(None), User.is_enabled)
     for kind, table, over in (("login", LoginSession, LoginSession.ended_at), ("key", ApiKey, ApiKey.revoked_at))
@@ -46,14 +46,14 @@ IN_FORCE = {
 
 
 class CookieInterface(SecureCookieSessionInterface):
-    """Signed cookies that no clock can refuse: a signature "from the future" would sign everybody out."""
+    """Signed cookies whose timestamp isn't checked: otherwise a clock that is set back would sign everybody out."""
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
         signer = self.get_signing_serializer(app)
         if signer is None:
             return None
         for name in session_names(app):
-            # What another product has left under such a name has no signature of ours.
+            # Another application's cookie of this name doesn't carry our signature.
             with suppress(BadSignature):
                 return self.session_class(signer.loads(request.cookies.get(name, "")))
         return self.session_class()
@@ -61,7 +61,7 @@ class CookieInterface(SecureCookieSessionInterface):
 
 def init_app(app: Flask) -> None:
     app.session_interface = CookieInterface()
-    # A late answer of an old page must not put back the cookie that a sign-in has just replaced.
+    # A late response to an old page must not restore the cookie that a sign-in has just replaced.
     app.config["SESSION_REFRESH_EACH_REQUEST"] = False
     # Flask-Login's own cookies are not used; another application on this host may set one of this name.
     app.config["REMEMBER_COOKIE_NAME"] = ""
@@ -73,7 +73,7 @@ def init_app(app: Flask) -> None:
 
 
 def sign_in(user: User) -> None:
-    """Begin a login in this browser. Nothing of the session before survives, neither its login nor its CSRF token."""
+    """Start a login in this browser. Nothing of the previous session survives, neither its login nor its CSRF token."""
     user_id, failed = user.id, tries.forget_seen(user.email)
     before = session.get(TOKEN)
     with write():
@@ -85,12 +85,12 @@ def sign_in(user: User) -> None:
     _empty_session()
     session[TOKEN] = token
     session.permanent = True
-    # Made here, once: pages that load side by side would each make one, and the last cookie would win.
+    # Generated once, here: pages loading in parallel would each make one, and the last cookie would win.
     generate_csrf()
 
 
 def sign_out() -> None:
-    """End this browser's login on the server, and forget it here."""
+    """End this browser's login on the server and clear its session."""
     if current_user.is_authenticated and current_user.login:
         note("sign-out")
         current_user.login.end()
@@ -98,7 +98,7 @@ def sign_out() -> None:
 
 
 def identity(user: User | None = None) -> Identity:
-    """Return what the user came with, in plain values, for is_good."""
+    """Return how the user authenticated, as plain values for is_good."""
     found: Identity | None = (user or current_user).identity
     if found is None:
         raise Unauthenticated()
@@ -106,27 +106,27 @@ def identity(user: User | None = None) -> Identity:
 
 
 def is_good(identity: Identity) -> bool:
-    """Say whether a login or key is still in force: not ended or revoked, its user enabled.
+    """Return whether a login or key is still valid: not ended or revoked, user enabled.
 
-    For streams that are open: an age that runs out does not end them. Where the database does not answer they go on,
-    and the next heartbeat asks again. It uses a connection of its own, for a moment.
+    For open streams, so age doesn't end them. If the database doesn't respond, the stream continues and the next
+    heartbeat checks again. Uses a short-lived connection of its own.
     """
     kind, row_id = identity
     try:
         with db.engine.connect() as connection:
             return connection.execute(IN_FORCE[kind], {"row": row_id}).first() is not None
     except SQLAlchemyError as error:
-        logger.warning("A login could not be checked: %s", type(error).__name__)
+        logger.warning("Could not check a login: %s", type(error).__name__)
         return True
 
 
 def lifetimes() -> tuple[timedelta, timedelta]:
-    """Return how old a login may become and how long it may lie idle."""
+    """Return a login's maximum age and maximum idle time."""
     return timedelta(days=settings().login_days), timedelta(days=settings().login_idle_days)
 
 
 def browser_required(view: Callable[..., Any]) -> Callable[..., Any]:
-    """Let only a signed-in browser in: a key that leaked must not make further keys or change the account."""
+    """Allow only a signed-in browser: a leaked key must not create more keys or change the account."""
 
     @wraps(view)
     @login_required
@@ -139,7 +139,7 @@ def browser_required(view: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _load_user(request: Request) -> User | None:
-    """Find the user once for each request. After a failure the error page is drawn for nobody."""
+    """Load the user once per request. After a failure, the error page is rendered as signed out."""
     if g.get("user_is_unknown"):
         return None
     try:
@@ -151,7 +151,7 @@ def _load_user(request: Request) -> User | None:
 
 
 def _bearer() -> str | None:
-    """Return the key that was sent. One that is wrong counts too: it must not fall back to the cookie."""
+    """Return the key that was sent, even an invalid one: it must not fall back to the cookie."""
     return request.headers["Authorization"].partition(" ")[2].strip() if is_bearer() else None
 
 
@@ -176,11 +176,11 @@ def _by_login(token: Any) -> User | None:
 
 
 def _touch(seen: LoginSession | ApiKey) -> None:
-    """Note the use. A store that is full or read-only must not keep anybody from reading."""
+    """Record the use. A full or read-only database must not prevent reading."""
     try:
         seen.touch()
     except SQLAlchemyError as error:
-        logger.warning("The use of a login could not be noted: %s", type(error).__name__)
+        logger.warning("Could not record the use of a login: %s", type(error).__name__)
 
 
 def _refuse() -> NoReturn:
@@ -188,9 +188,9 @@ def _refuse() -> NoReturn:
 
 
 def _guard() -> None:
-    """Check the CSRF token of every write but those that come with a key: no page can make a browser send one.
+    """Check the CSRF token of every write, except with a key: no page can make a browser send one.
 
-    Forms that lead in or out may be older than their cookie: see old_pages.
+    Sign-in and sign-out forms may be older than their cookie: see old_pages.
     """
     if request.method in SAFE_METHODS or request.endpoint is None:
         return

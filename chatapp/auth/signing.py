@@ -1,4 +1,4 @@
-"""Signatures of our own for what people carry around: links and the cookie of a browser that is known."""
+"""Signs links and the cookie that identifies a known browser."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from itsdangerous import URLSafeSerializer
 
 
 def signer(salt: str) -> URLSafeSerializer:
-    """Sign with the secret key; accept the ones before it too."""
+    """Sign with the secret key; also accept its predecessors."""
     keys = [*(current_app.config["SECRET_KEY_FALLBACKS"] or ()), current_app.config["SECRET_KEY"]]
     return URLSafeSerializer(keys, salt=salt, signer_kwargs={"digest_method": hashlib.sha256})

@@ -1,7 +1,7 @@
-"""Wrong passwords of a day: after so many of them an account makes a pause, which doubles with each further one.
+"""Failed sign-ins: after too many in a day an account is paused, and each further failure doubles the pause.
 
-A stranger must not lock the owner out. Logins that are open go on, and a browser that has signed in before carries a
-cookie: its tries are counted by themselves. Emails without an account are treated alike, so a pause tells nothing.
+A stranger must not lock the owner out. Open logins stay open, and a browser that has signed in before carries a cookie
+and is counted separately. Emails without an account are treated the same, so a pause reveals nothing.
 Source: OWASP Authentication Cheat Sheet, Login Throttling; OWASP, Slow Down Online Guessing
 Attacks with Device Cookies.
 """
@@ -37,12 +37,12 @@ def init_app(app: Flask) -> None:
 
 
 def account_of(email: str) -> str:
-    """Return a digest: a store of counters need not know who signs in."""
+    """Return a digest of the email: the counter store need not know who signs in."""
     return digest(canonical_email(email))[:32]
 
 
 def scope_of(email: str) -> str:
-    """Return what tries are counted by: the account, or this browser where it has signed in with it before."""
+    """Return the key to count attempts under: the account, or this browser if it has signed in to it before."""
     account, device = account_of(email), _device()
     return digest(":".join(device))[:32] if device and device[0] == account else account
 
@@ -63,34 +63,34 @@ def check(email: str) -> None:
 
 
 def fail(email: str) -> None:
-    """Count a wrong password, and begin a pause where there were too many today."""
+    """Count a wrong password, and start a pause if there were too many today."""
     scope, counts = scope_of(email), _counts()
     counts.add(f"seen:{account_of(email)}", A_MONTH_SECONDS)
     too_many = counts.add(f"failed:{scope}", A_DAY_SECONDS) - settings().sign_in_failures_per_day
     if too_many >= 0:
-        # Not 2 ** too_many: it grows with every try.
+        # The shift is capped because too_many grows with every attempt.
         counts.hold(f"pause:{scope}", min(FIRST_PAUSE_SECONDS << min(too_many, 10), LONGEST_PAUSE_SECONDS))
     note("sign-in failed", is_suspect=True, account=account_of(email))
 
 
 def since_sign_in(email: str) -> int:
-    """Return how many tries have failed since somebody signed in with this email."""
+    """Return the number of failed attempts since the last sign-in with this email."""
     return _counts().get(f"seen:{account_of(email)}")
 
 
 def forget_seen(email: str) -> int:
-    """Return the same, and begin anew."""
+    """Return the same number and reset it."""
     return _counts().take(f"seen:{account_of(email)}")
 
 
 def is_somebody_new(email: str) -> bool:
-    """Say whether another person signed in with this browser before."""
+    """Return whether somebody else signed in with this browser before."""
     device = _device()
     return device is not None and device[0] != account_of(email)
 
 
 def know_this_browser(response: Response, email: str) -> None:
-    """Leave the cookie by which this browser is known at its next sign-in. It opens nothing."""
+    """Set the cookie that identifies this browser at its next sign-in. It grants no access."""
     value = signer(SALT).dumps([account_of(email), secrets.token_urlsafe(12)])
     how = {"secure": settings().is_https, "httponly": True, "samesite": "Lax"}
     response.set_cookie(cookies.name(SALT), str(value), A_YEAR_SECONDS, **how)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Signing in and out, and coming in by a link."""
+"""Signing in and out, registration, invitations and setup."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from chatapp.kernel.web import forget_storage, redirect_to
 
 bp = Blueprint("auth", __name__)
 
-# A path of this site: one slash, then visible ASCII without a backslash, which browsers take for a slash.
+# A path of this site: one slash, then visible ASCII without a backslash, which browsers treat as a slash.
 PATH = re.compile(r"/(?![/\\])[!-\[\]-~]{0,499}")
 
 
@@ -75,7 +75,7 @@ def _go_on(form: SignInForm) -> Response:
 
 
 def _welcome(response: Response, email: str) -> Response:
-    """Know this browser from now on. What the person before left in it goes; one's own drafts wait here."""
+    """Remember this browser. Clear what a different user left in it; the user's own drafts stay."""
     if tries.is_somebody_new(email):
         forget_storage(response)
     tries.know_this_browser(response, email)
@@ -83,17 +83,17 @@ def _welcome(response: Response, email: str) -> Response:
 
 
 def _is_in_already(email: str | None) -> bool:
-    """Say whether this browser is signed in with that email: another tab has done it."""
+    """Return whether this browser is already signed in with this email, through another tab."""
     return current_user.is_authenticated and current_user.email == canonical_email(email or "")
 
 
 def _try(email: str, password: str) -> bool:
-    """Begin the login where the password is right, and make an old hash anew."""
+    """Log in if the password is correct, and renew an outdated hash."""
     known = _hash_of(email)
     if not passwords.matches(known, password):
         return False
     if not _let_in(email, known):
-        # Another tab may have made the hash anew meanwhile.
+        # Another tab may have renewed the hash meanwhile.
         newer = _hash_of(email)
         return newer != known and passwords.matches(newer, password) and _let_in(email, newer)
     if known and passwords.is_outdated(known):
@@ -107,7 +107,7 @@ def _hash_of(email: str) -> str | None:
 
 
 def _let_in(email: str, password_hash: str | None) -> bool:
-    """Begin the login, unless the account was shut or its password changed while the hash was made."""
+    """Log in, unless the account was disabled or its password changed during hashing."""
     user = User.by_email(email)
     if user is None or not user.is_enabled or user.password_hash != password_hash:
         return False
@@ -116,7 +116,7 @@ def _let_in(email: str, password_hash: str | None) -> bool:
 
 
 def _renew_hash(email: str, known: str, password: str) -> None:
-    """Replace a hash by one made in today's way. Where too many wait for hashes, the next sign-in does it."""
+    """Replace a hash with a current one. If the hashing queue is full, leave it to the next sign-in."""
     with suppress(Unavailable):
         renewed = passwords.make_hash(password)
         with write():
@@ -144,7 +144,7 @@ def sign_out() -> ResponseReturnValue:
     return forget_storage(redirect_to("auth.show_sign_in"))
 
 
-# Coming in
+# Registration, invitations and setup
 
 
 @bp.get("/register")
@@ -163,7 +163,7 @@ def _register_again() -> ResponseReturnValue:
 @may_be_old(_register_again)
 @limit_newcomers
 def register() -> ResponseReturnValue:
-    """Make an account. The answer is the same for an email that has one, so it doesn't reveal who has an account."""
+    """Create an account. The response is the same if the email already has one, so it doesn't reveal who does."""
     _require_open()
     form = RegisterForm()
     if not form.validate():
@@ -178,7 +178,7 @@ def register() -> ResponseReturnValue:
 def _require_open() -> None:
     if settings().signup != "open":
         raise NotFound(_("This site takes new people by invitation only"))
-    # The first account is the administrator's, and its link is good as long as there is none.
+    # The first account is the administrator's, created through the setup link.
     if not accounts.exist():
         raise NotFound(_("This site is not set up yet"))
 

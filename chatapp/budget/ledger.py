@@ -1,8 +1,8 @@
 """Spending: reserve before the model is asked, settle once at the end, grant and reset in between.
 
-Every verb runs inside write(), changes user_usage by one conditional statement and adds its entries in the same
-transaction. The condition is checked by the database against the row as it is at that moment, so no number of
-processes can pass the limit together.
+Every operation runs inside write(), changes user_usage with one conditional statement and adds its entries in the same
+transaction. The database checks the condition against the current row, so concurrent processes cannot exceed the
+limit together.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from chatapp.kernel.extensions import db
 
 REASON_CHARS = 300
 
-# Figure of user_usage → the sign and the operations whose deltas make it up.
+# Column of user_usage → the sign and the operations whose deltas add up to it.
 REBUILT = {
     "token_limit": (1, ("grant",)),
     "reserved_tokens": (-1, ("reserve", "release")),
     "total_tokens_used": (-1, ("charge", "reset")),
 }
 
-# What every message needs is a statement made once, on the table: see database.execute_core.
+# Statements that every message needs are built once, on the table: see database.execute_core.
 ENTRIES = LedgerEntry.metadata.tables["ledger_entries"]
 USAGE = UserUsage.metadata.tables["user_usage"]
 RESERVE = (
@@ -58,13 +58,13 @@ SPEND = (
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """tokens is held in all; answer_tokens of it is what the visible answer may use."""
+    """tokens is reserved in total; answer_tokens is the visible answer's share."""
 
     tokens: int
     answer_tokens: int
     is_clamped: bool
     timezone: str
-    """The user's."""
+    """The user's time zone."""
 
 
 def open_account(user_id: UUID, limit: int | None = None) -> None:
@@ -76,10 +76,10 @@ def open_account(user_id: UUID, limit: int | None = None) -> None:
 
 
 def reserve(user_id: UUID, exchange_id: UUID, input_tokens: int, max_answer: int, min_answer: int) -> Reservation:
-    """Hold the input and as much of the answer as fits, at least min_answer.
+    """Reserve the input and as much of the answer as fits, at least min_answer.
 
-    Raises BudgetExceeded, leaving nothing behind. A failed condition means that somebody else got in between and
-    that the balance is another now: it is read again.
+    Raises BudgetExceeded and then reserves nothing. If the condition fails, a concurrent change has altered the
+    balance, so it is read again.
     """
     while True:
         usage = load_figures(user_id)
@@ -97,15 +97,15 @@ def reserve(user_id: UUID, exchange_id: UUID, input_tokens: int, max_answer: int
 
 
 def settle(user_id: UUID, exchange_id: UUID, reserved: int, charged: int) -> Budget:
-    """Release what was held and charge what was used (0 allowed), at most what was held. Returns what is left.
+    """Release the reservation and charge what was used, from 0 up to what was reserved. Returns the new budget.
 
-    Call it only after the exchange's own row was closed in the same transaction: that is what makes it once.
-    Raises RuntimeError where less is held than that, which only a hand in the database can bring about.
+    Call it only after closing the exchange's row in the same transaction; that guarantees it runs once.
+    Raises RuntimeError if less is reserved than that, which only a manual change to the database can cause.
     """
     assert 0 <= charged <= reserved
     if execute_core(SPEND, {"user": user_id, "held": reserved, "charged": charged}).rowcount != 1:
         raise RuntimeError(
-            f"user {user_id}: {reserved} tokens of exchange {exchange_id} are not held. Run `flask ledger verify`"
+            f"user {user_id}: {reserved} tokens of exchange {exchange_id} are not reserved. Run `flask ledger verify`"
         )
     _add_entries(user_id, exchange_id, release=reserved, charge=-charged)
     notices.note(budget := usage_of(user_id))
@@ -113,7 +113,7 @@ def settle(user_id: UUID, exchange_id: UUID, reserved: int, charged: int) -> Bud
 
 
 def set_limit(user_id: UUID, limit: int, reason: str) -> None:
-    """Change a user's limit. The difference is a grant with its reason."""
+    """Set a user's limit. The difference is recorded as a grant with the reason."""
     while True:
         old = load_figures(user_id).token_limit
         changed = _change(
@@ -129,9 +129,9 @@ def set_limit(user_id: UUID, limit: int, reason: str) -> None:
 
 
 def grant(user_id: UUID, tokens: int, reason: str) -> None:
-    """Raise a user's limit by so many tokens, or lower it where tokens is negative: a gift, or a correction.
+    """Raise a user's limit by `tokens`, or lower it if negative.
 
-    Raises InvalidRequest for no tokens, no reason, or a limit that would not be from 0 to MAX_LIMIT_TOKENS.
+    Raises InvalidRequest if tokens is 0, the reason is missing, or the limit would fall outside 0–MAX_LIMIT_TOKENS.
     """
     reason = " ".join(reason.split())
     if not tokens or not 1 <= len(reason) <= REASON_CHARS:
@@ -150,12 +150,12 @@ def grant(user_id: UUID, tokens: int, reason: str) -> None:
 
 
 def set_period(user_id: UUID, period: ResetPeriod) -> None:
-    """Change how often a user's budget begins anew. A period that is over by the new rule ends at the next send."""
+    """Change how often a user's budget resets. If the new rule ends the current period, the next send resets it."""
     _change(update(UserUsage).where(UserUsage.user_id == user_id).values(reset_period=period))
 
 
 def reset_if_due(user_id: UUID, instant: datetime | None = None) -> bool:
-    """Begin a new period where the old one is over. However many processes see midnight, one of them resets."""
+    """Start a new period if the old one is over. If several processes try at midnight, exactly one resets."""
     while True:
         usage = load_figures(user_id)
         start = due_start(usage.reset_period, usage.timezone, usage.last_reset_at, instant or now())
@@ -177,9 +177,9 @@ def reset_if_due(user_id: UUID, instant: datetime | None = None) -> bool:
 
 
 def verify() -> list[str]:
-    """Rebuild every balance from the entries; return the differences, one sentence each, empty when all agree.
+    """Rebuild every balance from the entries and return the differences, one sentence each.
 
-    One statement, so that it sees one moment while others write.
+    A single statement, so it sees a consistent snapshot while others write.
     """
     sums = (
         select(
@@ -220,6 +220,6 @@ def _change(statement: Any) -> bool:
 
 
 def _add_entries(user_id: UUID, exchange_id: UUID | None = None, reason: str = "", **deltas: int) -> None:
-    """Make the entries of one change: operation=delta."""
+    """Add the entries of one change, given as operation=delta."""
     entry = {"user_id": user_id, "exchange_id": exchange_id, "reason": reason[:REASON_CHARS]}
     execute_core(ENTRIES.insert(), [entry | {"operation": name, "delta": delta} for name, delta in deltas.items()])

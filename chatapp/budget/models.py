@@ -1,6 +1,6 @@
-"""What a user may spend, what is held and what is spent, and the ledger that says why.
+"""A user's limit, reserved and used tokens, and the ledger that explains them.
 
-balance = limit − used − reserved = Σ delta over the user's entries. Every change of a figure here and its entry are
+balance = limit − used − reserved = Σ delta over the user's entries. A change to a figure and its entry happen in
 one transaction. used and reserved can be rebuilt from the entries: see verify in ledger.py.
 """
 
@@ -37,7 +37,7 @@ class UserUsage(db.Model):
 
 
 class LedgerEntry(db.Model):
-    """One change of a balance, never altered. exchange_id is no foreign key: entries of before may have none."""
+    """One change to a balance, never modified. exchange_id is not a foreign key: old entries may have no exchange."""
 
     __tablename__ = "ledger_entries"
     __table_args__ = (
@@ -55,7 +55,7 @@ class LedgerEntry(db.Model):
 
 
 class BudgetNotice(db.Model):
-    """Said once in a period: so much of the budget is used. seen_at: when its reader put it away."""
+    """A warning, once per period, that this much of the budget is used. seen_at: when the user dismissed it."""
 
     __tablename__ = "budget_notices"
 

@@ -1,4 +1,4 @@
-"""Notices of a budget that runs low: at 80 and at 100 percent, each once in a period, kept until they are put away."""
+"""Low-budget notices at 80 and 100 percent, each once per period, kept until dismissed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ LEVELS = (80, 100)
 
 
 def note(usage: Budget) -> None:
-    """Make the notices that a budget has come to. Inside the transaction that changed it, whose lock on the row keeps
-    two processes from making the same one."""
+    """Create the notices for the levels a budget has reached. Call in the transaction that changed it: its row lock
+    keeps two processes from creating the same notice."""
     for percent in LEVELS:
         key = (usage.user_id, usage.last_reset_at, percent)
         if has_come_to(usage, percent) and db.session.get(BudgetNotice, key) is None:
@@ -26,13 +26,13 @@ def note(usage: Budget) -> None:
 
 def has_come_to(usage: Budget, percent: int) -> bool:
     if percent == 100:
-        # Used up is where no answer fits any more: few budgets end on their last token.
+        # Used up means that no answer fits any more; few budgets end exactly on their last token.
         return usage.token_limit - usage.total_tokens_used < settings().min_answer_tokens
     return usage.total_tokens_used * 100 >= usage.token_limit * percent
 
 
 def unseen(user_id: UUID) -> BudgetNotice | None:
-    """Return the most urgent notice of the present period that was not put away."""
+    """Return the most urgent notice of the current period that was not dismissed."""
     found = (
         select(BudgetNotice)
         .join(UserUsage, UserUsage.user_id == BudgetNotice.user_id)
@@ -47,7 +47,7 @@ def unseen(user_id: UUID) -> BudgetNotice | None:
 
 
 def put_away(user_id: UUID) -> None:
-    """Put a user's notices away. Inside write()."""
+    """Dismiss a user's notices. Call inside write()."""
     db.session.execute(
         update(BudgetNotice)
         .where(BudgetNotice.user_id == user_id, BudgetNotice.seen_at.is_(None))

@@ -1,4 +1,4 @@
-"""When a budget's period began and when the next one begins, in the user's own zone."""
+"""When a budget's period began and when the next one begins, in the user's time zone."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from chatapp.kernel.zones import zone
 
-# A little less than the shortest there is, with a clock that is put forward in it.
+# A little less than the shortest period, one in which the clocks go forward.
 SHORTEST = {"daily": timedelta(hours=20), "weekly": timedelta(days=6), "monthly": timedelta(days=27)}
 
 
 def period_start(period: str, zone_name: str, instant: datetime) -> datetime | None:
-    """Return the instant (UTC) at which the period that holds instant began: a midnight; None for no period."""
+    """Return the start (UTC, a local midnight) of the period that contains `instant`; None without a period."""
     day = instant.astimezone(zone(zone_name)).date()
     if period == "daily":
         first = day
@@ -25,10 +25,9 @@ def period_start(period: str, zone_name: str, instant: datetime) -> datetime | N
 
 
 def due_start(period: str, zone_name: str, began: datetime, instant: datetime) -> datetime | None:
-    """Return where a new period has begun since the one of began; None where that one still lasts.
+    """Return the start of the current period if it is later than the one begun at `began`, otherwise None.
 
-    After a reset a period is never shorter than the shortest there is: who moves from one time zone to another and
-    back would have two a day.
+    After a reset a period lasts at least SHORTEST; otherwise moving between time zones would give two resets a day.
     """
     start = period_start(period, zone_name, instant)
     if start is None or start <= began or _is_too_soon(period, began, start):
@@ -37,7 +36,7 @@ def due_start(period: str, zone_name: str, began: datetime, instant: datetime) -
 
 
 def next_period_start(period: str, zone_name: str, instant: datetime, began: datetime | None = None) -> datetime | None:
-    """Return when the period after the one that holds instant begins; None for no period."""
+    """Return when the period after the one that contains `instant` begins; None without a period."""
     start = period_start(period, zone_name, instant)
     if start is None:
         return None
@@ -47,7 +46,7 @@ def next_period_start(period: str, zone_name: str, instant: datetime, began: dat
 
 
 def _is_too_soon(period: str, began: datetime, start: datetime) -> bool:
-    # A reset begins a period at a midnight, which is a whole minute; an account is made at some microsecond.
+    # A reset starts a period at midnight, on a whole second; accounts are created at arbitrary microseconds.
     was_reset = began.second == began.microsecond == 0
     return was_reset and start - began < SHORTEST[period]
 

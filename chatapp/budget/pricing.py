@@ -1,6 +1,6 @@
 """What tokens cost: a table by model and day, in whole micro-dollars. No database.
 
-A price that is not in the table is unknown, and said to be: nothing is guessed. See prices.toml for the source.
+A price that is not in the table is reported as unknown; nothing is guessed. See prices.toml for the source.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MICRO = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Micro-dollars per million tokens. The long_ ones hold for a request of more than long_from input tokens."""
+    """Micro-dollars per million tokens. The long_ prices apply above long_from input tokens."""
 
     model: str
     since: str
@@ -36,7 +36,7 @@ class Price:
     long_cached: int = 0
 
     def cost_microusd(self, usage: Usage) -> int:
-        """Return what an exchange costs, rounded half up. Cached tokens are inside input, thoughts inside output."""
+        """Return an exchange's cost, rounded half up. Input includes cached tokens; output includes thinking."""
         is_long = self.long_from is not None and usage.input_tokens > self.long_from
         of_input, of_output, of_cached = (
             (self.long_input, self.long_output, self.long_cached) if is_long else (self.input, self.output, self.cached)
@@ -50,16 +50,16 @@ class Price:
 
 
 class PriceTable:
-    """The prices that are known. Of those of a model, the latest that holds on a day."""
+    """Known prices. A model's price on a day is the latest one already in effect."""
 
     def __init__(self, own_file: Path | None = None) -> None:
-        """Read the table, and before it the operator's own file. Raises ValueError naming the file and the entry."""
+        """Read the operator's own file, then the built-in table. Raises ValueError naming the file and the entry."""
         self._prices = (_read(own_file) if own_file else []) + _read(TABLE)
 
     def at(self, model: str, day: date) -> Price | None:
-        """Return a model's price on a day; None where it is unknown."""
+        """Return a model's price on a day; None if unknown."""
         known = [price for price in self._prices if price.model == model and price.since <= day.isoformat()]
-        # max keeps the first of equals: the operator's own.
+        # max returns the first of equals, so the operator's own price wins.
         return max(known, key=lambda price: price.since, default=None)
 
 

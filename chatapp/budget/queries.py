@@ -1,4 +1,4 @@
-"""What is left, until when, and how long it lasts at this pace."""
+"""What is left of a budget, when it resets, and how long it lasts at the current pace."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FIGURES: Select[Any] = (
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A user's figures in tokens. A period that is over but was not yet reset is shown as reset."""
+    """A user's figures in tokens. A period that is over counts as reset even before the reset is stored."""
 
     user_id: UUID
     total_tokens_used: int
@@ -43,7 +43,7 @@ class Budget:
 
     @property
     def unspent_tokens(self) -> int:
-        """What is left, with what is held for answers being written: most of that comes back."""
+        """What is left, including reservations for answers in progress: most of those come back."""
         return max(0, self.token_limit - self.total_tokens_used)
 
     @property
@@ -52,8 +52,8 @@ class Budget:
 
 
 def load_figures(user_id: UUID) -> Row[Any]:
-    """Return the columns of UserUsage and the user's timezone as they stand there now. Raises NotFound."""
-    # No object: a session may hold one that is older.
+    """Return the current UserUsage columns and the user's time zone. Raises NotFound."""
+    # Columns, not an object: the session may hold a stale one.
     found = db.session.execute(FIGURES, {"user": user_id}).one_or_none()
     if found is None:
         raise NotFound()
@@ -77,7 +77,7 @@ def usage_of(user_id: UUID, instant: datetime | None = None) -> Budget:
 
 
 def budget_exceeded(budget: Budget, needed_tokens: int) -> BudgetExceeded:
-    """Return the refusal of an exchange that needs so many tokens at least, with what its sender can do."""
+    """Return the error for an exchange that needs at least this many tokens, with a hint for the user."""
     left = budget.remaining_tokens
     room = ngettext("%(num)s token is left", "%(num)s tokens are left", left)
     needs = _("This message needs at least %(needed)s and %(room)s.", needed=f"{needed_tokens:,}", room=room)
@@ -91,8 +91,8 @@ def _when(budget: Budget) -> str:
 
 
 def estimated_days_until_limit(user_id: UUID, budget: Budget, instant: datetime | None = None) -> int | None:
-    """Return floor(remaining / average per day); the average is over the days from the first use in this period
-    to today, today included, 30 at most. None before any use."""
+    """Return floor(remaining / daily average), or None if nothing was used. The average covers the days from the first
+    use in this period through today, at most 30."""
     instant = instant or now()
     local = zone(budget.timezone)
     since = max(budget.last_reset_at, instant - timedelta(days=AVERAGED_DAYS - 1))

@@ -1,9 +1,9 @@
-"""How texts are compared in a search: small letters without marks, in every script, texts and queries alike.
+"""Folds texts and queries alike for search: lower case without marks, in every script.
 
-Each character is folded alone, as Unicode decomposes it for compatibility (NFKD): width and ligatures go with that.
-Marks go: accents, й ё ї, Greek tonos, Hebrew points, Arabic vowels, nukta, tones of Thai. What Unicode writes as a mark
-but people read as a letter stays: vowel signs and virama of the scripts of India and Southeast Asia, and the voicing of
-kana, because か and が make different words. What is left is composed again, so that Hangul is syllables either way.
+Each character is folded on its own, by its compatibility decomposition (NFKD), which also removes width variants and
+ligatures. Marks are removed: accents, й ё ї, Greek tonos, Hebrew points, Arabic vowels, nukta, Thai tones. Marks that
+people read as letters stay: the vowel signs and viramas of Indian and Southeast Asian scripts, and kana voicing,
+because か and が make different words. The rest is composed again, so that Hangul always ends up as syllables.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import re
 import unicodedata
 from itertools import accumulate
 
-# Combining classes of marks that readers take for letters: kana voicing, viramas, vowels from Telugu to Tibetan.
+# Combining classes of marks that people read as letters: kana voicing, viramas, vowels from Telugu to Tibetan.
 LETTERS = {0, 8, 9, 84, 91, 103, 118, 129, 130, 132}
-# Marks without a class of their own: the silencers of Thai, and what chooses between pictures of one character.
+# Marks without a class of their own: the Thai silencers, and variation selectors.
 MARKS = re.compile("[\u0e4c\u0e4e\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 # "ł" is "LATIN SMALL LETTER L WITH STROKE": Unicode does not decompose it, its name does.
 WITH_MARK = re.compile(r"((?:LATIN|GREEK|CYRILLIC) (?:SMALL|CAPITAL) LETTER [A-Z ]+?) WITH ")
@@ -42,7 +42,7 @@ ALIKE = {
     "ן": "נ",
     "ף": "פ",
     "ץ": "צ",
-    # Letters that older programs write in two: of Yiddish, and the chillus of Malayalam.
+    # Letters that older software writes as two: Yiddish digraphs and Malayalam chillus.
     "װ": "וו",
     "ױ": "וי",
     "ײ": "יי",
@@ -69,7 +69,7 @@ def _is_mark(char: str) -> bool:
 
 
 def _letter(char: str) -> str:
-    """Fold a character that has no parts."""
+    """Fold a character that does not decompose."""
     if char in ALIKE:
         return ALIKE[char]
     if _is_mark(char):
@@ -87,18 +87,18 @@ def _letter(char: str) -> str:
 
 
 def _character(char: str) -> str:
-    """Fold until nothing changes: what comes of one step may have parts again."""
+    """Fold until nothing changes: the result of one step may decompose further."""
     if char in ALIKE:
         return ALIKE[char]
     parts = unicodedata.normalize("NFKD", char)
-    # Alone, an accent is decomposed into a space that nobody wrote.
+    # A standalone accent decomposes into a space that nobody typed, and the mark.
     parts = parts[1:] if len(parts) > 1 and parts[0] == " " and char != " " else parts
     folded = "".join(map(_letter, parts))
     return folded if folded == char else "".join(map(_character, folded))
 
 
 class _Folds(dict[int, str]):
-    """Character → what it is compared as; filled as they are met."""
+    """Character → its folded form, filled on demand."""
 
     def __missing__(self, code: int) -> str:
         folded = self[code] = _character(chr(code))
@@ -109,16 +109,16 @@ FOLDS = _Folds()
 
 
 def fold(text: str) -> str:
-    """Return a text as it is compared. It may be shorter or longer than the text; folding it again changes nothing."""
+    """Return the folded text. It may be shorter or longer than the original; folding it again changes nothing."""
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).translate(FOLDS))
 
 
 def fold_with_places(text: str) -> tuple[str, list[int]]:
-    """Return a text as it is compared, and where in the text each of its characters begins, then the text's length.
+    """Return the folded text and the position in the original of each of its characters, then the original's length.
 
-    places[start] to places[end] is what folded[start:end] was made of, with the marks that follow it.
+    folded[start:end] comes from text[places[start]:places[end]], including the marks that follow.
     """
     pieces = _pieces(text)
     begins = [0, *accumulate(map(len, pieces))]
@@ -128,7 +128,7 @@ def fold_with_places(text: str) -> tuple[str, list[int]]:
 
 
 def _pieces(text: str) -> list[str]:
-    """Cut a text so that its pieces fold to the pieces of its fold: before each character that stands for itself."""
+    """Split a text before each character that folds independently, so that the folded pieces join to its fold."""
     pieces: list[str] = []
     for char in text:
         if pieces and _joins(pieces[-1], char):
@@ -139,7 +139,7 @@ def _pieces(text: str) -> list[str]:
 
 
 def _joins(piece: str, char: str) -> bool:
-    """Say whether a character belongs to what is before it: a mark, the rest of a syllable, a voicing of kana."""
+    """Return whether a character belongs to the piece before it: a mark, the rest of a syllable, kana voicing."""
     if unicodedata.combining(char):
         return True
     alone = fold(char)
@@ -147,7 +147,7 @@ def _joins(piece: str, char: str) -> bool:
 
 
 def place_of(text: str, at: int) -> int:
-    """Return where in a text the character stands that is at this place of its fold. Reads no further than there."""
+    """Return the position in a text of the character at this position of its fold. Reads no further than that."""
     start = 0
     while True:
         end = min(start + STEP_CHARS, len(text))

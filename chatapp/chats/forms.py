@@ -1,4 +1,4 @@
-"""The forms of a chat's settings and of those that new chats begin with."""
+"""Forms for a chat's settings and for the defaults of new chats."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from chatapp.kernel.errors import InvalidRequest
 
 
 class OptionsForm(PageForm):
-    """What can be chosen for a chat. Fields that are not sent keep their value and are not checked."""
+    """A chat's options. Fields that are not sent keep their value and are not checked."""
 
-    # A chat may hold what is no longer on offer, so it is not the list that is checked against.
+    # Not checked against the choices: a chat may use a model that is no longer offered.
     model = SelectField(_l("Model"), id="option-model", validate_choice=False)
     system_prompt = TextAreaField(_l("Instructions for the model"), id="option-prompt")
     temperature = StringField(_l("Temperature"), id="option-temperature", widget=NumberInput(step="0.1", min=0, max=2))
@@ -34,7 +34,7 @@ class OptionsForm(PageForm):
 
     @property
     def chosen(self) -> dict[str, Any]:
-        """What was sent: column → value."""
+        """The fields that were sent: column → value."""
         return {field.name: field.data for field in self if field.name in request.form}
 
     def validate_model(self, field: Field) -> None:
@@ -69,7 +69,7 @@ def _check(field: Field) -> None:
 
 
 def _allowances(current: str | None) -> list[tuple[str, str]]:
-    """Return the choices of thinking, with the one that is in force although it is none of them."""
+    """Return the choices for thinking, plus the current value if it is none of them."""
     words = (_("Off, or as little as it can"), _("Briefly"), _("Thoroughly"), _("As long as it takes"))
     known = list(zip(map(str, options.THINKING_TOKENS), words, strict=True))
     if not current or current in map(str, options.THINKING_TOKENS):

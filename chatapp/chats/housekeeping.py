@@ -1,4 +1,4 @@
-"""Removes chats that were deleted, and people whose accounts were: a few rows at a time, in the background."""
+"""Removes deleted chats and deleted accounts in the background, a few rows at a time."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from chatapp.kernel.extensions import db
 
 PURGE_AFTER = timedelta(hours=1)
 PURGED_AT_ONCE = 50
-# Long enough for a living process to finish by itself. Two processes may do it at once.
+# Long enough for a live process to finish on its own. Two processes may do it at once.
 FINISH_AFTER = timedelta(minutes=5)
 ROWS_AT_ONCE = 200
 
 
 def purge_deleted_chats() -> int:
-    """Remove chats that were deleted long enough ago, a few at a time; return how many. Their entries in the ledger
-    stay. A chat that is still answering waits for its end."""
+    """Remove chats that were deleted long enough ago, a few at a time; return how many. Their ledger entries stay.
+    A chat with an answer in progress waits until it ends."""
     answering = select(Message.id).where(Message.chat_id == Chat.id, Message.status == "in_progress").exists()
     found = select(Chat.id).where(Chat.deleted_at < database_now() - PURGE_AFTER, ~answering).limit(PURGED_AT_ONCE)
     ids = list(db.session.scalars(found))
@@ -36,7 +36,7 @@ def purge_deleted_chats() -> int:
 
 
 def finish_deletions() -> int:
-    """Remove the people whose deletion its process did not live to finish; return how many."""
+    """Remove users whose deletion was cut off when its process died; return how many."""
     ids = list(db.session.scalars(select(User.id).where(User.deleted_at < database_now() - FINISH_AFTER)))
     release()
     for user_id in ids:
@@ -45,7 +45,7 @@ def finish_deletions() -> int:
 
 
 def remove_user(user_id: UUID) -> None:
-    """Remove a user, and before them their chats and messages and what the search knows of them."""
+    """Remove a user's messages and search index first, then the user; the chats go with the user."""
     _remove_messages(Message.chat_id.in_(select(Chat.id).where(Chat.user_id == user_id)))
     indexing.forget(user_id)
     retry_write(lambda: db.session.execute(delete(User).where(User.id == user_id)))
@@ -58,7 +58,7 @@ def _remove_messages(which: ColumnElement[bool]) -> None:
 
 
 def _remove_some(which: ColumnElement[bool]) -> int:
-    """Remove some messages; return how many. Let go of each other first: databases follow a branch only so deep."""
+    """Remove some messages; return how many. Unlinks their replies first: databases limit the depth of a cascade."""
     ids = list(db.session.scalars(select(Message.id).where(which).limit(ROWS_AT_ONCE)))
     if ids:
         db.session.execute(update(Message).where(Message.parent_id.in_(ids)).values(parent_id=None))

@@ -1,7 +1,7 @@
-"""Puts into the index what was written, and chats from before it, in the background and a little at a time.
+"""Indexes new texts, and chats that predate the index, in the background and a little at a time.
 
-What is written waits in search_pending, where a search looks through it directly, until a person has enough for a page.
-Every step is one short write, may be cut off anywhere, and may be done by two processes at once: one of them gets it.
+New texts wait in search_pending, where a search reads them directly, until a user has enough of them for a page.
+Every step is one short write, may be interrupted anywhere, and may be tried by two processes at once: one succeeds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from chatapp.kernel.breath import give_way
 from chatapp.kernel.database import execute_core, release, retry_write
 from chatapp.kernel.extensions import db
 
-# A page is made of what holds this many runs of characters: about 15,000 characters of English, 3,000 of Chinese.
+# A page holds about this many distinct n-grams: about 15,000 characters of English, 3,000 of Chinese.
 GRAMS_PER_PAGE = 9000
 PAGE_CHARS = 12_000
 PAGE_TEXTS = 200
@@ -30,14 +30,14 @@ REMOVED_PAGES = 100
 
 
 class Indexer:
-    """Knows what this process has looked at, so that an idle one asks little."""
+    """Remembers what this process has looked at, so that an idle process queries little."""
 
     def __init__(self) -> None:
         self._seen = 0
         self._may_have_backlog = True
 
     def step(self) -> bool:
-        """Do a little; say whether there may be more to do at once."""
+        """Do a little work; return whether there may be more to do right away."""
         waiting = self._waiting()
         for user_id in waiting:
             while pack(user_id):
@@ -47,7 +47,7 @@ class Indexer:
         return bool(waiting) or self._may_have_backlog
 
     def _waiting(self) -> list[UUID]:
-        """Return the users who have written something since the last time."""
+        """Return the users who have written something since the last call."""
         newest = db.session.scalar(select(func.max(SearchPending.id))) or 0
         found = select(SearchPending.user_id).where(SearchPending.id > self._seen, SearchPending.id <= newest)
         people = list(db.session.scalars(found.distinct())) if newest > self._seen else []
@@ -57,7 +57,7 @@ class Indexer:
 
 
 def pack(user_id: UUID) -> bool:
-    """Make a page of what a person has waiting, where it is enough for one; say whether it was."""
+    """Pack a user's pending texts into a page if there are enough; return whether a page was made."""
     rows: list[Row[Any]] = list(
         db.session.execute(
             select(SearchPending.id, SearchPending.subject_id, SearchPending.chars)
@@ -87,13 +87,13 @@ def pack(user_id: UUID) -> bool:
 
 
 def _first_of(rows: list[Row[Any]]) -> list[Row[Any]]:
-    """Return the first rows whose texts may be read at once; at least one."""
+    """Return the first rows whose texts can be read together; at least one."""
     sizes = accumulate(min(row.chars, SEARCHED_CHARS) for row in rows)
     return [row for row, size in zip(rows, sizes, strict=True) if size <= PAGE_READ_CHARS] or [rows[0]]
 
 
 def _texts(ids: list[UUID]) -> dict[UUID, str | None]:
-    """Return message → its text and chat → its title; those that are gone absent."""
+    """Return the texts of messages and the titles of chats by id; deleted ones are missing."""
     contents = select(Message.id, func.substr(Message.content, 1, SEARCHED_CHARS)).where(Message.id.in_(ids))
     found = db.session.execute(union_all(contents, select(Chat.id, Chat.title).where(Chat.id.in_(ids)))).all()
     release()
@@ -101,7 +101,7 @@ def _texts(ids: list[UUID]) -> dict[UUID, str | None]:
 
 
 def _save(user_id: UUID, pending: list[int], page: dict[str, bytes]) -> None:
-    """Save a page in place of what was waiting. Raises _TakenError where another process was first."""
+    """Replace the pending rows with a page. Raises _TakenError if another process was first."""
     if _removed(delete(SearchPending).where(SearchPending.id.in_(pending))) != len(pending):
         raise _TakenError
     last = select(func.coalesce(func.max(SearchPage.number), -1)).where(SearchPage.user_id == user_id)
@@ -109,11 +109,11 @@ def _save(user_id: UUID, pending: list[int], page: dict[str, bytes]) -> None:
 
 
 class _TakenError(Exception):
-    """Another process has made a page of the same texts, or removed their owner."""
+    """Another process has already packed the same texts or removed their owner."""
 
 
 def expand() -> bool:
-    """Let some messages of the oldest chat from before the index wait for it; say whether there was one."""
+    """Queue some messages of the backlog's first chat for indexing; return whether there was one."""
     return retry_write(_expand_oldest)
 
 
@@ -150,7 +150,7 @@ def _wait(user_id: UUID, subjects: Iterable[tuple[UUID, int]]) -> None:
 
 
 def forget(user_id: UUID) -> None:
-    """Remove a person from the index, a few pages at a time."""
+    """Remove a user's pages from the index, a few at a time."""
     while retry_write(lambda: _forget_some(user_id)):
         give_way()
 

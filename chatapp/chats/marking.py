@@ -1,4 +1,4 @@
-"""What a search shows of a text: one line around the first hit, the hits marked in the text as it was written."""
+"""How a search result shows a text: one line around the first hit, with the hits marked in the original text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from chatapp.chats.folding import fold, fold_with_places, place_of
 
 SNIPPET_CHARS = 140
-# What a line of Markdown is shown without, as long as no hit is lost with it.
+# Markdown syntax that is left out of a line, unless a hit would be lost with it.
 MARKDOWN = re.compile(
     r"\*\*|(?<!\w)__(?=\S)|(?<=\S)__(?!\w)|`+|(?<!\w)\*(?=\w)|(?<=\w)\*(?!\w)|(?<!\S)(?:#{1,6}|[*>|-]+)(?!\S) ?"
 )
@@ -20,7 +20,7 @@ Parts = tuple[tuple[str, bool], ...]
 
 
 def marked(text: str, terms: tuple[str, ...]) -> Parts:
-    """Cut a text into parts, each with whether it is a hit."""
+    """Split a text into parts, each with a flag for a hit."""
     folded, places = fold_with_places(text)
     edges = [0, *(places[edge] for span in _spans(folded, terms) for edge in span), len(text)]
     parts = ((text[start:end], index % 2 == 1) for index, (start, end) in enumerate(pairwise(edges)))
@@ -44,7 +44,7 @@ def excerpt(text: str, terms: tuple[str, ...]) -> Parts:
 
 
 def _spans(folded: str, terms: tuple[str, ...]) -> list[tuple[int, int]]:
-    """Return where the words stand, at the beginnings of words where there are such places; none overlap."""
+    """Return the spans of the terms, only those at the start of words if there are any; none overlap."""
     anywhere = _any_of(terms)
     spans = [match.span() for match in re.finditer(rf"(?<!\w)(?:{anywhere})", folded)]
     return spans or [match.span() for match in re.finditer(anywhere, folded)]

@@ -1,4 +1,4 @@
-"""Chats and their messages. A message knows the one before it, so a chat is a tree and what is shown is one branch."""
+"""Chats and their messages. A message refers to the one before it, so a chat is a tree; pages show one branch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chatapp.kernel.errors import ChatNotFound, ChatNotYours
 from chatapp.kernel.extensions import db
 from chatapp.kernel.text import MODEL_NAME_CHARS
 
-# Messages are read a few at a time, until they are enough or long enough.
+# Messages are read a few at a time, until there are enough of them or they are long enough.
 PAGE_STEP = 20
 PAGE_CHARS = 1_000_000
 
@@ -45,14 +45,14 @@ class Chat(db.Model):
     pinned: Mapped[bool] = mapped_column(default=False)
     archived: Mapped[bool] = mapped_column(default=False)
     head_id: Mapped[UUID | None]
-    """The last message of the branch that is shown. No foreign key: the two tables would need each other."""
+    """The last message of the shown branch. Not a foreign key: the two tables would depend on each other."""
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     @classmethod
     def for_user(cls, user: User, chat_id: UUID, *, or_deleted: bool = False) -> Chat:
-        """Load a user's chat. Raises ChatNotFound, or ChatNotYours for a stranger's (pages show both as a 404)."""
+        """Load a user's chat. Raises ChatNotFound, or ChatNotYours for another user's (pages show both as a 404)."""
         chat = db.session.get(cls, chat_id)
         if chat is None or (chat.deleted_at is not None and not or_deleted):
             raise ChatNotFound()
@@ -73,9 +73,9 @@ class Chat(db.Model):
         self.deleted_at = None
 
     def branch(self, limit: int | None = None, before: UUID | None = None) -> list[Message]:
-        """Return the shown messages, oldest first: the last limit of them, or those before one of them.
+        """Return the last `limit` messages of the shown branch, oldest first, or those before one of them.
 
-        before: a message of this chat; of any other nothing is shown.
+        before: a message of this chat; any other gives an empty list.
         """
         if before and db.session.scalar(select(Message.chat_id).where(Message.id == before)) != self.id:
             return []
@@ -84,7 +84,7 @@ class Chat(db.Model):
 
 class Message(db.Model):
     __tablename__ = "messages"
-    # A chat's messages in the order of their time, a page at a time.
+    # For reading a chat's messages by time, a page at a time.
     __table_args__ = (Index("ix_messages_chat_id_created_at_id", "chat_id", "created_at", "id"),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
@@ -93,12 +93,12 @@ class Message(db.Model):
     role: Mapped[str] = mapped_column(String(10))
     content: Mapped[str] = mapped_column(default="")
     continues: Mapped[bool] = mapped_column(default=False)
-    """A question that only asks for the rest of the answer above it: shown as a line, not as words of the user's."""
+    """A question that only asks for the rest of the answer above: shown as a line, not as the user's words."""
     thoughts: Mapped[str] = mapped_column(default="")
     status: Mapped[str] = mapped_column(String(12), default="completed")
     model: Mapped[str | None] = mapped_column(String(MODEL_NAME_CHARS))
     exchange_id: Mapped[UUID | None]
-    """Of an answer: what it cost. What was imported cost nothing here. No foreign key: it is written first."""
+    """An answer's exchange, which holds its cost; None if imported. Not a foreign key: the message is written first."""
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
 
     exchange: Mapped[Exchange | None] = relationship(
@@ -119,7 +119,7 @@ class Message(db.Model):
 
     @property
     def can_go_on(self) -> bool:
-        """Say whether this is an answer that ended early, with words to go on from."""
+        """Return whether this is an answer that ended early and has text to continue from."""
         is_cut = self.exchange is not None and self.exchange.finish_reason == "length"
         ended_early = self.status in ("stopped", "interrupted") or is_cut
         return self.role == "assistant" and bool(self.content) and self.status != "in_progress" and ended_early
@@ -137,12 +137,12 @@ class SearchPage(db.Model):
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     subjects: Mapped[bytes] = mapped_column(LargeBinary)
-    """The ids of messages, and of chats for their titles: 16 bytes each, the last one written last."""
+    """The ids of messages, and of chats for their titles: 16 bytes each, newest last."""
     signature: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class SearchPending(db.Model):
-    """What was written and stands in no page yet. Triggers of the migration write it: no way of saving is missed."""
+    """New texts that are on no page yet. Database triggers from a migration add them, so no write is missed."""
 
     __tablename__ = "search_pending"
 
@@ -153,7 +153,7 @@ class SearchPending(db.Model):
 
 
 class SearchBacklog(db.Model):
-    """Chats from before the index, the one used last with the highest id; after: the message up to which it is done."""
+    """Chats that predate the index, the most recently used with the highest id. after_*: the last message queued."""
 
     __tablename__ = "search_backlog"
 
@@ -165,9 +165,9 @@ class SearchBacklog(db.Model):
 
 
 def page_upwards(chat: Chat, limit: int, before: UUID | None = None) -> tuple[list[Message], UUID | None]:
-    """Return the last messages of the shown branch, or those before one of them, oldest first; and where to go on.
+    """Return the last messages of the shown branch, or those before one of them, oldest first; and a cursor.
 
-    At most limit, and fewer where they are long (PAGE_CHARS). The second is None where nothing is above.
+    At most `limit`, fewer if they are long (PAGE_CHARS). The cursor is None if nothing is above.
     """
     found: list[Message] = []
     while len(found) < limit:
@@ -182,7 +182,7 @@ def page_upwards(chat: Chat, limit: int, before: UUID | None = None) -> tuple[li
 
 
 def last_below(message_id: UUID) -> UUID:
-    """Return the end of the branch through a message that was worked on last: itself where nothing is below."""
+    """Return the end of the newest branch through a message; the message itself if nothing is below it."""
     line = (
         select(Message.id, db.literal(0).label("distance")).where(Message.id == message_id).cte("below", recursive=True)
     )
@@ -194,7 +194,7 @@ def last_below(message_id: UUID) -> UUID:
 
 
 def branch(head_id: UUID | None, limit: int | None = None, before: UUID | None = None) -> list[Message]:
-    """Return the messages from head_id back to the first, oldest first; at most limit, ending just above before."""
+    """Return the branch ending with head_id, oldest first: its last `limit` messages, or those just above `before`."""
     if head_id is None:
         return []
     start = select(Message.id, Message.parent_id).where(Message.id == (before or head_id))

@@ -1,4 +1,4 @@
-"""What can be chosen for a chat: model, instructions, temperature, thinking. Chosen per chat, by default per user."""
+"""A chat's options: model, instructions, temperature and thinking. Set per chat, with defaults per user."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from chatapp.kernel.errors import InvalidRequest
 from chatapp.providers.base import ModelInfo
 from chatapp.providers.registry import providers
 
-# Allowances to think, in tokens: a few steps, a page, and most of what any model thinks.
+# Thinking budgets in tokens: none, a few steps, a page, and nearly as much as any model thinks.
 THINKING_TOKENS = (0, 1_024, 4_096, 16_384)
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """model None: the operator's default. temperature None: the model's own. thinking_tokens 0 or None: off."""
+    """model None: the operator's default. temperature None: the model's default. thinking_tokens 0 or None: off."""
 
     model: str | None = None
     system_prompt: str = ""
@@ -41,20 +41,20 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A model with what is known of it."""
+    """A model with its price, if known."""
 
     info: ModelInfo
     price: Price | None
 
 
 def offers() -> list[Offer]:
-    """Return every model on offer with its price of today, None where that is unknown."""
+    """Return every available model with today's price, None if unknown."""
     today = now().date()
     return [Offer(info, prices().at(info.id, today)) for info in providers().models()]
 
 
 def for_new_chat(user: User, form: Mapping[str, str]) -> dict[str, Any]:
-    """Return the columns of a new chat: the user's defaults, over them a persona, over them the form's model."""
+    """Return a new chat's columns: the user's defaults, overridden by a persona, then by the form's model."""
     defaults = Options.of_user(user)
     values = {
         "model": providers().offered(defaults.model),

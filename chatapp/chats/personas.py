@@ -1,4 +1,4 @@
-"""A few characters to begin a chat with: each sets its instructions, and its temperature where that matters."""
+"""Personas to start a chat with: each sets its instructions and, where it matters, the temperature."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from chatapp.kernel.text import N_
 
 @dataclass(frozen=True, slots=True)
 class Persona:
-    """name and line are for people and in the catalogue; system_prompt is for the model. temperature None: its own."""
+    """name and line are translated for display; system_prompt is for the model. temperature None: its default."""
 
     id: str
     name: str

@@ -1,4 +1,4 @@
-"""What pages show of a chat: its messages as questions with their answers."""
+"""A chat's messages as pages show them: questions with their answers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from chatapp.kernel.errors import ChatNotFound, ChatNotYours
 from chatapp.kernel.extensions import db
 from chatapp.rendering import open_fence
 
-# An answer that was continued is read in steps: usually it is one piece.
+# A continued answer is read in steps; usually there is only one piece.
 PIECES_AT_ONCE = 5
 MOST_PIECES = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A question and its answer. While it is written: its turn, and text and thoughts so far where they are known."""
+    """A question and its answer. While in progress: also its turn, and the text and thoughts so far, if known."""
 
     question: Message | None
     answer: Message | None
@@ -29,9 +29,9 @@ class Exchange:
     live_text: str | None = None
     live_thoughts: str | None = None
     opening: str = ""
-    """The line that opens the code block in which the answer above was cut off, where this one goes on in it."""
+    """The line that opens the code block in which the answer above was cut off, if this answer continues that block."""
     is_continued: bool = False
-    """The answer ended early, and the exchange below goes on with it."""
+    """The answer ended early and the exchange below continues it."""
 
     @property
     def id(self) -> UUID | None:
@@ -41,7 +41,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """Where a message stands among those that share its place, oldest first: ‹ number / count ›."""
+    """A message's position among its versions, oldest first: ‹ number / count ›."""
 
     number: int
     count: int
@@ -50,7 +50,7 @@ class Versions:
 
 
 def own_chat(user: User, chat_id: UUID, *, or_deleted: bool = False) -> Chat:
-    """Load a chat for a page. Raises ChatNotFound for a stranger's too: a page does not say that it exists."""
+    """Load a chat for a page. Raises ChatNotFound for another user's too, so as not to reveal that it exists."""
     try:
         return Chat.for_user(user, chat_id, or_deleted=or_deleted)
     except ChatNotYours:
@@ -58,7 +58,7 @@ def own_chat(user: User, chat_id: UUID, *, or_deleted: bool = False) -> Chat:
 
 
 def exchanges(messages: Iterable[Message]) -> list[Exchange]:
-    """Pair each question with the answer below it, in their order."""
+    """Pair each question with the answer below it, in order."""
     found: list[Exchange] = []
     for message in messages:
         last = found[-1] if found else None
@@ -76,7 +76,7 @@ def exchanges(messages: Iterable[Message]) -> list[Exchange]:
 
 
 def opening_of(question: Message) -> str:
-    """Return what Exchange.opening is for the answer to a question."""
+    """Return Exchange.opening for the answer to a question."""
     if not question.continues or question.parent_id is None:
         return ""
     opening = ""
@@ -86,12 +86,12 @@ def opening_of(question: Message) -> str:
 
 
 def whole_text(message: Message) -> str:
-    """Return a message's text; of an answer that goes on with those above it all of them, as one text."""
+    """Return a message's text; for an answer that continues those above it, all of them as one text."""
     return "".join(_pieces(message.id)) if message.role == "assistant" else message.content
 
 
 def _pieces(answer_id: UUID) -> list[str]:
-    """Return the texts of an answer and of those above it that it goes on with, the first one first."""
+    """Return the texts of an answer and of the answers above it that it continues, oldest first."""
     texts: list[str] = []
     before: UUID | None = None
     while len(texts) < MOST_PIECES:
@@ -108,7 +108,7 @@ def _pieces(answer_id: UUID) -> list[str]:
 
 
 def versions(messages: Sequence[Message]) -> dict[UUID, Versions]:
-    """Return message → where it stands among its versions; those that are the only one of their place absent."""
+    """Return each message's position among its versions; messages without other versions are left out."""
     if not messages:
         return {}
     parents = [message.parent_id for message in messages if message.parent_id]

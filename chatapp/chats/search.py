@@ -1,8 +1,8 @@
-"""Search in a user's own chats: their titles and what was said in them, also in versions that are not shown.
+"""Searches a user's own chats: their titles and messages, including versions that are not shown.
 
-query → its words, folded as the texts are (folding.py) → what is not in the index yet, then the pages that may hold all
-the words (search_index.py), the newest first → each text is folded and looked through; what holds the words is found.
-One search looks through so many texts and characters and no more, and gives way in between.
+query → its words, folded like the texts (folding.py) → texts that are not indexed yet, then the pages that may hold
+all the words (search_index.py), newest first → each text is folded and searched for the words. A search reads a
+limited number of texts and characters, and yields to other greenlets in between.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from chatapp.kernel.extensions import db
 MAX_TERMS = 8
 MAX_QUERY_CHARS = 200
 FOUND_CHATS = 30
-# A common word stands in thousands of messages; nobody reads further than this.
+# A common word occurs in thousands of messages; nobody reads further than this.
 FOUND_TEXTS = 200
 SNIPPETS_PER_CHAT = 3
-# What one search looks through at most. Half of it is kept for what the index has.
+# The most one search reads. Half of it is kept for indexed texts.
 LOOKED_AT_CHARS = 2_000_000
 PENDING_TEXTS = 2000
 BACKLOG_CHATS = 20
@@ -43,7 +43,7 @@ LEVELS_AT_ONCE = 200
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """A place in a message: pieces of its text, each with whether it is a hit. is_shown: on the branch that is."""
+    """A match in a message: parts of its text, each with a flag for a hit. is_shown: it is on the shown branch."""
 
     message_id: UUID
     role: str
@@ -61,7 +61,7 @@ class Snippet:
 
 @dataclass(slots=True)
 class Hit:
-    """A chat in which something was found; the last used first."""
+    """A chat with matches."""
 
     chat: Chat
     terms: tuple[str, ...]
@@ -74,16 +74,16 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search found. is_whole: everything was looked through; else there may be more in older messages."""
+    """The results of a search. is_whole: everything was searched; otherwise older messages may have more."""
 
     hits: list[Hit]
     is_whole: bool = True
 
 
 def search(user: User, query: str, *, limit: int = FOUND_CHATS) -> Found:
-    """Find the user's chats with all words of the query in their title or in one message; at most limit.
+    """Find up to `limit` of the user's chats with all of the query's words in the title or in one message.
 
-    Any text will do for a query. Deleted chats are never found, archived ones are.
+    Any text is a valid query. Archived chats are included, deleted ones never.
     """
     terms = terms_of(query)
     if not terms:
@@ -93,13 +93,13 @@ def search(user: User, query: str, *, limit: int = FOUND_CHATS) -> Found:
 
 
 def terms_of(query: str) -> tuple[str, ...]:
-    """Return the words of a query as they are compared, each once."""
+    """Return the folded words of a query, without duplicates."""
     words = fold(query.replace("\0", " ")[:MAX_QUERY_CHARS]).split()
     return tuple(dict.fromkeys(words))[:MAX_TERMS]
 
 
 class _Looking:
-    """One search, and how much of what it may look through is left."""
+    """One search and how much more it may read."""
 
     def __init__(self, user_id: UUID, terms: tuple[str, ...]) -> None:
         self._user_id = user_id
@@ -110,7 +110,7 @@ class _Looking:
         self.is_whole = True
 
     def rows(self) -> list[Row[Any]]:
-        """Return (subject_id, chat_id, role, text) of titles and messages that hold all the words, newest first."""
+        """Return (subject_id, chat_id, role, text) of titles and messages that contain all the words, newest first."""
         found: list[Row[Any]] = []
         for ids in self._places():
             if self._chars <= 0:
@@ -133,7 +133,7 @@ class _Looking:
         yield from _lots((each, _share(page)) for page in pages for each in page)
 
     def _backlog(self, chat_ids: list[UUID]) -> Iterator[list[UUID]]:
-        """Yield the newest of what the person has from before the index."""
+        """Yield the newest of the user's texts that predate the index."""
         for chat_id in chat_ids:
             said = select(Message.id, db.func.length(Message.content)).where(Message.chat_id == chat_id)
             newest = said.order_by(Message.created_at.desc(), Message.id.desc()).limit(BACKLOG_TEXTS)
@@ -155,8 +155,8 @@ class _Looking:
 
 
 def _state(user_id: UUID) -> tuple[list[tuple[UUID, int]], list[UUID], int]:
-    """Return what a person wrote that no page has yet, each with its length, and the chats from before the index, both
-    the newest first; and the number of the last page, -1 where there is none."""
+    """Return the user's pending texts with their lengths, and the chats that predate the index, both newest first; and
+    the number of the last page, -1 if there is none."""
     mine = SearchPending.user_id == user_id
     waits = _row(0, SearchPending.subject_id, SearchPending.chars, SearchPending.id).where(mine)
     waits = waits.order_by(SearchPending.id.desc()).limit(PENDING_TEXTS)
@@ -177,12 +177,12 @@ def _row(kind: int, subject: Any, size: Any, order: Any) -> Select[Any]:
 
 
 def _share(page: list[UUID]) -> int:
-    """Return how many characters to reckon with for each text of a page; only one that is alone may be very long."""
+    """Return how many characters to assume for each text of a page; only the sole text of a page may be very long."""
     return SEARCHED_CHARS if len(page) == 1 else PAGE_READ_CHARS // len(page)
 
 
 def _lots(sized: Iterable[tuple[UUID, int]]) -> Iterator[list[UUID]]:
-    """Put ids of texts with their lengths together to lots that may be read at once."""
+    """Group text ids with their lengths into batches that can be read at once."""
     lot: list[UUID] = []
     chars = 0
     for each, length in sized:
@@ -231,7 +231,7 @@ def _grouped(rows: list[Row[Any]], terms: tuple[str, ...], limit: int) -> list[H
 
 
 def _shown(wanted: set[UUID], head_ids: list[UUID | None]) -> set[UUID]:
-    """Return those of some messages that stand on the branches with these ends. Goes up some levels at a time."""
+    """Return which of the wanted messages are on the branches that end with head_ids. Climbs some levels at a time."""
     found: set[UUID] = set()
     ends = [head for head in head_ids if head]
     while ends and found != wanted:

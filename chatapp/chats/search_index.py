@@ -1,9 +1,9 @@
-"""The index of the search: pages, each with a few texts of one person and a signature of what stands in them.
+"""The search index: pages, each with a few texts of one user and a signature of their content.
 
-A signature (a Bloom filter) has bits set for each run of one to four characters that a page has within its words. Where
-one of a query's runs lacks a bit, none of the page's texts can hold the word. Where all are there, one probably does,
-and they are read: the index rules out, the texts decide. So a page may list what has changed since or is gone, and
-pages are only ever added. The same table serves SQLite and PostgreSQL, and needs no extension.
+A signature (a Bloom filter) has bits set for each n-gram of one to four characters within the page's words. If one of
+a query's n-grams lacks a bit, none of the page's texts can contain the word. If all bits are set, one of them probably
+does and they are read: the index rules out, the texts decide. So a page may list texts that have changed or are gone,
+and pages are only ever added. The same table works in SQLite and PostgreSQL and needs no extension.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from chatapp.kernel.breath import Breath, give_way
 from chatapp.kernel.database import is_sqlite
 from chatapp.kernel.extensions import db
 
-# A pasted book must not stop the loop: of a longer text the beginning is searched.
+# A pasted book must not block the event loop: only the beginning of a longer text is searched.
 SEARCHED_CHARS = 100_000
-# The texts of a page together, unless it is one text.
+# The total of a page's texts, unless it has only one.
 PAGE_READ_CHARS = 50_000
-# Runs of up to three characters may be all that a query has: they set four bits and err once in 300 times. Of runs of
-# four a query has several, and together they hardly err.
+# A query may consist of n-grams of up to three characters only: they set four bits and are wrong once in 300 times. A
+# query has several n-grams of four characters, and together they are hardly ever wrong.
 SHORT = 3
 BITS_SET = {True: 4, False: 2}
 BITS_KEPT = {True: 16, False: 7}
-# Some of a long query's runs rule out as much as all of them.
+# Some of a long query's n-grams rule out as much as all of them.
 TESTED_GRAMS = 12
 SCANNED_PAGES = 250
 STEP_CHARS = 5000
-# Of Knuth's MMIX: spreads numbers evenly over 64 bits, the upper ones best.
+# From Knuth's MMIX: spreads numbers evenly over 64 bits, the upper ones best.
 MULTIPLIER = 6364136223846793005
 HEX = "0123456789ABCDEF"
 
 
 def grams(folded: str) -> set[str]:
-    """Return the runs of one to four characters within the words of a folded text. Gives way in between."""
+    """Return the n-grams of one to four characters within the words of a folded text. Yields in between."""
     found: set[str] = set()
     breath = Breath()
     for word in set(folded.split()):
-        # A word of 100,000 characters: in steps too.
+        # In steps too, as a word may have 100,000 characters.
         for start in range(0, len(word), STEP_CHARS):
             part = word[start : start + STEP_CHARS + 3]
             found.update(part)
@@ -55,7 +55,7 @@ def grams(folded: str) -> set[str]:
 
 
 def signature(found: set[str]) -> bytes:
-    """Return a page's signature: of 15,000 characters of English about 10,000 bytes."""
+    """Return a page's signature: about 10,000 bytes for 15,000 characters of English."""
     size = max(64, sum(BITS_KEPT[len(gram) <= SHORT] for gram in found) // 8)
     bits = bytearray(size)
     breath = Breath()
@@ -68,7 +68,7 @@ def signature(found: set[str]) -> bytes:
 
 
 def _numbers(gram: str) -> list[int]:
-    """Return the numbers of the bits that a run sets, 31 bits each; how long the signature is they do not know."""
+    """Return the numbers of an n-gram's bits, 31 bits each; they do not depend on the signature's length."""
     mixed = crc32(gram.encode("utf-8", "surrogatepass"))
     numbers = []
     for _ in range(BITS_SET[len(gram) <= SHORT]):
@@ -78,7 +78,7 @@ def _numbers(gram: str) -> list[int]:
 
 
 def pages_with(user_id: UUID, last: int, terms: Iterable[str]) -> Iterator[list[UUID]]:
-    """Yield the texts of each page that may hold all of the words, from page last down to 0, the last text first."""
+    """Yield the text ids of each page that may contain all the words, from page `last` down to 0, newest first."""
     tests = [_has(number) for gram in _tested(terms) for number in _numbers(gram)]
     mine = SearchPage.user_id == user_id
     for top in range(last, -1, -SCANNED_PAGES):
@@ -90,7 +90,7 @@ def pages_with(user_id: UUID, last: int, terms: Iterable[str]) -> Iterator[list[
 
 
 def _tested(terms: Iterable[str]) -> list[str]:
-    """Return some of the words' runs: those of four characters, spread over each word; of short words all."""
+    """Return some of the words' n-grams: those of four characters, spread over each word; for short words, all."""
     of_words = [_runs(term) for term in terms]
     turns = zip_longest(*of_words)
     return list(dict.fromkeys(gram for turn in turns for gram in turn if gram))[:TESTED_GRAMS]
@@ -104,7 +104,7 @@ def _runs(term: str) -> list[str]:
 
 
 def _has(number: int) -> ColumnElement[bool]:
-    """Say in SQL whether a signature has the bit of a number. Neither database reads more than the byte."""
+    """Return an SQL condition: a signature has the bit of a number. Neither database reads more than that byte."""
     at = db.literal(number >> 3, Integer) % func.length(SearchPage.signature) + 1
     byte = func.substr(SearchPage.signature, at, 1)
     bit = number & 7
@@ -115,5 +115,5 @@ def _has(number: int) -> ColumnElement[bool]:
 
 @cache
 def _digits(bit: int) -> str:
-    """Return the hexadecimal digits that have this bit: SQLite reads a byte only as these."""
+    """Return the hexadecimal digits that have this bit: SQLite can only read a byte as hex digits."""
     return "".join(digit for digit in HEX if int(digit, 16) >> bit & 1)

@@ -1,4 +1,4 @@
-"""The list of chats beside a page: under headings by day, or what a search found."""
+"""The sidebar's list of chats, grouped by day, or the results of a search."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_LISTED_CHATS = 2000
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Chats under one heading, the one used last first."""
+    """Chats under one heading, most recently used first."""
 
     label: str
     chats: list[Chat]
@@ -35,7 +35,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Sidebar:
-    """Chats in their groups; with a text that is searched for, what was found instead."""
+    """Chats in groups or, with a search text, its hits."""
 
     groups: list[Group]
     text: str
@@ -44,11 +44,11 @@ class Sidebar:
     is_archive: bool = False
     hits: list[Hit] = field(default_factory=list)
     found_all: bool = True
-    """Nothing was left out of the search."""
+    """The search left nothing out."""
 
     @property
     def version(self) -> str:
-        """Return 16 letters that are others whenever the list reads otherwise."""
+        """Return a hash of 16 characters that changes whenever the list does."""
         rows = [(group.label, [(str(chat.id), chat.title) for chat in group.chats]) for group in self.groups]
         return blake2s(repr((rows, self.has_more)).encode(errors="surrogatepass"), digest_size=8).hexdigest()
 
@@ -62,9 +62,9 @@ def sidebar(
     open_id: UUID | None = None,
     instant: datetime | None = None,
 ) -> Sidebar:
-    """Return a user's chats under "Pinned", "Today" and so on; with text, where its words are said.
+    """Return a user's chats under "Pinned", "Today" and so on; with text, the hits of a search for it.
 
-    open_id: a chat that is listed however long ago it was used.
+    open_id: a chat to list however long ago it was used.
     """
     limit = max(1, min(limit, MAX_LISTED_CHATS))
     if text:
@@ -98,10 +98,10 @@ def _heading(chat: Chat, day: date, today: date) -> str:
 
 
 def listed() -> int:
-    """Return how many chats the page lists, as its script says; it may have been asked for more."""
+    """Return how many chats the page lists, as its script reports; the user may have asked for more."""
     return request.headers.get("X-Listed", LISTED_CHATS, type=int)
 
 
 def shown_sidebar(open_id: UUID | None) -> Sidebar:
-    """Return the list as the page that asks shows it."""
+    """Return the list as the requesting page shows it."""
     return sidebar(current_user, limit=listed(), open_id=open_id)

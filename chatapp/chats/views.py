@@ -1,4 +1,4 @@
-"""The list of chats, and what can be done with one: rename, pin, archive, delete, its settings."""
+"""The list of chats, and the actions on a chat: rename, pin, archive, delete, change its settings."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from chatapp.turns import lifecycle, titles
 
 bp = Blueprint("chats", __name__)
 
-# A page asks once a second for the title that a model gives.
+# A page polls once a second for the title that the model writes.
 FIRST_TRIES, MAX_TRIES = 4, 25
 THEMES = ("light", "dark")
 
 
 @bp.app_context_processor
 def shared() -> dict[str, Any]:
-    """What the frame of a page needs. The functions are called by the frame alone, so a fragment asks for nothing."""
+    """Values for the page layout. Only the layout calls the functions, so a fragment runs no query for them."""
     theme = request.cookies.get(cookies.name("theme")) if request else None
     locale = get_locale()
     return {
@@ -67,7 +67,7 @@ def index() -> ResponseReturnValue:
 @bp.get("/chats/news")
 @login_required
 def changes() -> ResponseReturnValue:
-    """Draw the list anew, and the title of the chat that is open, where the list is not the version seen."""
+    """Render the list and the open chat's title again if the list differs from the version seen."""
     if shown_sidebar(_shown_chat()).version == request.args.get("seen"):
         return "", 204
     return _changed_list(_shown_chat())
@@ -93,7 +93,7 @@ def default_options() -> OptionsForm:
 @bp.post("/account/defaults")
 @browser_required
 def save_defaults() -> ResponseReturnValue:
-    """Keep what new chats begin with. Chats that there are stay as they are."""
+    """Save the defaults for new chats. Existing chats stay as they are."""
     form = default_options()
     if not form.validate():
         return account_page(defaults_form=form), 422
@@ -121,11 +121,11 @@ def rename(chat_id: UUID) -> ResponseReturnValue:
 @bp.get("/chats/<uuid:chat_id>/naming")
 @login_required
 def title_status(chat_id: UUID) -> ResponseReturnValue:
-    """Show the title that the model gave a chat; while it has none, say when to ask again."""
+    """Show the title that the model gave a chat; until then, return a fragment that asks again."""
     queries.own_chat(current_user, chat_id)
     tries = request.args.get("tries", 1, type=int)
     title = titles.of_chat(chat_id)
-    # It begins a moment after the answer has ended; without budget it never does.
+    # The title starts a moment after the answer has ended; without budget it never does.
     is_coming = title.is_open if title else tries < FIRST_TRIES
     if is_coming and tries < MAX_TRIES:
         return render_template("chats/_naming.html", chat_id=chat_id, tries=tries + 1)
@@ -148,7 +148,7 @@ def update(chat_id: UUID) -> ResponseReturnValue:
         flash(_("Saved"), "message")
         return redirect_to("chats.edit" if "from" in request.form else "conversation.show", chat_id=chat_id)
     if changes.get("archived"):
-        # Of the chat that is open a notice says so, with the way back.
+        # If the chat is open, a notice on the page says so and offers the undo.
         undo = "" if _shown_chat() == chat_id else url_for("chats.unarchive", chat_id=chat_id)
         return _changed_list(_shown_chat(), _("The chat is in the archive"), undo)
     return _changed_list(_shown_chat())
@@ -166,7 +166,7 @@ def destroy(chat_id: UUID) -> ResponseReturnValue:
 @bp.post("/chats/<uuid:chat_id>/delete")
 @login_required
 def delete(chat_id: UUID) -> ResponseReturnValue:
-    """Delete by a form, which knows no other method than POST."""
+    """Delete from a plain form, which can only POST."""
     lifecycle.delete_chat(queries.own_chat(current_user, chat_id))
     return _go_after_deletion(chat_id)
 
@@ -174,7 +174,7 @@ def delete(chat_id: UUID) -> ResponseReturnValue:
 @bp.post("/chats/<uuid:chat_id>/restoration")
 @login_required
 def restore(chat_id: UUID) -> ResponseReturnValue:
-    """Take a deletion back, while the chat's rows are still there."""
+    """Undo a deletion while the chat's rows still exist."""
     with write():
         queries.own_chat(current_user, chat_id, or_deleted=True).restore()
     if "open" in request.args:
@@ -191,7 +191,7 @@ def unarchive(chat_id: UUID) -> ResponseReturnValue:
 
 
 def _shown_chat() -> UUID | None:
-    """Return the chat that the browser shows, by the address htmx says it is at."""
+    """Return the chat that is open in the browser, from the URL that htmx reports."""
     last = request.headers.get("HX-Current-URL", "").split("?")[0].rstrip("/").rpartition("/")[2]
     try:
         return UUID(last)
@@ -205,7 +205,7 @@ def _go_after_deletion(chat_id: UUID) -> Response:
 
 
 def _changed_list(chat_id: UUID | None, said: str = "", undo: str = "") -> str:
-    """Draw the list; said is what was done, undo the address that takes it back."""
+    """Render the list. said: what was done; undo: the URL that reverts it."""
     shown = db.session.get(Chat, chat_id) if chat_id else None
     if shown is not None and shown.user_id != current_user.id:
         shown = None

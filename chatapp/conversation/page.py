@@ -1,4 +1,4 @@
-"""What a page shows of a chat: the last messages of the branch that is shown, or those above one, and the box below."""
+"""Values for the conversation page: the last messages of the shown branch, or those above one, and the composer."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ BEFORE_IT = 5
 
 
 def shown(chat: Chat, *, before: UUID | None = None, with_id: UUID | None = None) -> dict[str, Any]:
-    """Return what conversation/_turns.html needs, and turn_id, the chat's open turn.
+    """Return the values for conversation/_turns.html, and turn_id, the chat's open turn.
 
-    before: the messages above that one. with_id: a message that is to be among them, however far up it is.
+    before: show the messages above this one. with_id: a message to include, however far up it is.
     """
     turn = Turn.open_in(chat.id)
     messages = chat.branch(SHOWN_MESSAGES + 1, before)
@@ -35,7 +35,7 @@ def shown(chat: Chat, *, before: UUID | None = None, with_id: UUID | None = None
     has_earlier = bool(messages) and messages[0].parent_id is not None
     if has_earlier and len(messages) == SHOWN_MESSAGES + 1:
         messages = messages[1:]
-    # A page begins with a question: an answer alone would be drawn without it.
+    # A page starts with a question: an answer on its own would appear without it.
     if has_earlier and messages[0].role == "assistant":
         messages = messages[1:]
     exchanges = queries.exchanges(messages)
@@ -62,7 +62,7 @@ def shown(chat: Chat, *, before: UUID | None = None, with_id: UUID | None = None
 
 
 def composer(model: str, problem: str = "") -> dict[str, Any]:
-    """Return what the message box and the notice above it need. problem: why what stands in the box is refused."""
+    """Return the values for the composer and the notice above it. problem: why the text in it was rejected."""
     return {
         "model": request.form.get("model") or model,
         "models": providers().models(),
@@ -75,11 +75,11 @@ def composer(model: str, problem: str = "") -> dict[str, Any]:
 
 
 def posted_text() -> str:
-    """Return the message of a form: the suggestion whose button was pressed, else what was typed."""
+    """Return the submitted message: the suggestion that was clicked, otherwise the text that was typed."""
     return request.form.get("suggestion") or request.form.get("text", "")
 
 
 def _down_from(message_id: UUID, branch: list[Message]) -> list[Message]:
-    """Return a branch from a little above a message on; nothing where it is not in it."""
+    """Return the branch from a little above a message to its end; empty if the message is not in it."""
     place = next((place for place, message in enumerate(branch) if message.id == message_id), None)
     return [] if place is None else branch[max(0, place - BEFORE_IT) :]

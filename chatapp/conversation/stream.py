@@ -1,9 +1,9 @@
-"""The stream of one answer as a page takes it: HTML in unnamed events, `event: done` at the end.
+"""The stream of one answer for a page: HTML in unnamed events, `event: done` at the end.
 
-The first frame of every connection is the whole state, so a page that comes back needs no positions. After it, blocks
-that can no longer change are appended once and the open end is replaced. Thoughts grow in the same way, in a fold that
-stays as the reader has it. At the end one frame brings the rest of the page up to date. A frame is a few strings: no
-template is drawn before the end.
+The first frame of every connection is the whole state, so a page that reconnects needs no position. After that, final
+blocks are appended once and the open end is replaced. Thoughts grow the same way, in a fold that stays open or closed
+as the reader left it. At the end one frame updates the rest of the page. A frame is a few strings: no template is
+rendered before the end.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from chatapp.turns.live.log import HEARTBEAT_SECONDS, Ending, Heard, Piece, Thou
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store",
-    # nginx would collect the answer and hand it over at its end.
+    # Otherwise nginx buffers the answer and delivers it all at the end.
     "X-Accel-Buffering": "no",
 }
-# The headers go out with the first bytes, and the page knows that it is connected.
+# The headers are sent with the first bytes, so the page knows that it is connected.
 HELLO = ": connected\n\n"
 KEEP_ALIVE = ": keep-alive\n\n"
 DONE = "event: done\ndata: -\n\n"
@@ -45,9 +45,9 @@ def frames(
 ) -> Iterator[str]:
     """Yield the events of a turn.
 
-    opening: what the text is drawn behind (Exchange.opening). ended draws what changes around the answer, None where it
-    cannot now; is_good says whether the login still is, asked every 15 s. Where heard ends without an ending, or the
-    ending cannot be drawn, so does the stream: without `done` the page comes back.
+    opening: a line to put before the text (Exchange.opening). ended renders what changes around the answer, or returns
+    None if it cannot right now. is_good, called every 15 s, returns whether the login is still valid. If heard stops
+    without an Ending, or the ending cannot be rendered, the stream stops without `done` and the page reconnects.
     """
     answer = AnswerFrames(answer_id, _("Copy"), opening)
     checked_at = clock()
@@ -61,7 +61,7 @@ def frames(
         if isinstance(item, Piece):
             if frame := answer.grow(item):
                 yield frame
-            # A long open end is drawn less often; what comes meanwhile waits in the log.
+            # A long open end is rendered less often; meanwhile new text waits in the log.
             if (pause := answer.interval_seconds - tick_seconds) > 0:
                 sleep(pause)
         elif isinstance(item, Thought):
@@ -77,7 +77,7 @@ def frames(
 
 
 class AnswerFrames:
-    """Turns the pieces of one answer, and what was thought of it, into events."""
+    """Turns the text and thoughts of one answer into events."""
 
     def __init__(self, answer_id: UUID, copy_label: str, opening: str = "") -> None:
         self._text = Growing(f"m{answer_id}", copy_label)
@@ -89,7 +89,7 @@ class AnswerFrames:
         return self._text.interval_seconds
 
     def grow(self, piece: Piece) -> str:
-        """Return the event that shows a piece; "" where nothing is to be seen of it yet."""
+        """Return the event that shows a piece; "" if nothing of it is visible yet."""
         if self._text.has_begun and not piece.reset:
             changes = self._text.grow(piece.text)
             return event(changes) if changes else ""
@@ -99,7 +99,7 @@ class AnswerFrames:
         return event(changes)
 
     def think(self, thought: Thought) -> str:
-        """Return the event that shows a thought; "" where nothing is to be seen of it yet."""
+        """Return the event that shows a thought; "" if nothing of it is visible yet."""
         if self._thoughts.has_begun:
             changes = self._thoughts.grow(thought.text)
             return event(changes) if changes else ""
@@ -112,7 +112,7 @@ class AnswerFrames:
 
 
 class Growing:
-    """Turns Markdown that grows into changes of the page: blocks that are final, and the open end below them."""
+    """Turns growing Markdown into page changes: final blocks, and the open end below them."""
 
     def __init__(self, name: str, copy_label: str) -> None:
         self._name = name
@@ -135,7 +135,7 @@ class Growing:
         return self._stream.interval_ms / 1000 if self._stream else 0.0
 
     def begin(self, text: str) -> str:
-        """Return the changes that put a text in the place of what is there."""
+        """Return the changes that replace the current content with a text."""
         self._stream = MarkdownStream(self._copy_label)
         self._stream.feed(text)
         return self.state
@@ -148,13 +148,13 @@ class Growing:
 
     @property
     def state(self) -> str:
-        """The changes that put all of it in the place of what is there."""
+        """The changes that replace the current content with the whole state."""
         blocks, tail = self._parts
         return self._changes([("reset", blocks), ("tail", tail)])
 
     @property
     def whole(self) -> str:
-        """The change that makes the elements for blocks and open end too."""
+        """The change that also creates the elements for the blocks and the open end."""
         blocks, tail = self._parts
         inside = f'<div id="{self._name}-blocks">{blocks}</div><div id="{self._name}-tail" class="tail">{tail}</div>'
         return f'<div id="{self._name}" hx-swap-oob="innerHTML"><div class="prose" dir="auto">{inside}</div></div>'
@@ -168,17 +168,17 @@ class Growing:
 
 
 def status(text: str) -> str:
-    """Return the change that tells a screen reader something."""
+    """Return the change that announces a text to screen readers."""
     return f'<div id="status" hx-swap-oob="innerHTML">{escape(text)}</div>'
 
 
 def event(html: str) -> str:
-    """Return HTML as one unnamed event. Each of the three line ends of SSE would end a line of it."""
+    """Return HTML as one unnamed event. Each of the three line endings of SSE starts a new data line."""
     lines = html.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\ndata: ")
     return f"data: {lines}\n\n"
 
 
 def tick_seconds(mobile_hint: str | None, user_agent: str) -> float:
-    """Return how often a browser is sent news: a phone half as often."""
+    """Return the interval between updates; phones get half as many."""
     is_phone = mobile_hint == "?1" if mobile_hint else "Mobi" in user_agent
     return PHONE_TICK_SECONDS if is_phone else TICK_SECONDS

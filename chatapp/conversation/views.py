@@ -1,4 +1,4 @@
-"""The page where one talks: begin a chat, send, follow an answer, stop it, choose versions, copy a message's source."""
+"""The conversation page: start a chat, send, follow or stop an answer, choose versions, copy a message's source."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 bp = Blueprint("conversation", __name__)
 
-# How long a page that may not stay waits for a first word; an answer of another process takes a moment to arrive.
+# How long a page that may not stay connected waits for text; text from another process takes a moment to arrive.
 GLANCE_SECONDS = 0.1
 
 limit_sends = limiter.shared_limit(lambda: f"{settings().sends_per_minute} per minute", scope="sends")
@@ -57,13 +57,13 @@ bp.add_app_template_global(words.method_text)
 
 @bp.app_template_global()
 def new_key() -> str:
-    """Return the key of a form that starts a turn: sent twice it starts one."""
+    """Return an idempotency key for a form: submitted twice, it starts one turn."""
     return str(uuid4())
 
 
 @bp.app_template_global()
 def has_budget(budget: Budget | None = None) -> bool:
-    """Say whether the user's budget allows an answer. budget: as it is known already; else it is asked for once."""
+    """Return whether the user's budget allows an answer. budget: if already loaded; otherwise it is loaded once."""
     if not budget:  # None, or missing in the template.
         budget = g.budget = g.get("budget") or usage_of(current_user.id)
     return budget.remaining_tokens >= settings().min_answer_tokens
@@ -76,7 +76,7 @@ def markdown(text: str) -> Markup:
 
 @bp.app_template_global()
 def model_label(model_id: str) -> str:
-    """Return a model's name for people; its id where it is no longer on offer."""
+    """Return a model's display name; its id if it is no longer offered."""
     labels = {info.id: info.label for info in providers().models()}
     return labels.get(model_id, model_id)
 
@@ -88,7 +88,7 @@ def index() -> ResponseReturnValue:
 
 
 def _first_page(problem: str = "") -> str:
-    """Draw the place where a chat begins. problem: why the message that was sent is refused."""
+    """Render the start page. problem: why the message was rejected."""
     model = providers().offered(current_user.default_model)
     values: dict[str, Any] = {"chat": None, "exchanges": [], "versions": {}, "turn_id": None, "personas": PERSONAS}
     return render_template("conversation/show.html", **values, **page.composer(model, problem))
@@ -99,13 +99,13 @@ def _first_page(problem: str = "") -> str:
 @login_required
 @limit_sends
 def begin() -> ResponseReturnValue:
-    """Begin a chat with its first message. The same form sent twice begins one chat: its id comes from the key."""
+    """Start a chat with its first message. Its id comes from the key, so a form submitted twice starts one chat."""
     key = request.form.get("key") or str(uuid4())
     chat = _begin(uuid5(current_user.id, key))
     try:
         started = lifecycle.start(current_user, chat, page.posted_text(), key=key)
     except KeyReused:
-        # An old form with a new text begins another chat.
+        # An old form with a new text starts another chat.
         key = str(uuid4())
         started = lifecycle.start(current_user, _begin(uuid5(current_user.id, key)), page.posted_text(), key=key)
     except Exception:
@@ -146,13 +146,13 @@ def send(chat_id: UUID) -> ResponseReturnValue:
     try:
         started = lifecycle.start(current_user, chat, text, key=request.form.get("key") or None, model=model)
     except KeyReused:
-        # An old form with a new text is no second send of the old one.
+        # An old form with a new text is a new message, not a resend.
         started = lifecycle.start(current_user, chat, text, key=str(uuid4()), model=model)
     if not is_htmx() or started.joined:
         return redirect_to("conversation.show", chat_id=chat_id)
     before_id, seen = db.session.get_one(Message, started.question_id).parent_id, request.headers.get("X-Seen")
     if seen is not None and seen != str(before_id or ""):
-        # Something was said elsewhere since: the message stands below that.
+        # Messages were added elsewhere meanwhile; the new one belongs below them.
         return _conversation(chat_id, says=_("The answer is being written.")), 200, {"HX-Reswap": "innerHTML"}
     return started_fragment(started)
 
@@ -160,7 +160,7 @@ def send(chat_id: UUID) -> ResponseReturnValue:
 @bp.post("/drafts")
 @login_required
 def estimate() -> ResponseReturnValue:
-    """Say what the message in the box would come to. A POST, because a draft is no address; it changes nothing."""
+    """Show what the draft would cost. A POST, because a draft does not belong in a URL; it changes nothing."""
     chat_id = request.args.get("chat", type=UUID)
     chat = queries.own_chat(current_user, chat_id) if chat_id else None
     foretold = preview(current_user.id, chat, request.form.get("text", ""), request.form.get("model"))
@@ -179,7 +179,7 @@ def _edit_page(problem: str, message_id: UUID) -> str:
 @login_required
 @limit_sends
 def create_version(message_id: UUID) -> ResponseReturnValue:
-    """Answer a question once more, or ask it in other words. The old version stays beside the new one."""
+    """Regenerate an answer or revise a question. The old version is kept."""
     message, chat = _own_message(message_id)
     key = request.form.get("key") or str(uuid4())
     if message.role == "assistant":
@@ -189,7 +189,7 @@ def create_version(message_id: UUID) -> ResponseReturnValue:
     try:
         return _redrawn(lifecycle.revise(current_user, chat, message, page.posted_text(), key=key))
     except KeyReused:
-        # The page before this one, with another text in it.
+        # An earlier page was submitted again with a different text.
         message, chat = _own_message(message_id)
         return _redrawn(lifecycle.revise(current_user, chat, message, page.posted_text()))
 
@@ -231,7 +231,7 @@ def _edit_form(template: str, message: Message, chat: Chat, **refused: str) -> s
 @bp.get("/messages/<uuid:message_id>")
 @login_required
 def show_message(message_id: UUID) -> ResponseReturnValue:
-    """Draw a question as it stands in the conversation: what an edit that was given up goes back to."""
+    """Render a question as in the conversation; cancelling an edit returns to it."""
     message, chat = _own_message(message_id)
     if message.role != "user" or not is_htmx():
         return redirect_to("conversation.show", chat_id=chat.id, _anchor=f"m{message_id}")
@@ -241,7 +241,7 @@ def show_message(message_id: UUID) -> ResponseReturnValue:
 @bp.get("/chats/<uuid:chat_id>/news")
 @login_required
 def changes(chat_id: UUID) -> ResponseReturnValue:
-    """Draw the conversation anew where it ends otherwise than with the message seen; at: one that must be in it."""
+    """Render the conversation again if its last message is not the one seen. at: a message to include."""
     chat = queries.own_chat(current_user, chat_id)
     if str(chat.head_id) == request.args.get("seen"):
         return "", 204
@@ -251,15 +251,15 @@ def changes(chat_id: UUID) -> ResponseReturnValue:
 
 @bp.get("/turns/<uuid:turn_id>/stream")
 def stream(turn_id: UUID) -> ResponseReturnValue:
-    """Follow a turn. Whatever is refused is a stream that ends at once: on any other answer htmx would ask for ever."""
+    """Follow a turn. A refusal is a stream that ends at once; after any other response htmx would retry forever."""
     turn = _own_turn(turn_id)
-    # A HEAD has no body, so nobody would ever count its listener out.
+    # A HEAD has no body, so its listener slot would never be released.
     if turn is None or request.method == "HEAD":
         return Response([stream_frames.DONE], headers=stream_frames.HEADERS)
     try:
         with live_turns().listeners.open_slot(current_user.id) as slot:
             slot.listen_to(turn_id)
-            # Until the response has it, whatever fails here must give the slot back.
+            # Until the response owns the slot, any failure here must release it.
             return streamed(_frames_of(turn, slot), stream_frames.HEADERS, slot)
     except (RateLimited, Unavailable):
         return Response([stream_frames.DONE], headers=stream_frames.HEADERS)
@@ -273,7 +273,7 @@ def _frames_of(turn: Turn, slot: ListenerSlot) -> Iterable[str]:
     if slot.may_stay(identity[1]):
         heard = for_a_while(follow(), settings().stream_seconds)
     else:
-        # What there is so far; the page asks again half a second later and holds no connection meanwhile.
+        # Send what there is so far; the page asks again half a second later and holds no connection meanwhile.
         heard = takewhile(lambda item: item is not None, follow(heartbeat_seconds=GLANCE_SECONDS))
     release()
     frames = stream_frames.frames(
@@ -294,13 +294,13 @@ def stop(turn_id: UUID) -> ResponseReturnValue:
 @bp.get("/messages/<uuid:message_id>.md")
 @login_required
 def source(message_id: UUID) -> ResponseReturnValue:
-    """Hand out a message as it was written, an answer that was gone on with in one piece."""
+    """Return a message's source; a continued answer in one piece."""
     message, _chat = _own_message(message_id)
     return Response(queries.whole_text(message), content_type="text/plain; charset=utf-8")
 
 
 def started_fragment(started: Started, is_new: bool = False) -> str:
-    """Draw a turn that has just begun, and what changes around it."""
+    """Render a turn that has just started and what changes around it."""
     chat = db.session.get_one(Chat, started.chat_id)
     question, answer = (db.session.get_one(Message, key) for key in (started.question_id, started.answer_id))
     listed = shown_sidebar(chat.id)
@@ -321,7 +321,7 @@ def started_fragment(started: Started, is_new: bool = False) -> str:
 
 
 def _redrawn(started: Started) -> ResponseReturnValue:
-    """Show a turn that begins elsewhere than at the end: everything below that place is another now."""
+    """Show a turn that did not start at the end of the chat: everything below that place has changed."""
     if not is_htmx():
         return redirect_to("conversation.show", chat_id=started.chat_id, _anchor=f"m{started.answer_id}")
     return _conversation(started.chat_id, says=_("The answer is being written."))
@@ -340,7 +340,7 @@ def _conversation(chat_id: UUID, *, with_id: UUID | None = None, says: str = "")
 
 
 def _own_message(message_id: UUID) -> tuple[Message, Chat]:
-    """Load a message of one of the user's chats. Raises NotFound, for a stranger's too."""
+    """Load a message of one of the user's chats. Raises NotFound, also for another user's."""
     message = db.session.get(Message, message_id)
     if message is None:
         raise NotFound()
@@ -349,9 +349,9 @@ def _own_message(message_id: UUID) -> tuple[Message, Chat]:
 
 def _ended(turn_id: UUID) -> Callable[[Ending], str | None]:
     def draw(ending: Ending) -> str | None:
-        """Draw the end from the database, where all of it is by now; nothing of a chat that was deleted.
+        """Render the end from the database, which has all of it by now; "" if the chat was deleted.
 
-        None where the database does not answer. A bug ends the stream all the same: it would come back for ever.
+        None if the database does not respond. A bug also gives "": otherwise the page would reconnect forever.
         """
         try:
             turn = db.session.get(Turn, turn_id)
@@ -371,9 +371,9 @@ def _ended(turn_id: UUID) -> Callable[[Ending], str | None]:
             )
         except Exception as error:
             if is_store_trouble(error):
-                logger.warning("The end of an answer could not be drawn: %s", type(error).__name__)
+                logger.warning("Could not render the end of an answer: %s", type(error).__name__)
                 return None
-            logger.exception("The end of an answer could not be drawn")
+            logger.exception("Could not render the end of an answer")
             return ""
         finally:
             release()
@@ -395,13 +395,13 @@ def _begin(chat_id: UUID) -> Chat:
             if session.get(Chat, chat_id) is None:
                 session.add(Chat(id=chat_id, user_id=user_id, **values))
     except IntegrityError:
-        # The same form, sent twice at once: the other request was faster.
+        # The same form was submitted twice at once, and the other request was faster.
         db.session.rollback()
     return queries.own_chat(current_user, chat_id)
 
 
 def _forget_empty(chat_id: UUID) -> None:
-    """Take back a chat whose first message was refused. Another send may be filling it: then it stays."""
+    """Remove a chat whose first message was rejected, unless another request is adding one."""
     with suppress(SQLAlchemyError), write() as session:
         has_messages = select_rows(Message.id).where(Message.chat_id == chat_id).exists()
         session.execute(delete_rows(Chat).where(Chat.id == chat_id, Chat.head_id.is_(None), ~has_messages))

@@ -1,4 +1,4 @@
-"""What the page says of an answer: how it ended, and how its tokens were counted."""
+"""Texts about an answer: how it ended and how its tokens were counted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from flask_babel import gettext as _
 
 
 def ending_text(status: str, usage: dict[str, Any] | None) -> str:
-    """Say how an answer ended, in words for people; "" where it came to its own end. usage: Message.usage."""
+    """Return how an answer ended, for display; "" if it ended normally. usage: Message.usage."""
     usage = usage or {}
     code = usage.get("error_code")
     if status == "completed":
@@ -25,7 +25,7 @@ def ending_text(status: str, usage: dict[str, Any] | None) -> str:
         "RATE_LIMIT_ERROR": _("The model is receiving too many requests. Try again in a moment."),
         "PROVIDER_TIMEOUT": _("The model took too long to answer."),
         "PROVIDER_ERROR": _("The model could not answer."),
-        "CONTENT_BLOCKED": _("The model’s safety rules blocked this message. Put it in other words."),
+        "CONTENT_BLOCKED": _("The model’s safety rules blocked this message. Try rephrasing it."),
         "TOKEN_LIMIT_EXCEEDED": _("Your token budget is used up."),
     }
     if status == "interrupted":
@@ -33,13 +33,13 @@ def ending_text(status: str, usage: dict[str, Any] | None) -> str:
             return _("The answer was interrupted: the model fell silent. What had arrived is kept.")
         return _("The answer was interrupted. What had arrived is kept.")
     if code == "PROVIDER_ERROR" and (message := usage.get("error_message")):
-        # One of errors.py: a key that is wrong is another matter than an answer without a word.
+        # A message from errors.py: a wrong key is a different problem from an empty answer.
         return f"{_(message)}."
     return texts.get(code or "", _("Something went wrong while answering."))
 
 
 def method_text(method: str | None) -> str:
-    """Say how tokens were counted."""
+    """Return how tokens were counted, for display."""
     texts = {
         "api": _("counted by the provider"),
         "local": _("counted here"),

@@ -1,4 +1,4 @@
-"""The beginning of an exchange: the most that it may cost is held, or it is refused and leaves nothing behind."""
+"""The start of an exchange: reserve the most it may cost, or reject it without leaving a trace."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from chatapp.providers.registry import providers
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Tokens: the longest visible answer, the allowance for thoughts, and the most and least of it to reserve."""
+    """In tokens: the longest visible answer, the thinking budget, and the most and least of it to reserve."""
 
     longest: int
     thinking: int = 0
@@ -30,15 +30,15 @@ class Bounds:
 
     @property
     def least(self) -> int:
-        """What must be left in the budget for an answer at all."""
+        """What must be left in the budget to allow an answer."""
         return min(self.least_answer or settings().min_answer_tokens, self.longest) + self.least_thinking
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What an exchange was admitted by, as plain values: settling needs nothing else. Tokens.
+    """The terms an exchange was admitted on, as plain values: settling needs nothing more. In tokens.
 
-    texts: "question" and "system", as they were sent; empty where they are gone: then the estimates count.
+    texts: "question" and "system", as sent; empty if they are gone, and then the estimates count.
     """
 
     purpose: Purpose
@@ -47,7 +47,7 @@ class Terms:
     model: str
     texts: dict[str, str]
     estimates: dict[str, int]
-    """Of what is sent, by kind; "history" too, which is charged only where the provider's figures are."""
+    """Estimates of what is sent, by kind; "history" is charged only if the provider's figures are."""
     metering: str = ""
     overhead: int = 0
     price: Price | None = None
@@ -57,11 +57,11 @@ class Terms:
     is_clamped: bool = False
     """The budget left no room for a longer answer."""
     timezone: str = "UTC"
-    """The user's: an exchange belongs to a day of theirs."""
+    """The user's time zone: an exchange belongs to one of the user's days."""
 
 
 def admit(exchange_id: UUID, asked: Terms, bounds: Bounds) -> Terms:
-    """Hold what an exchange may cost and note it. Inside write(). Returns its terms. Raises BudgetExceeded."""
+    """Reserve what an exchange may cost and record it. Call in write(). Returns its terms. Raises BudgetExceeded."""
     metering = settings().metering
     metered = [tokens for kind, tokens in asked.estimates.items() if metering == "provider" or kind != "history"]
     reservation = ledger.reserve(
@@ -89,12 +89,12 @@ def admit(exchange_id: UUID, asked: Terms, bounds: Bounds) -> Terms:
 
 
 def held_for_texts(estimated: int, overhead: int) -> int:
-    """Return what is reserved for texts of so many estimated tokens: the estimate may be a little too low."""
+    """Return what to reserve for texts of this many estimated tokens: the estimate may be a little too low."""
     return -(-estimated * 105 // 100) + overhead
 
 
 def bounds_of(model: str, thinking_tokens: int | None, metering: str) -> Bounds:
-    """Return the bounds of an answer. Raises InvalidRequest for a model that is not on offer."""
+    """Return the bounds of an answer. Raises InvalidRequest if the model is not offered."""
     info = providers().model(model)
     longest = min(settings().max_output_tokens, info.max_output_tokens)
     thinking = info.thinking_tokens(thinking_tokens)

@@ -1,4 +1,4 @@
-"""The running figure of an answer while it streams, to stop it at its bound."""
+"""A running token count of an answer while it streams, to stop it at its limit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RunningMeter:
     def add(self, delta: str, usage: Usage | None) -> None:
         self._chars += len(delta)
         if self.is_over:
-            return  # However long the rest may be, nothing is estimated any more.
+            return  # Stop estimating, however long the rest may be.
         self._waiting += delta
         if usage is not None and usage.output_tokens > usage.thoughts_tokens:
             self._tokens = usage.output_tokens - usage.thoughts_tokens

@@ -1,4 +1,4 @@
-"""An exchange: one call to a model, what it was allowed to cost, what it cost, and which process works on it."""
+"""An exchange: one call to a model, what it was allowed to cost, what it cost, and which process is working on it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NAMES = {"question": "user"}
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One addend of an exchange. Tokens; method: api, local, estimate or fixed."""
+    """One part of an exchange, in tokens. method: api, local, estimate or fixed."""
 
     kind: str
     tokens: int
@@ -39,11 +39,11 @@ class Part:
 
 
 class Exchange(db.Model):
-    """Tokens, whole numbers. chat_id is no foreign key: what was spent outlives its chat. It holds no texts.
+    """Whole tokens. chat_id is not a foreign key: spending outlives its chat. There are no texts in here.
 
-    parts: until it is settled the estimates by which it was admitted, then what was counted; none where nothing is
-    charged. counted_tokens is their sum, whatever was charged. The reported ones are None where the provider said
-    nothing, cost_microusd where the price is unknown. day is the user's own when it ended.
+    parts: until it is settled, the estimates it was admitted with; then the counts, empty if nothing is charged.
+    counted_tokens is their sum, whatever was charged. reported_* are None if the provider reported nothing,
+    cost_microusd if the price is unknown. day is the user's date when it ended.
     """
 
     __tablename__ = "exchanges"
@@ -52,7 +52,7 @@ class Exchange(db.Model):
         Index("ix_exchanges_user_open", "user_id", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
         Index("ix_exchanges_title", "chat_id", sqlite_where=IS_TITLE, postgresql_where=IS_TITLE),
         Index("ix_exchanges_user_started", "user_id", "started_at"),
-        # With what an export is read in order by.
+        # Includes the columns that an export is ordered by.
         Index("ix_exchanges_export", "user_id", "day", "ended_at", "id"),
     )
 
@@ -66,7 +66,7 @@ class Exchange(db.Model):
     error_message: Mapped[str | None] = mapped_column(String(300))
     finish_reason: Mapped[str | None] = mapped_column(String(20))
 
-    # Which process works on it: host, boot, process. See owner.py.
+    # The process working on it: host, boot, process. See owner.py.
     owner: Mapped[str] = mapped_column(String(200))
     heartbeat_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     stop_requested_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -74,7 +74,7 @@ class Exchange(db.Model):
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     day: Mapped[date | None]
 
-    # The rules in force when it was admitted, and what was held.
+    # The rules in force when it was admitted, and what was reserved.
     metering: Mapped[str] = mapped_column(String(10))
     price: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     overhead_tokens: Mapped[int]
@@ -82,7 +82,7 @@ class Exchange(db.Model):
     max_answer_tokens: Mapped[int]
     clamped_by_budget: Mapped[bool] = mapped_column(default=False)
 
-    # What it came to.
+    # What it used.
     parts: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
     counted_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
     charged_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
@@ -101,7 +101,7 @@ class Exchange(db.Model):
 
     @property
     def total_tokens(self) -> int:
-        """What it came to by the rule in force; charged is at most what was held."""
+        """What it used, by its metering rule; the charge is at most what was reserved."""
         return self.reported_tokens or 0 if self.method == "reported" else self.counted_tokens
 
     @property
@@ -110,7 +110,7 @@ class Exchange(db.Model):
 
     @property
     def reported(self) -> dict[str, int] | None:
-        """Return the provider's own figures; None where it said nothing."""
+        """Return the provider's own figures; None if it gave none."""
         if self.reported_tokens is None:
             return None
         names = ("input", "output", "cached", "thoughts", "tool")

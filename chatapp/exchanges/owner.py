@@ -1,4 +1,4 @@
-"""The process that works on an exchange, written so that another process can prove that it is gone."""
+"""Identifies the process working on an exchange, so that another process can prove that it is gone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @cache
 def _this_system() -> str:
-    """Name the host, its boot and the space its process ids are in: a pid says nothing outside of these three."""
+    """Return the host, its boot and its PID namespace: a PID means nothing outside of these three."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         space = os.readlink("/proc/self/ns/pid")
@@ -25,14 +25,14 @@ def me() -> str:
 
 @cache
 def _process(pid: int) -> str:
-    """Read once: a process that has no file left to open must not forget who it is, and with that its turns."""
+    """Cached: a process that cannot open another file must still know its identity, or it loses its turns."""
     return f"{_this_system()}|{pid}|{_started(pid)}"
 
 
 def is_gone(owner: str) -> bool | None:
-    """Say whether a turn's owner is no longer there; None where this process cannot know.
+    """Return whether a turn's owner is gone; None if this process cannot know.
 
-    A host's name proves nothing: copies of one machine have one name and another boot each.
+    A host name proves nothing: copies of a machine share the name, but each has its own boot ID.
     """
     system, _, process = owner.rpartition("|")
     system, _, pid = system.rpartition("|")
@@ -47,7 +47,7 @@ def is_gone(owner: str) -> bool | None:
 def _started(pid: int) -> str:
     """Return a process's start in clock ticks since boot; "" when there is no such process (or it is a zombie).
 
-    Raises OSError where that cannot be read, as with too many open files.
+    Raises OSError if that cannot be read, for example with too many open files.
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()

@@ -1,7 +1,7 @@
 """Exchanges whose process is gone.
 
-An exchange belongs to a process by a lease: a heartbeat by the database's clock. A process that finds an expired
-one claims it and settles it as interrupted; if several find it at once, one gets it.
+A process holds an exchange by a lease: a heartbeat on the database's clock. A process that finds an expired lease
+claims the exchange and settles it as interrupted; if several find it at once, one succeeds.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from chatapp.kernel.extensions import db
 
 logger = logging.getLogger(__name__)
 
-# Three heartbeats. Only for owners on other hosts: of a process here it is known whether it lives.
+# Three heartbeats. Only for owners on other hosts: on this host we know whether the process is alive.
 LEASE = timedelta(seconds=15)
 
 Settler = Callable[[UUID, str], bool]
-"""Settles an exchange by its id and purpose; says whether it did."""
+"""Settles an exchange by its id and purpose; returns whether it did."""
 
 
 def settle_orphans(running: Collection[UUID], settle_one: Settler, *, trusts_leases: bool = True) -> int:
-    """Settle the open exchanges that no process works on; return how many.
+    """Settle the open exchanges that no process is working on; return how many.
 
-    running: those of this process. trusts_leases: the database has answered for a while. After an outage every lease
-    has run out, of the living too: they come first.
+    running: this process's exchanges. trusts_leases: the database has responded for a while. After an outage every
+    lease has expired, even those of live processes, which get to renew them first.
     """
     settled = 0
     for exchange_id, purpose, old_owner in _orphans(running, trusts_leases):
@@ -42,8 +42,8 @@ def settle_orphans(running: Collection[UUID], settle_one: Settler, *, trusts_lea
         except Exception as error:
             if is_store_trouble(error):
                 raise
-            # One that cannot be settled must not keep the others from it.
-            logger.exception("An orphaned exchange could not be settled", extra={"turnId": str(exchange_id)})
+            # One that cannot be settled must not block the others.
+            logger.exception("Could not settle an orphaned exchange", extra={"turnId": str(exchange_id)})
     return settled
 
 
@@ -60,7 +60,7 @@ def _orphans(running: Collection[UUID], trusts_leases: bool) -> list[tuple[UUID,
 
 
 def _is_abandoned(name: str, is_late: bool) -> bool:
-    """Say whether no process runs an exchange that isn't this process's."""
+    """Return whether no process is running an exchange that this process is not running."""
     if name == owner.me():
         return is_late
     is_gone = owner.is_gone(name)
@@ -68,7 +68,7 @@ def _is_abandoned(name: str, is_late: bool) -> bool:
 
 
 def _claim(exchange_id: UUID, old_owner: str) -> bool:
-    """Take an exchange over; one of the processes that try gets it."""
+    """Take over an exchange; of several processes that try, one succeeds."""
     with write() as session:
         result = session.execute(
             update(Exchange)

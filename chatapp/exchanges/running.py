@@ -1,4 +1,4 @@
-"""Asking the model: what it says, up to the bound that the budget was reserved for."""
+"""Calls the model and passes on its output, up to the limit that was reserved."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from chatapp.providers.retry import stream_with_retries
 
 
 def read(request: ChatRequest) -> Generator[Chunk, None, None]:
-    """Yield what the model says. Where the visible answer is as long as it may be, the last chunk says "length".
+    """Yield the model's output. When the visible answer reaches its limit, the last chunk says "length".
 
-    Closing it closes the connection. Raises what the provider raises.
+    Closing the generator closes the connection. Raises what the provider raises.
     """
     meter = RunningMeter(request.max_output_tokens)
     for chunk in stream_with_retries(providers().for_model(request.model), request, tries=settings().provider_tries):
         meter.add(chunk.delta, chunk.usage)
         if meter.is_over:
-            # Leaving the loop lets go of the provider's generator, and with it of the connection.
+            # Leaving the loop releases the provider's generator and with it the connection.
             yield replace(chunk, finish_reason="length")
             return
         yield chunk

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an answer ended, before it is counted. is_charged: the model may have worked."""
+    """How an answer ended, before it is counted. is_charged: the model may have done some work."""
 
     status: str
     code: str | None = None
@@ -49,7 +49,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Produced:
-    """What the model said. usage: the provider's last figures, None where it gave none."""
+    """The model's output. usage: the provider's last figures, None if it gave none."""
 
     text: str = ""
     thoughts: str = ""
@@ -59,7 +59,7 @@ class Produced:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """An exchange's figures in tokens. charged is at most what was held."""
+    """An exchange's figures in tokens. charged is at most what was reserved."""
 
     parts: tuple[Part, ...]
     counted: int
@@ -67,13 +67,13 @@ class Bill:
     charged: int
     method: str
     cost_microusd: int | None = None
-    """None where the price is unknown."""
+    """None if the price is unknown."""
     is_cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """How an exchange ended, as it stands in the database. code and message are None for a completed one."""
+    """How an exchange ended, as stored in the database. code and message are None if it completed."""
 
     status: str
     charged_tokens: int
@@ -98,7 +98,7 @@ def interrupted() -> Outcome:
 
 
 def finished(text: str, finish_reason: str | None, is_clamped: bool) -> Outcome:
-    """Judge an answer that the provider finished."""
+    """Return the outcome of an answer that the provider finished."""
     if not text:
         error: ProviderError = ContentBlocked() if finish_reason == "content_filter" else EmptyAnswer()
         return Outcome("failed", error.code, error.message, finish_reason)
@@ -108,10 +108,10 @@ def finished(text: str, finish_reason: str | None, is_clamped: bool) -> Outcome:
 
 
 def failed(error: Exception, text: str, *, was_heard: bool = True) -> Outcome:
-    """Judge an answer that ended in an error.
+    """Return the outcome of an answer that ended in an error.
 
-    A provider that refused or was not reached costs nothing; one that broke off or fell silent may have worked.
-    was_heard: something came from the model. A fault of ours before that costs nothing either.
+    A provider that refused or was not reached costs nothing; one that broke off or went silent may have done some work.
+    was_heard: something came from the model. An error of ours before that costs nothing either.
     """
     if not isinstance(error, ChatAppError):
         error = ChatAppError()
@@ -137,11 +137,11 @@ def settle(
     save: Callable[[Settled], object] | None = None,
     seconds: float = math.inf,
 ) -> Settled | None:
-    """Count an exchange and close it. Returns its end; None where another closed it or nothing of it is left.
+    """Count an exchange and close it. Returns how it ended; None if it was already closed or no longer exists.
 
-    terms: of one that was admitted here; else they are read again, with its texts by texts() where they are still
-    there. save: what the caller writes in the same transaction. Tries until the database takes it, for at most so many
-    seconds; then raises.
+    terms: if it was admitted here; otherwise they are read again, with the texts from texts() if those still exist.
+    save: what the caller writes in the same transaction. Retries until the database accepts it, for at most `seconds`;
+    then raises.
     """
     if terms is None:
         terms = retry_write(lambda: stored_terms(exchange_id, texts), seconds=seconds, passes=is_store_trouble)
@@ -158,7 +158,7 @@ def settle(
 
 
 def stored_terms(exchange_id: UUID, texts: Callable[[], dict[str, str]] = dict) -> Terms | None:
-    """Return the terms of an exchange that is open, as the database has them; None where it is gone."""
+    """Return an open exchange's terms from the database; None if it is gone."""
     row = db.session.execute(
         select(Exchange, User.timezone).join(User, User.id == Exchange.user_id).where(Exchange.id == exchange_id)
     ).one_or_none()
@@ -198,7 +198,7 @@ def _bill(terms: Terms, produced: Produced, outcome: Outcome) -> Bill:
 
 
 def _counts(terms: Terms, produced: Produced) -> dict[str, TokenCount]:
-    """Count what was asked and said. Of texts that are gone the estimates stand, by which they were admitted."""
+    """Count the question and the answer. For texts that are gone, use the estimates they were admitted with."""
     if not terms.texts:
         asked = {kind: TokenCount(terms.estimates.get(kind, 0), "estimate") for kind in ("question", "system")}
         return {**asked, "answer": counter().count(terms.model, produced.text)}
@@ -211,7 +211,7 @@ def _overhead(terms: Terms) -> Part:
 
 
 def _cost(terms: Terms, produced: Produced, counts: dict[str, TokenCount]) -> int | None:
-    """Return what the provider will ask for it: by its own figures, else by what was counted."""
+    """Return what the provider will charge: by its own figures if it gave any, otherwise by our counts."""
     if terms.price is None:
         return None
     counted = Usage(counts["question"].tokens + counts["system"].tokens, counts["answer"].tokens)

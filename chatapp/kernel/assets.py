@@ -1,7 +1,7 @@
-"""Style sheets, scripts and icons: read once at the start, joined, compressed, served under names that hold their hash.
+"""Style sheets, scripts and icons: read once at startup, joined, compressed, and served under names with their hash.
 
 A page loads one style sheet and two scripts. The parts are plain files, joined as they are: nothing is compiled.
-Scripts need no import: each is a behaviour of its own, kept apart from the others by a block scope.
+Scripts need no imports: each is independent and wrapped in its own block scope.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from flask import Flask, Response, abort, current_app, redirect, request
 
-# The order matters to the first: it names the layers.
+# Order matters: the first one names the cascade layers.
 STYLES = [
     *("tokens", "base", "controls", "shell", "sidebar", "conversation", "prose", "code"),
     *("composer", "notices", "forms", "usage", "print"),
@@ -37,7 +37,7 @@ A_YEAR = "public, max-age=31536000, immutable"
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file as it is served. url_name is its name with its hash: icon.svg → icon.0123456789ab.svg."""
+    """One file as served. url_name is its name with the hash: icon.svg → icon.0123456789ab.svg."""
 
     url_name: str
     mimetype: str
@@ -56,12 +56,12 @@ def init_app(app: Flask) -> None:
     app.extensions["assets"] = load(Path(app.static_folder or ""))
     app.view_functions["static"] = serve
     app.jinja_env.globals["static_url"] = static_url
-    # What has no page of its own to name its icon, a downloaded text for example, asks for this one.
+    # Requested by anything without a page to name an icon, such as a plain-text download.
     app.add_url_rule("/favicon.ico", "favicon", lambda: redirect(static_url("icons/icon.svg")))
 
 
 def load(root: Path) -> dict[str, Asset]:
-    """Read everything that is served, by name: app.css, app.js and every single file but their parts."""
+    """Read everything that is served, by name: app.css, app.js, and every other file except their parts."""
     css = [(root / "css" / f"{name}.css").read_text("utf-8") for name in STYLES]
     js = [(root / "js" / f"{name}.js").read_text("utf-8") for name in SCRIPTS]
     bodies = {"app.css": "\n".join(css), "app.js": "\n".join(f"{{\n{part}}}" for part in js)}
@@ -80,14 +80,14 @@ def assets() -> dict[str, Asset]:
 
 
 def static_url(name: str) -> str:
-    """Return the address of a file. Raises KeyError for one that is not there: run `pip install -e .` for vendor/."""
+    """Return the URL of a file. Raises KeyError if it does not exist: run `pip install -e .` for vendor/."""
     return f"/static/{assets()[name].url_name}"
 
 
 def serve(filename: str) -> Response:
-    """Answer with a file: for ever under the name with its hash; to be asked again under any other.
+    """Serve a file: cached forever under the name with its hash, revalidated under any other.
 
-    During a deploy a page of the old version may ask for a hash of its own: it gets today's file, but not for ever.
+    During a deployment a page of the old version may request an old hash: it gets the current file, to be revalidated.
     """
     match = HASHED.fullmatch(filename)
     asset = assets().get(match["stem"] + match["suffix"] if match else filename)

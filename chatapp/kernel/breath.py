@@ -1,4 +1,4 @@
-"""Give way while computing, so that one request does not hold up the others. No Flask, no database."""
+"""Yields during long computations, so that one request does not hold up the others. No Flask, no database."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import time
 
 import gevent
 
-# What computes for longer gives way.
+# A computation that takes longer than this yields.
 BREATH_SECONDS = 0.005
 
 
 def give_way() -> None:
-    """Let others have their turn, those too that wait for the network or the clock.
+    """Let other greenlets run, including those waiting for the network or a timer.
 
-    A sleep of 0 does not look at the network: gevent first runs 50 of what is ready. Where each computes for 5 ms, a
+    A sleep of 0 does not poll the network: gevent first runs 50 of the ready greenlets. If each computes for 5 ms, a
     request would wait 250 ms for its first byte to be read.
     """
     gevent.sleep(0.000_001)
 
 
 class Breath:
-    """Gives way once others have waited long enough; called often, it costs nothing in between."""
+    """Yields once others have waited long enough; calls in between cost almost nothing."""
 
     def __init__(self) -> None:
         self._taken_at = 0.0

@@ -1,6 +1,6 @@
-"""Typed settings, read once from the environment and a `.env` file. A wrong value names itself and stops the start.
+"""Typed settings, read once from the environment and a `.env` file. A wrong value stops startup and is named.
 
-Every field is an environment variable of the same name in capitals. The README lists those that people change.
+Every field is an environment variable of the same name in capitals. The README lists the commonly changed ones.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from chatapp.kernel.text import MODEL_NAME_CHARS, TITLE_CHARS
 PACKAGE = Path(__file__).resolve().parent.parent
 # Templates, static files and migrations: beside the package in a checkout, inside it in a wheel (hatch_build.py).
 FILES = PACKAGE / "files" if (PACKAGE / "files").is_dir() else PACKAGE.parent
-# A wheel's files belong to Python's own folder, where no data should be.
+# A wheel's files are inside Python's own folder, which should hold no data.
 HOME = Path.cwd() if FILES.parent == PACKAGE else FILES
 SECRET_BYTES = 32
 MAX_LIMIT_TOKENS = 10**15
@@ -35,7 +35,7 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class ConfigurationError(Exception):
-    """A setting is wrong. The message names it and is meant for the person who set it."""
+    """A setting is wrong. The message names it and is written for the operator."""
 
 
 class Settings(BaseSettings):
@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     drain_seconds: NotNegative = 25
     loop_alarm_ms: NotNegative = 0
 
-    # Who may come in
+    # Accounts and rate limits
     signup: Literal["invite", "open", "closed"] = "invite"
     invitation_days: Positive = 7
     login_days: Positive = 30
@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     import_bytes: Positive = 32 * 1024 * 1024
     import_zip_bytes: Positive = 512 * 1024 * 1024
     history_messages: NotNegative = 10
-    # Ten of the longest messages and answers come to less: this is for what was imported.
+    # Ten of the longest messages and answers stay below this; it exists for imported chats.
     history_tokens: NotNegative = 65_536
     max_open_turns: Positive = 500
     max_user_turns: Positive = 50
@@ -129,7 +129,7 @@ class Settings(BaseSettings):
         try:
             return value and read(value)
         except (ValueError, ArgumentError):
-            # Not in the parser's words: they may quote a password.
+            # Not the parser's own message, which may quote a password.
             raise ValueError(f"must look like {example}") from None
 
     @field_validator("secret_key")
@@ -156,7 +156,7 @@ class Settings(BaseSettings):
 
 def _parts(value: str, *schemes: str) -> SplitResult:
     parts = urlsplit(value)
-    # Reading the port raises ValueError where it is no number.
+    # Reading the port raises ValueError if it is not a number.
     if parts.scheme not in schemes or parts.port == 0:
         raise ValueError
     return parts
@@ -176,7 +176,7 @@ def _origin(value: str) -> str:
 
 
 def _database(value: str) -> str:
-    """Accept the URLs that hosts hand out, and use psycopg 3 for PostgreSQL."""
+    """Accept the URLs that hosting providers hand out, and use psycopg 3 for PostgreSQL."""
     scheme, _, rest = value.partition("://")
     if scheme in ("postgres", "postgresql"):
         value = f"postgresql+psycopg://{rest}"
@@ -187,7 +187,7 @@ def _database(value: str) -> str:
 
 def _redis(value: str) -> str:
     parts = _parts(value, "redis", "rediss", "unix")
-    # redis-py takes a database that is no number for the first one.
+    # redis-py treats a non-numeric database as database 0.
     if parts.scheme != "unix" and not (parts.path.strip("/") or "0").isdecimal():
         raise ValueError
     return value
@@ -222,7 +222,7 @@ def _line(problem: Any) -> str:
 
 
 def secret_key(settings: Settings) -> str:
-    """Return the key that signs cookies and links; made once in the instance folder where none is set."""
+    """Return the key that signs cookies and links. If none is set, it is created once, in the instance folder."""
     if settings.secret_key:
         return settings.secret_key
     path = settings.instance_dir / "secret_key"
@@ -233,7 +233,7 @@ def secret_key(settings: Settings) -> str:
 
 
 def _make_secret_key(path: Path) -> str:
-    """Write a new key, or return the one that another process wrote, which started together with this one."""
+    """Write a new key, or return the one that another process, starting at the same time, has written."""
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         if not (key := file.read()):

@@ -1,7 +1,7 @@
-"""Names of our cookies. A cookie knows no port, so two products on one host must not share a name.
+"""Names of our cookies. Cookies ignore the port, so two applications on one host must not share a name.
 
-Each name ends in a digest of SECRET_KEY: processes that share the key share the cookies too. Over https the session's
-and the known browser's names stay as they were, with the prefix that binds them to the host.
+Each name ends in a digest of SECRET_KEY, so processes that share the key share the cookies. Over https the names of
+the session and device cookies have no digest but the __Host- prefix, which binds them to the host.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ EARLIER_SESSION = "session"
 
 
 def named(kind: str, secret_key: str, *, is_https: bool) -> str:
-    """Return the cookie's name: kind, and eight letters of this key's own where no https binds it."""
+    """Return the cookie's name: the kind, plus eight characters derived from the key unless https binds it."""
     if is_https:
         return f"__Host-{kind}"
     return f"{kind}-{hashlib.sha256(f'cookie names {secret_key}'.encode()).hexdigest()[:8]}"
@@ -26,7 +26,7 @@ def name(kind: str) -> str:
 
 
 def session_names(app: Flask) -> list[str]:
-    """Return the names under which a session may have come, ours first: logins outlive an upgrade and a new key."""
+    """Return the names a session cookie may have, ours first: logins survive an upgrade and a new key."""
     own: str = app.config["SESSION_COOKIE_NAME"]
     if app.config["SESSION_COOKIE_SECURE"]:
         return [own]

@@ -1,8 +1,8 @@
-"""Writing, on SQLite and PostgreSQL alike: one short unit at a time, never a wait inside.
+"""Writing, on SQLite and PostgreSQL alike: one short unit at a time, with no waiting inside.
 
-SQLite refuses at once when a transaction that has read wants to write, and its own wait for a lock sleeps in C
-and stops every stream of the process. So a write begins with BEGIN IMMEDIATE, waits for the lock on the hub, and
-units of one process queue up behind a lock of ours.
+SQLite fails at once when a transaction that has read wants to write, and its own wait for a lock sleeps in C and
+stalls every stream of the process. So a write begins with BEGIN IMMEDIATE, waits for the lock cooperatively, and the
+units of one process queue behind a lock of our own.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _one_writer = RLock()
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware instant in UTC. SQLite keeps no zone, so it is put back on the way out."""
+    """An aware instant in UTC. SQLite stores no time zone, so it is restored on reading."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -63,7 +63,7 @@ def is_sqlite() -> bool:
 
 
 def database_now() -> Any:
-    """The database's own clock, for leases: hosts may disagree. SQLite has one host, so its process's clock serves."""
+    """The database's clock, for leases, because hosts may disagree. SQLite has one host, so its own clock will do."""
     return now() if is_sqlite() else func.clock_timestamp()
 
 
@@ -71,8 +71,8 @@ def database_now() -> Any:
 def write() -> Iterator[Session]:
     """Run the block as one write transaction on db.session: committed at its end, rolled back if it raises.
 
-    Reads made before it are let go, so objects loaded earlier are read afresh inside. Nothing in the block may
-    wait for anything but the database. Blocks nest: the outermost one commits.
+    Ends the read transaction before it, so objects loaded earlier are read again inside. Nothing in the block may wait
+    for anything but the database. Blocks nest: the outermost one commits.
     """
     session = db.session()
     if session.info.get("writing"):
@@ -95,9 +95,9 @@ def write() -> Iterator[Session]:
 def execute_core(
     statement: Executable, values: Mapping[str, Any] | list[dict[str, Any]] | None = None
 ) -> CursorResult[Any]:
-    """Run a statement on tables inside write(), past the ORM, which costs several times as much.
+    """Run a statement on tables inside write(), bypassing the ORM, which costs several times as much.
 
-    Objects that are loaded do not learn of it. Raises RuntimeError outside of write().
+    Loaded objects are not updated. Raises RuntimeError outside write().
     """
     session = db.session()
     if not session.info.get("writing"):
@@ -112,10 +112,10 @@ def retry_write(
     passes: Callable[[Exception], bool] | None = None,
     sleep: Callable[[float], None] = gevent.sleep,
 ) -> T:
-    """Run unit inside write(), again after a passing fault (deadlock, restart, lost connection) until seconds are over.
+    """Run unit inside write(), retrying transient errors (deadlock, restart, lost connection) for up to `seconds`.
 
-    passes says which faults are worth another try; without it those that may be gone a moment later. Raises the last
-    fault. unit must read what it needs inside.
+    passes decides which errors to retry; by default those that may be gone a moment later. Raises the last error.
+    unit must read everything it needs itself.
     """
     end, pause = time.monotonic() + seconds, 0.05
     while True:
@@ -130,7 +130,7 @@ def retry_write(
 
 
 def is_passing(error: Exception) -> bool:
-    """Say whether a database fault may be gone a moment later."""
+    """Return whether a database error may be gone a moment later."""
     if isinstance(error, PoolTimeout):
         return True
     if not isinstance(error, DBAPIError):
@@ -142,17 +142,17 @@ def is_passing(error: Exception) -> bool:
 
 
 def is_store_trouble(error: Exception) -> bool:
-    """Say whether a fault is the store's and not the statement's: down, locked, full, read-only. It may take long."""
+    """Return whether the error is the database's, not the statement's: down, locked, full, read-only. It may last."""
     return isinstance(error, (OperationalError, InterfaceError)) or is_passing(error)
 
 
 def release() -> None:
-    """Give the connection back before a long wait. Objects loaded so far must not be touched again."""
+    """Return the connection to the pool before a long wait. Objects loaded so far must not be touched again."""
     db.session.remove()
 
 
 def engine_options(database_uri: str, pool_size: int, max_overflow: int) -> dict[str, Any]:
-    # Messages, digests and emails are parameters, and errors stand in the log.
+    # Parameters include messages, digests and emails, and errors are logged.
     if database_uri.startswith("sqlite"):
         return {"hide_parameters": True}
     settings = "-c statement_timeout=15000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=15000"
@@ -176,7 +176,7 @@ def init_app(app: Flask) -> None:
 
 
 def _let_broken_connections_go(engine: Engine) -> None:
-    """Have nothing rolled back on a connection that broke.
+    """Skip the rollback on a broken connection.
 
     Otherwise a finished page fails when it returns a broken connection.
     """
@@ -231,13 +231,13 @@ def _refuse_stray_statement(state: ORMExecuteState) -> None:
 
 
 def file_was_replaced() -> bool:
-    """Say whether SQLite's file was deleted or exchanged under us: it would go on writing into the lost one."""
+    """Return whether SQLite's file was deleted or replaced under us: we would keep writing to the lost one."""
     known = current_app.extensions.get("database_inode")
     return known is not None and known != _inode(db.engine.url.database)
 
 
 def _inode(path: str | None) -> int | None:
-    """Return which file has that name; None where there is none: nothing was written yet, or it is in memory."""
+    """Return the file's inode; None if there is no file: nothing was written yet, or the database is in memory."""
     try:
         return os.stat(path).st_ino if path else None
     except OSError:
@@ -245,7 +245,7 @@ def _inode(path: str | None) -> int | None:
 
 
 def is_older() -> bool:
-    """Say whether the database was made by an earlier release, so that bringing it up to date may take a while."""
+    """Return whether the database is from an earlier release, so that upgrading it may take a while."""
     directory = current_app.extensions["migrate"].directory
     with db.engine.connect() as connection:
         revision = MigrationContext.configure(connection).get_current_revision()

@@ -1,6 +1,6 @@
-"""Every refusal and failure, drawn once. No Flask in here: front doors turn these into pages, fragments and JSON.
+"""Every refusal and failure. No Flask in here: web.py turns these into pages, fragments and JSON.
 
-Pages translate the messages, programs get them in English.
+Pages translate the messages; API clients get them in English.
 
 ChatAppError
 ├── Refusal                     the request is not carried out; nothing was changed
@@ -12,25 +12,25 @@ ChatAppError
 │   │   ├── CsrfFailed          403
 │   │   └── BudgetExceeded      403
 │   ├── NotFound                404
-│   │   └── ChatNotFound        404 (400 for an id that is no UUID)
+│   │   └── ChatNotFound        404 (400 for an id that is not a UUID)
 │   ├── NotAcceptable           406
 │   ├── TurnConflict            409  the chat is already answering
 │   ├── KeyReused               409  one idempotency key, two texts
 │   ├── RateLimited             429
 │   └── Unavailable             503  draining, full, or a store is down
 └── ProviderError               the model's side failed; ends a turn, never a request
-    ├── ProviderRateLimited     429 from the provider: in a moment again
-    ├── ProviderQuotaUsedUp     nothing is left of the site's quota or credit: not in a moment
+    ├── ProviderRateLimited     429 from the provider: try again in a moment
+    ├── ProviderQuotaUsedUp     the site's quota or credit is used up: retrying does not help
     ├── ProviderOverloaded      503, 529: the provider is busy
     ├── ProviderTimeout         no connection, no data, or not done in time
-    ├── ProviderInterrupted     the stream broke off before it finished
+    ├── ProviderInterrupted     the stream ended before the answer was finished
     ├── ContentBlocked          the prompt was blocked
-    ├── EmptyAnswer             finished without a word
+    ├── EmptyAnswer             finished without any text
     ├── ContextTooLong          more than the model takes
-    └── ProviderMisconfigured   the operator's to mend
+    └── ProviderMisconfigured   for the operator to fix
         ├── ProviderKeyRefused  wrong or missing key
         ├── ModelNotFound       the provider does not know the model
-        └── PlaceNotServed      the provider does not serve the place where this runs
+        └── PlaceNotServed      the provider does not serve the server's location
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from chatapp.kernel.text import N_
 
 
 class ChatAppError(Exception):
-    """Carry a message that may be shown to people, and the code that programs read."""
+    """An error with a message that may be shown to users and a code for programs."""
 
     status = 500
     code = "INTERNAL_ERROR"
@@ -94,7 +94,7 @@ class BudgetExceeded(Forbidden):
     default_message = N_("You have exceeded your token limit")
 
     def __init__(self, message: str | None = None, *, hint: str = "") -> None:
-        """hint: what a person can make of it, for pages; programs read the code."""
+        """hint: what the user can do about it, shown on pages; programs read the code."""
         super().__init__(message)
         self.hint = hint
 
@@ -149,10 +149,10 @@ class Unavailable(Refusal):
 
 
 class ProviderError(ChatAppError):
-    """The model's side failed. Messages are worded for people and never hold a key or a provider's own text.
+    """The model's side failed. Messages are written for users and never contain a key or the provider's own text.
 
     can_retry: the same request may succeed a moment later.
-    retry_after_seconds: what the provider asked for, None where it said nothing.
+    retry_after_seconds: what the provider asked for; None if it gave no value.
     """
 
     code = "PROVIDER_ERROR"
@@ -167,7 +167,7 @@ class ProviderError(ChatAppError):
         code: str | None = None,
     ) -> None:
         super().__init__(message, code=code)
-        # What of the request was refused and can be left out: "system" or "thinking".
+        # The part of the request that was rejected and can be left out: "system" or "thinking".
         self.refused_part = ""
         self.can_retry = can_retry
         self.retry_after_seconds = retry_after_seconds

@@ -42,7 +42,7 @@ def _is_nobody() -> bool:
     return not current_user.is_authenticated
 
 
-# Sends have a narrower limit beside this one, which counts them too. A key that is empty would be no limit at all.
+# Sends also have a tighter limit of their own. An empty key would mean no limit at all.
 limiter = Limiter(
     key_func=_caller,
     application_limits=[lambda: f"{settings().calls_per_minute} per minute"],

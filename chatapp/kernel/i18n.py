@@ -1,7 +1,7 @@
-"""Which language and which time zone an answer is written in, and the catalogue of each language.
+"""The language and time zone of a response, and the translation catalogues.
 
-English stands in the source. translations/ holds one text file per language; `make translations` brings them up to
-date. They are compiled in memory, once a process: nothing has to be built, and nothing built can be out of date.
+The source texts are English. translations/ holds one text file per language; `make translations` updates them. They
+are compiled in memory, once per process, so nothing has to be built and nothing can be out of date.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def init_app(app: Flask) -> None:
 
 
 class Catalogues(Domain):
-    """The texts of the request's language, for gettext and its kin."""
+    """The texts in the request's language, for gettext and its variants."""
 
     def get_translations(self) -> NullTranslations:
         locale = get_locale()
@@ -48,7 +48,7 @@ class Catalogues(Domain):
 
 @cache
 def catalogue(language: str) -> NullTranslations:
-    """Read the texts of a language. Where there are none, the source's English stands."""
+    """Read a language's texts. Untranslated texts stay in English."""
     path = FOLDER / language / "LC_MESSAGES/messages.po"
     if not path.exists():
         return NullTranslations()
@@ -61,10 +61,10 @@ def catalogue(language: str) -> NullTranslations:
 
 
 def locale() -> str | None:
-    """Return the user's language, else the best that the browser asks for, with the browser's region: en_GB.
+    """Return the user's language, otherwise the browser's first choice, with the browser's region: en_GB.
 
-    None outside a request. Texts are the language's; dates and numbers are written as in the region. Programs are
-    answered in English, whatever language their user reads: they compare words.
+    None outside a request. Texts follow the language; dates and numbers follow the region. The API always answers in
+    English, whatever the user's language, because programs compare texts.
     """
     if not has_request_context():
         return None
@@ -81,13 +81,13 @@ def timezone() -> str | None:
 
 
 def format_day(instant: date, skeleton: str = "MMMMd") -> str:
-    """Return a day as people write it: December 1, 1. Dezember. skeleton: its parts, in the terms of Unicode CLDR."""
+    """Return a day as people write it: December 1, 1. Dezember. skeleton: its parts as a Unicode CLDR skeleton."""
     local = to_user_timezone(instant) if isinstance(instant, datetime) else instant
     return str(format_skeleton(skeleton, local, locale=get_locale() or "en"))
 
 
 def format_moment(instant: datetime) -> str:
-    """Return the time of day, for another day than today with its date."""
+    """Return the time of day, with the date unless it is today."""
     is_today = to_user_timezone(instant).date() == to_user_timezone(datetime.now(UTC)).date()
     return str(format_time(instant, "short") if is_today else format_datetime(instant, "short"))
 
@@ -110,7 +110,7 @@ def _with_region(language: str) -> str:
 
 
 def _of_user(name: str) -> str | None:
-    """Read a preference. An error page is drawn in some language even where the database is down."""
+    """Read a preference. Error pages must be rendered in some language even if the database is down."""
     try:
         return getattr(current_user, name, None)
     except SQLAlchemyError:

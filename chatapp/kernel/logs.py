@@ -1,4 +1,4 @@
-"""Logging: a line a record, readable or JSON. No line holds message texts, keys or cookies."""
+"""Logging: one line per record, as text or JSON. No line contains message texts, keys or cookies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STANDARD = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "tas
 
 class Formatter(logging.Formatter):
     def formatException(self, ei: Any) -> str:
-        """Write a trace without what a database's error quotes: values of rows, which may be anybody's text."""
+        """Format a traceback without the row values that database errors quote, which may be private text."""
         parts: list[str] = []
         error: BaseException | None = ei[1]
         while error is not None:
@@ -27,7 +27,7 @@ class Formatter(logging.Formatter):
 
 
 def _named(error: BaseException) -> str:
-    """Name an error with the first line that it says. PostgreSQL quotes rows below it, in class 22 in it."""
+    """Return an error's name and first line. PostgreSQL quotes row values below it or, in class 22, within it."""
     cause = getattr(error, "orig", None) or error
     name = f"{type(error).__module__}.{type(error).__qualname__}"
     state = getattr(cause, "sqlstate", None) or ""
@@ -61,13 +61,13 @@ class TextFormatter(Formatter):
 
 
 def without_dropped_peers(record: logging.LogRecord) -> bool:
-    """Pass over gunicorn's record of a peer that took nothing for SEND_SECONDS: dropping it is what we want."""
+    """Filter out gunicorn's record of a peer that read nothing for SEND_SECONDS: dropping it is intended."""
     error = record.exc_info[1] if record.exc_info else None
     return not (record.getMessage().startswith("Socket error") and isinstance(error, TimeoutError))
 
 
 def without_request_lines(record: logging.LogRecord) -> bool:
-    """Cut what gunicorn quotes of a request: its line, and so its address, may hold a message or a key."""
+    """Cut what gunicorn quotes from a request: its request line, and so its URL, may contain a message or a key."""
     said = record.getMessage()
     for beginning in ("Invalid request from ip=", "Error handling request "):
         if said.startswith(beginning):
@@ -81,7 +81,7 @@ def _extra(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def init_app(settings: Settings) -> None:
-    """Set up the root of this package's loggers once; gunicorn keeps its own."""
+    """Set up this package's root logger once; gunicorn has its own."""
     root = logging.getLogger("chatapp")
     root.setLevel(settings.log_level)
     handler = logging.StreamHandler(sys.stderr)

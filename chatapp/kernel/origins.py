@@ -1,6 +1,6 @@
-"""Where a request says that it comes from.
+"""Where a request claims to come from.
 
-Browsers write these headers themselves: a page of another site can leave some of them out and forge none.
+Browsers set these headers themselves: another site's page can suppress some of them but forge none.
 Source: W3C Fetch Metadata Request Headers; RFC 6454; OWASP ASVS 5.0, 3.5.
 """
 
@@ -14,7 +14,7 @@ from chatapp.kernel.config import settings
 
 
 def is_from_us() -> bool:
-    """Say whether a page of this site certainly sent the request."""
+    """Return whether a page of this site certainly sent the request."""
     site = request.headers.get("Sec-Fetch-Site")
     return site == "same-origin" if site is not None else _named() == _ours()
 
@@ -26,12 +26,12 @@ def is_from_elsewhere() -> bool:
 
 
 def is_bearer() -> bool:
-    """Say whether a key came along, right or wrong. The scheme's case does not matter. Source: RFC 9110, 11.1."""
+    """Return whether the request has a key, valid or not. The scheme's case does not matter. Source: RFC 9110, 11.1."""
     return request.headers.get("Authorization", "").partition(" ")[0].lower() == "bearer"
 
 
 def split(address: str) -> tuple[str, str]:
-    """Return origin and path with query of an address; empty where it is none, such as "http://["."""
+    """Return a URL's origin and its path with query; both empty if it is not a URL, such as "http://["."""
     try:
         parts = urlsplit(address)
     except ValueError:
@@ -41,7 +41,7 @@ def split(address: str) -> tuple[str, str]:
 
 
 def _named() -> str | None:
-    """Return the origin that is named; without Origin that of the referrer, and None without both."""
+    """Return the origin from the Origin header, otherwise from the referrer; None if both are missing."""
     if (origin := request.headers.get("Origin")) is not None:
         return origin
     referrer = request.headers.get("Referer")

@@ -1,4 +1,4 @@
-"""What lies on the disk is for this account of the machine alone: files of earlier editions are tightened."""
+"""Keeps files on disk private to this system account; tightens files left by earlier versions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OTHERS = 0o077
 
 
 def tighten(settings: Settings) -> None:
-    """Take our files from others. A folder that others may read is named only: programs besides us may need it."""
+    """Make our files private. A folder that others can read only gets a warning: other programs may need it."""
     for path in _files(settings):
         try:
             if path.stat().st_mode & OTHERS:
@@ -24,9 +24,9 @@ def tighten(settings: Settings) -> None:
         except FileNotFoundError:
             continue
         except OSError as error:
-            logger.warning("Others on this machine may read %s (%s)", path, error.strerror)
+            logger.warning("Other users of this machine can read %s (%s)", path, error.strerror)
     if settings.instance_dir.stat().st_mode & OTHERS:
-        logger.warning("Others on this machine may look into %s: chmod 700 it", settings.instance_dir)
+        logger.warning("Other users of this machine can list %s: run chmod 700 on it", settings.instance_dir)
 
 
 def _files(settings: Settings) -> Iterator[Path]:

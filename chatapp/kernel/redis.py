@@ -1,7 +1,7 @@
-"""Redis as something that may vanish: every call is short, and after a few failures none is made for a moment.
+"""Redis as an optional service: every call is short, and after a few failures calls stop for a moment.
 
-What is asked of it can always be had another way, so a failure costs a cache hit or some freshness, never a request.
-The client's own defaults would hold a call for 57 seconds when Redis hangs.
+Everything read from it is available some other way, so a failure costs a cache hit or some freshness, never a request.
+With the client's defaults, a call would block for 57 seconds when Redis hangs.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ T = TypeVar("T")
 
 
 def soft_options() -> dict[str, Any]:
-    """Return a client's options for short calls. A connection that died while it was idle is replaced once.
+    """Return client options for short calls. A connection that died while idle is replaced once.
 
-    A call that was not answered in time is not repeated: it would cost the same once more.
+    A call that timed out is not repeated: it would take as long again.
     """
     return {
         "socket_timeout": TIMEOUT_SECONDS,
@@ -50,7 +50,7 @@ class SoftRedis:
         self._closed_until = 0.0
 
     def call(self, ask: Callable[[Any], T], default: T) -> T:
-        """Return what ask gets from the client, or default where Redis is down, slow, full, or was so just now."""
+        """Return the result of ask, or default if Redis is down, slow or overloaded, or has just been."""
         if self._clock() < self._closed_until:
             return default
         try:
@@ -66,14 +66,14 @@ class SoftRedis:
         if self._failures >= FAILURES_TO_OPEN:
             self._closed_until = self._clock() + COOL_SECONDS
         if self._failures == FAILURES_TO_OPEN:
-            logger.warning("Redis does not answer; going on without it: %s", type(error).__name__)
+            logger.warning("Redis does not respond; continuing without it: %s", type(error).__name__)
 
     def close(self) -> None:
         self._client.connection_pool.disconnect()
 
 
 def warn_if_silent(url: str) -> None:
-    """Say at the start that Redis does not answer. Later it is said only when it is missed."""
+    """Warn at startup if Redis does not respond. Later warnings come only when it is needed."""
     with redis.Redis.from_url(url, **soft_options()) as client:
         try:
             client.ping()

@@ -1,7 +1,7 @@
-"""One line for each event of security: who signed in, what was made or revoked, what was refused.
+"""One line for each security event: sign-ins, what was created or revoked, and what was rejected.
 
-A line names the event, the account it is about, who did it, from which address and in which request. It holds no email,
-password, key, link or cookie. The command line writes none: who may run it reads the database as well.
+A line names the event, the account concerned, the actor, the address and the request. It contains no email, password,
+key, link or cookie. The command line logs nothing: anyone who can run it can also read the database.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ logger = logging.getLogger("chatapp.security")
 
 
 def note(event: str, *, user: UUID | None = None, is_suspect: bool = False, **facts: Any) -> None:
-    """Write the line of an event, such as "sign-in". user: whom it is about, where that is not who did it.
+    """Log an event, such as "sign-in". user: the account concerned, if it is not the actor's.
 
-    is_suspect: it may be an attack, and is a warning.
+    is_suspect: it may be an attack; logged as a warning.
     """
     if not has_request_context():
         return
@@ -30,7 +30,7 @@ def note(event: str, *, user: UUID | None = None, is_suspect: bool = False, **fa
 
 
 def _actor() -> UUID | None:
-    """Return the signed-in user's id without asking the database, which may have just failed."""
+    """Return the signed-in user's id without querying the database, which may have just failed."""
     user = g.get("_login_user")
     state = inspect(user, raiseerr=False) if user is not None else None
     return state.identity[0] if state is not None and getattr(state, "identity", None) else None

@@ -1,40 +1,40 @@
-"""Clean text at the door: what comes in here is measured, compared, saved, counted, sent and streamed as it is.
+"""Cleans incoming text: the result is measured, compared, saved, counted, sent and streamed as it is.
 
-Knows neither Flask nor the database. Three kinds of text arrive: a person's (refused where it cannot be stored), a
-model's in one piece, and a model's in pieces cut anywhere.
+No Flask, no database. Three kinds of text arrive: a user's (rejected if it cannot be stored), a model's in one piece,
+and a model's in pieces cut anywhere.
 """
 
 from __future__ import annotations
 
 import re
 
-# As wide as the columns that keep a model's name. Some servers name a model by the path of its file.
+# The width of the columns for model names. Some servers name a model by its file path.
 MODEL_NAME_CHARS = 255
 TITLE_CHARS = 200
 
 LINE_END = re.compile(r"\r\n?")
 SURROGATE_PAIR = re.compile(r"[\ud800-\udbff][\udc00-\udfff]")
-# PostgreSQL stores no NUL, and UTF-8 has no lone surrogates.
+# PostgreSQL cannot store NUL, and UTF-8 has no lone surrogates.
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def N_(text: str) -> str:
-    """Mark a text for the catalogue where there is no request yet; it is translated where it is shown."""
+    """Mark a text for translation where there is no request yet; it is translated when shown."""
     return text
 
 
 def normalise(text: str) -> str:
-    """Turn CRLF and CR into LF: an HTML form posts CRLF, and each CR would be a token."""
+    """Turn CRLF and CR into LF: HTML forms post CRLF, and each CR would cost a token."""
     return LINE_END.sub("\n", text)
 
 
 def is_storable(text: str) -> bool:
-    """Say whether a person's text can be kept: without NUL, which PostgreSQL refuses, and without lone surrogates."""
+    """Return whether a user's text can be stored: no NUL, which PostgreSQL rejects, and no lone surrogates."""
     return UNSTORABLE.search(text) is None
 
 
 def clean_model_text(text: str) -> str:
-    """Return a model's text with LF line ends, halves of one character joined, NUL and lone surrogates as U+FFFD."""
+    """Return a model's text with LF line ends, surrogate pairs joined, NUL and lone surrogates as U+FFFD."""
     if SURROGATE_PAIR.search(text):
         text = SURROGATE_PAIR.sub(_join_pair, text)
     return UNSTORABLE.sub("\ufffd", normalise(text))
@@ -45,10 +45,10 @@ def _join_pair(pair: re.Match[str]) -> str:
 
 
 class ModelText:
-    """Clean a model's text that comes in pieces cut anywhere.
+    """Cleans a model's text that arrives in pieces cut anywhere.
 
-    What feed() and finish() return, joined, equals clean_model_text() of the pieces joined. A trailing CR or first half
-    of a surrogate pair is held back until the next piece tells what it is.
+    The joined results of feed() and finish() equal clean_model_text() of the joined pieces. A trailing CR or first half
+    of a surrogate pair is held back until the next piece arrives.
     """
 
     def __init__(self) -> None:

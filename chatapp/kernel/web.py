@@ -1,4 +1,4 @@
-"""What every answer shares: one error handler for page, fragment and JSON, security headers, request ids."""
+"""What every response shares: one error handler for pages, fragments and JSON, security headers, request ids."""
 
 from __future__ import annotations
 
@@ -86,19 +86,19 @@ def redirect_to(endpoint: str, **values: Any) -> Response:
 
 
 def forget_storage(response: Response) -> Response:
-    """Have the browser drop what scripts of ours kept for the person who leaves: drafts.
+    """Make the browser drop what our scripts stored for the user who is leaving: drafts.
 
-    Browsers do so over https and on this machine; elsewhere the script does it (drafts.js). Not when a login ends in
-    another way: the draft of a person who signs in again is still wanted.
+    Browsers do so over https and on localhost; otherwise a script does it (drafts.js). Not when a login ends in another
+    way: a user who signs in again still wants the draft.
     """
     response.headers["Clear-Site-Data"] = '"storage"'
     return response
 
 
 def form_again(draw: Callable[..., str]) -> Callable[[View], View]:
-    """Decorate the view of a form: where it is refused, draw its page with the reason instead of an error page.
+    """Decorate the view of a form: if it is rejected, show its page with the reason instead of an error page.
 
-    draw gets the reason and the view's arguments. A form that a script sends stays where it is and gets a toast.
+    draw gets the reason and the view's arguments. A form sent by a script stays in place and gets a toast.
     """
 
     def decorate(view: View) -> View:
@@ -113,7 +113,7 @@ def form_again(draw: Callable[..., str]) -> Callable[[View], View]:
 
 
 def uuid_or_404(text: str, refusal: type[Refusal]) -> UUID:
-    """Read an id from a page's address. Raises the refusal for what is no UUID."""
+    """Parse an id from a page's URL. Raises the refusal if it is not a UUID."""
     try:
         return UUID(text)
     except ValueError:
@@ -121,13 +121,13 @@ def uuid_or_404(text: str, refusal: type[Refusal]) -> UUID:
 
 
 def whole_number(name: str) -> int | None:
-    """Read a number of the query that a database can compare; None for anything else, however many digits it has."""
+    """Read a number from the query string that the database can compare; None for anything else, at any length."""
     number = request.args.get(name, type=int)
     return number if number is not None and abs(number) <= LARGEST_INTEGER else None
 
 
 def _name_the_request() -> None:
-    """Take the proxy's name for the request, so that one search finds it in both logs; else make one."""
+    """Use the proxy's request id, so that one search finds the request in both logs; otherwise create one."""
     named = request.headers.get("X-Request-ID", "") if settings().proxy_hops else ""
     g.request_id = named if REQUEST_ID.fullmatch(named) else secrets.token_hex(8)
 
@@ -145,26 +145,26 @@ def _add_headers(response: Response) -> Response:
 
 
 def _limit_sending(response: Response) -> Response:
-    """Drop a peer that takes nothing of its answer for SEND_SECONDS: gunicorn sets its sockets no time limit.
+    """Drop a peer that reads nothing for SEND_SECONDS: gunicorn sets no timeout on its sockets.
 
-    This also drops peers that vanished; the kernel would take 15 minutes to notice. A stream's
-    listener comes back with its position.
+    This also drops peers that vanished; the kernel would take 15 minutes to notice. A stream's listener reconnects with
+    its position.
     """
     peer: Any = request.environ.get("gunicorn.socket")
     if peer is not None:
         peer.settimeout(settings().send_seconds)
-        with suppress(OSError):  # No TCP, or a system that has no such option.
+        with suppress(OSError):  # Not TCP, or a system without this option.
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(settings().send_seconds * 1000))
-        # The next request on this connection has its own rules.
+        # The next request on this connection must not inherit it.
         response.call_on_close(lambda: peer.settimeout(None))
     return response
 
 
 def _compress(response: Response) -> Response:
-    """Compress a page. Streams stay as they are: a compressor would hold pieces back.
+    """Compress a page. Streams are left alone: a compressor would hold pieces back.
 
-    The one secret of ours in a page, the CSRF token, is signed anew each second: what a page's length tells of it
-    (BREACH) is out of date before the next try.
+    The only secret in a page, the CSRF token, is signed anew each second, so whatever a page's length reveals about it
+    (BREACH) is out of date before the next attempt.
     """
     is_page = response.mimetype == "text/html" and not response.is_streamed and not response.direct_passthrough
     if not is_page or (response.content_length or 0) < LEAST_COMPRESSED_BYTES:
@@ -177,7 +177,7 @@ def _compress(response: Response) -> Response:
 
 
 def answer_error(error: Exception) -> WsgiResponse:
-    """Turn any error into the answer of its door. Unexpected ones show a request id and nothing else."""
+    """Turn any error into a page, a fragment or JSON. Unexpected errors show only a request id."""
     if isinstance(error, HTTPException) and error.code and error.code < 400:
         return error.get_response()
     refusal = _as_refusal(error)
@@ -207,7 +207,7 @@ def _as_refusal(error: Exception) -> ChatAppError:
     if isinstance(error, HTTPException):
         return _from_http(error)
     if is_store_trouble(error):
-        logger.warning("The database did not take a request: %s", type(error).__name__)
+        logger.warning("The database did not accept a request: %s", type(error).__name__)
         return Unavailable()
     return ChatAppError(_("Something went wrong. Reference: %(id)s", id=g.get("request_id", "")))
 
@@ -218,7 +218,7 @@ def _window(error: RateLimitExceeded) -> int:
 
 
 def _from_http(error: HTTPException) -> ChatAppError:
-    """Give werkzeug's errors our codes. Their descriptions, in English, are fit for programs."""
+    """Give werkzeug's errors our codes. Their English descriptions are fine for programs."""
     if error.code == 401:
         return Unauthenticated()
     codes = {403: "FORBIDDEN", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 406: "NOT_ACCEPTABLE", 429: "RATE_LIMITED"}
@@ -238,7 +238,7 @@ def _response(error: ChatAppError) -> Response:
     if isinstance(error, Unauthenticated):
         return _to_sign_in(error)
     if "form_again" in g:
-        # Where the chat is gone or the database down there is no form to show.
+        # If the chat is gone or the database is down, there is no form to show.
         with suppress(ChatAppError, SQLAlchemyError):
             return make_response(g.form_again(_in_words(error)))
     return make_response(
@@ -247,7 +247,7 @@ def _response(error: ChatAppError) -> Response:
 
 
 def _not_taken(error: ChatAppError) -> str:
-    """Return the message of a form that was put off; never what another site sent: it would stand beside our token."""
+    """Return the message of a form that was turned away; never another site's: it would appear beside our token."""
     if not isinstance(error, Unavailable) or "text" not in request.form:
         return ""
     try:
@@ -258,7 +258,7 @@ def _not_taken(error: ChatAppError) -> str:
 
 
 def _in_words(error: ChatAppError) -> str:
-    """Say what went wrong in the language of the page."""
+    """Return what went wrong, in the page's language."""
     if isinstance(error.__cause__, HTTPException) and error.status != 404:
         return _("This request could not be understood")
     if isinstance(error, BudgetExceeded):
@@ -267,7 +267,7 @@ def _in_words(error: ChatAppError) -> str:
 
 
 def _page_of_htmx() -> str | None:
-    """Return the path of the page that htmx speaks for: after signing in, that is where its user goes on."""
+    """Return the path of the page that htmx is on; after signing in, the user returns to it."""
     return split(request.headers.get("HX-Current-URL", ""))[1].partition("?")[0] or None
 
 
@@ -278,7 +278,7 @@ def _to_sign_in(error: ChatAppError) -> Response:
 
 
 def _fragment(error: ChatAppError) -> Response:
-    """Show a toast and leave the page, and so the draft, as it is."""
+    """Show a toast and leave the page, including the draft, as it is."""
     response = make_response(render_template("_toast.html", text=_in_words(error), code=error.code))
     response.headers["HX-Retarget"] = "#toasts"
     response.headers["HX-Reswap"] = "beforeend"

@@ -1,4 +1,4 @@
-"""Time zones by whatever name they are called: browsers, systems and stored accounts may know different ones."""
+"""Time zones under all of their names: browsers, systems and stored accounts may use different ones."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ logger = logging.getLogger(__name__)
 
 
 def known(name: str) -> str | None:
-    """Return the name under which this machine knows a zone, its present one if it can; None for no zone at all.
+    """Return a zone's name on this machine, preferably the current one; None if it is not a zone.
 
-    Old names and new ones are CLDR's, which Babel brings along.
+    Old and new names come from CLDR, which Babel includes.
     """
     aliases: Mapping[str, str] = get_global("zone_aliases")  # Old name → present name.
     present = "UTC" if name == "UTC" else aliases.get(name, name)
@@ -25,9 +25,9 @@ def known(name: str) -> str | None:
 
 @lru_cache(maxsize=1000)
 def zone(name: str) -> ZoneInfo:
-    """Return a zone by any of its names; UTC, and a line in the log, for what is no zone here."""
+    """Return a zone by any of its names; UTC, with a log message, if it is unknown here."""
     if (found := known(name)) is None:
-        logger.warning("A time zone is not known here, UTC is taken for it: %s", name if name.isprintable() else "?")
+        logger.warning("Unknown time zone, using UTC: %s", name if name.isprintable() else "?")
     return ZoneInfo(found or "UTC")
 
 

@@ -1,4 +1,4 @@
-"""What a model provider is: one method that yields an answer, and one that counts. No Flask, no database."""
+"""The interface of a model provider: one method streams an answer, another counts tokens. No Flask, no database."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ FinishReason = Literal["stop", "length", "content_filter"]
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model a person can choose. Limits in tokens.
+    """A model that users can choose. Limits in tokens.
 
-    min_thinking_tokens: what the model is allowed to think on top of the answer even when told not to; 0 where
-    thinking can be switched off. max_thinking_tokens: the most it can be allowed; 0 where there is nothing to choose.
-    Where thoughts are charged, they are reserved too. has_known_limits: False where the other figures are assumed.
+    min_thinking_tokens: how much the model may think on top of the answer even when told not to; 0 if thinking can be
+    switched off. max_thinking_tokens: the most that can be allowed; 0 if there is no choice. If thoughts are charged,
+    they are reserved too. has_known_limits: False if the other figures are assumed.
     shares_window: question and answer together must fit into max_input_tokens.
     """
 
@@ -32,7 +32,7 @@ class ModelInfo:
     shares_window: bool = False
 
     def thinking_tokens(self, asked: int | None) -> int:
-        """Return the most that the model thinks on top of the answer where so much is asked for. None is 0."""
+        """Return the most the model may think on top of the answer when asked for this much. None counts as 0."""
         return max(min(asked or 0, self.max_thinking_tokens), self.min_thinking_tokens)
 
 
@@ -47,16 +47,16 @@ class PromptMessage:
 
     @property
     def content(self) -> str:
-        """The texts of its parts, as one."""
+        """The texts of its parts, joined."""
         return "\n\n".join(part.text for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One exchange to be made. messages is oldest first and ends with the user's.
+    """One request to a model. messages is oldest first and ends with the user's.
 
-    max_output_tokens bounds the visible answer; thinking_tokens is the model's allowance to think, on top of it
-    (0: off, or the model's min_thinking_tokens; None: as much as the model likes, inside max_output_tokens). A provider
+    max_output_tokens limits the visible answer; thinking_tokens is the thinking budget on top of it (0: off, or the
+    model's min_thinking_tokens; None: as much as the model likes, within max_output_tokens). A provider
     asks for no more than max_output_tokens and ModelInfo.thinking_tokens(thinking_tokens) together.
     """
 
@@ -69,7 +69,7 @@ class ChatRequest:
 
 
 def without_system_role(request: ChatRequest) -> ChatRequest:
-    """Return the request with its instructions before the first question, for models that know no system role."""
+    """Return the request with its instructions before the first question, for models without a system role."""
     if not request.system_prompt or not request.messages:
         return request
     first = request.messages[0]
@@ -96,7 +96,7 @@ class Usage:
 class Chunk:
     """A step of an answer: new text, a new thought, the running usage (cumulative: the last one counts), the end.
 
-    chunks: how many of the provider's it is made of. restarts: all text before it was a thought, as it turns out.
+    chunks: how many of the provider's chunks it combines. restarts: all text before it turned out to be a thought.
     """
 
     delta: str = ""
@@ -111,7 +111,7 @@ class Provider(Protocol):
     name: str
 
     def models(self) -> tuple[ModelInfo, ...]:
-        """Return the models on offer, the preferred one first, never empty."""
+        """Return the available models, the preferred one first, never empty."""
         ...
 
     def stream(self, request: ChatRequest) -> Iterator[Chunk]:
@@ -120,14 +120,14 @@ class Provider(Protocol):
         Zero or more chunks with text or running usage, then exactly one with finish_reason. Closing the
         iterator, or killing the greenlet that reads it, closes the upstream connection.
 
-        Raises ProviderError and its kinds only; a library's own errors stay inside.
+        Raises only ProviderError and its subclasses; a library's own errors do not escape.
         """
         ...
 
     def warm_up(self) -> None:
-        """Do the slow part of the first call ahead of time, without the network. May be left out or repeated."""
+        """Do the slow part of the first call ahead of time, without the network. Optional; may be repeated."""
         ...
 
     def count_tokens(self, model: str, text: str) -> int | None:
-        """Return the provider's own count of a text; None where it has no counter. Raises ProviderError."""
+        """Return the provider's own count of a text; None if it has no counter. Raises ProviderError."""
         ...

@@ -1,8 +1,7 @@
-"""A model that needs no key and no network: paced, varied Markdown that says plainly what it is.
+"""A model that needs no key and no network: paced, varied Markdown that says plainly that it is a demo.
 
-An answer is an opening, a body chosen by what the question asks for (the first of RECIPES that fits), and a note that
-this is a demo. German questions get German answers. It thinks aloud before it where the chat allows it to, or where the
-question says so.
+An answer is an opening, a body that suits the question (the first match in RECIPES), and a note that this is a demo.
+German questions get German answers. It thinks aloud first if the chat allows it or the question asks for it.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from chatapp.providers.demo_texts import (
 
 TAKES = 8  # Number of variants; fixed, so that a cut-off answer can be continued.
 FIRST_WORD_PACES = 15  # 0.3 s at the usual pace.
-# So much it thinks where only the question asks for it. It is billed for nothing, so no allowance is overrun.
+# How much it thinks if only the question asks for it. Nothing is billed, so no thinking budget is exceeded.
 ASKED_IN_WORDS_TOKENS = 1_024
 
 GERMAN = re.compile(
@@ -40,7 +39,7 @@ GERMAN = re.compile(
 GO_ON = re.compile(r"go on with your answer", re.IGNORECASE)
 THINK = re.compile(r"\b(think|reason|puzzle|riddle|(nach)?denk\w*|überleg\w*|rätsel\w*)\b", re.IGNORECASE)
 ENGLISH = re.compile(r"\b(the|is|are|you|what|how|why|please|hello|can|me|write|show|and|of|in|to)\b", re.IGNORECASE)
-# Words that say nothing of the subject: articles, verbs, and the kinds of answer that RECIPES knows.
+# Words that say nothing about the subject: articles, verbs, and the kinds of answer in RECIPES.
 COMMON_WORDS = """
 about all also always and answer any are because before below best between but can code could did does doing down each
 every explain for formula from function get give good had has have hello her here his how into its just know like list
@@ -57,7 +56,7 @@ STOP_WORDS = frozenset(COMMON_WORDS.split())
 
 
 class DemoProvider:
-    """Answer offline. The same random source, question and history give the same pieces.
+    """Answers offline. The same random source, question and history give the same pieces.
 
     pace_seconds: the mean time between two words; 0.02 is about 60 tokens a second.
     """
@@ -78,7 +77,7 @@ class DemoProvider:
         return (ModelInfo("demo", "Demo (offline)", 32_768, 8_192, max_thinking_tokens=4_096),)
 
     def warm_up(self) -> None:
-        """Do nothing: nothing here is slow."""
+        """Do nothing: there is nothing slow here."""
 
     def count_tokens(self, model: str, text: str) -> int | None:
         return None
@@ -103,8 +102,10 @@ def words_of(text: str) -> list[str]:
 
 
 def words_within(words: list[str], max_tokens: int) -> int:
-    """Return how many words from the first on stay within a number of tokens, estimated."""
-    from chatapp.tokens.estimate import calibrated  # Here, because tokens rests on providers and not the reverse.
+    """Return how many of the first words fit into a number of tokens, estimated."""
+    from chatapp.tokens.estimate import (
+        calibrated,
+    )  # Imported here, because tokens depends on providers and not vice versa.
 
     return bisect_right(range(1, len(words) + 1), max_tokens, key=lambda n: calibrated("".join(words[:n])))
 
@@ -118,9 +119,9 @@ def read(request: ChatRequest, take: int) -> Ask:
 
 
 def rest_of_answer(request: ChatRequest) -> str:
-    """Return what an answer lacks whose rest is asked for: the one of the takes that begins as it does tells.
+    """Return the rest of a cut-off answer, found among the variants that start the same way.
 
-    "" where no rest is asked for, and where the chat sent along does not reach back to the question.
+    "" if no rest is requested, or if the history that was sent does not reach back to the question.
     """
     asked = [place for place, message in enumerate(request.messages) if message.role == "user"]
     while asked and GO_ON.match(request.messages[asked[-1]].content):
@@ -140,7 +141,7 @@ def compose(ask: Ask) -> str:
 
 
 def thoughts(ask: Ask) -> str:
-    """Return what comes before an answer, in the form in which real models tell of it."""
+    """Return the thoughts before an answer, in the form that real models use."""
     return ask.say(
         f"""**Reading the question**
 
@@ -178,7 +179,7 @@ Damit ist es entschieden. Ich schreibe es auf.""",
 
 
 class Ask:
-    """What a recipe needs to know of a question."""
+    """What a recipe needs to know about a question."""
 
     def __init__(self, question: str, earlier: str, language: str, source: random.Random) -> None:
         self.question = question
@@ -194,7 +195,7 @@ class Ask:
 
     @property
     def topic(self) -> str:
-        """The question's longest own words, letters and digits only: a question is not Markdown to be trusted."""
+        """The question's longest distinctive words, letters and digits only: its Markdown cannot be trusted."""
         return topic_of(self.question) or topic_of(self.earlier) or self.say("your question", "deine Frage")
 
     @property
@@ -455,7 +456,7 @@ RECIPES: tuple[tuple[re.Pattern[str], Recipe], ...] = (
     (_any(r""), conversation),
 )
 
-# In order of test: a name that is part of another comes after it.
+# Tested in this order: a name that is part of another comes after it.
 CODE_NAMES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("typescript", _any(r"\b(typescript|ts)\b")),
     ("javascript", _any(r"\b(javascript|js|node)\b")),

@@ -1,4 +1,4 @@
-"""What the demo model quotes: programs, formulas, planets, poems, and sentences for long answers."""
+"""Material for the demo model: programs, formulas, planets, poems, and sentences for long answers."""
 
 from __future__ import annotations
 

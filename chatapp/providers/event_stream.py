@@ -1,7 +1,7 @@
-"""JSON requests to a model's server, and the event streams that answer them. No Flask, no database.
+"""JSON requests to a model's server, and the event streams it replies with. No Flask, no database.
 
-http.client reads the head of the reply. The body is read here, all that has arrived in one go: the clients that there
-are hand out one HTTP chunk at a time, and need one wake-up for each.
+http.client reads the head of the reply. The body is read here, everything that has arrived at once: existing clients
+return one HTTP chunk at a time and need one wake-up for each.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from chatapp.providers.events import LONGEST_DOCUMENT_BYTES, read_events
 from chatapp.providers.pace import Pace
 from chatapp.providers.proxy import ProxyError, proxy_for
 
-# What is read is worked on in one piece, so it is not more than takes some milliseconds.
+# What is read is processed in one go, so it is limited to a few milliseconds' worth.
 READ_BYTES = 16_384
 KEPT_CONNECTIONS = 64
 KEPT_SECONDS = 60.0
 LONGEST_REFUSAL_BYTES = 65536
-# A token is a few letters, and a piece of one token comes in a few hundred bytes.
+# A token is a few letters, and a chunk with one token takes a few hundred bytes.
 BYTES_PER_TOKEN = 2000
 LEAST_BYTES = 4_000_000
 LONGEST_CHUNK_HEAD_BYTES = 1000
@@ -44,14 +44,14 @@ CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,12}")
 
 
 def most_bytes(tokens: int) -> int:
-    """Return how long a reply may be where so many tokens were asked for: far longer, and not without end."""
+    """Return how long a reply to a request for this many tokens may be: generous, but limited."""
     return LEAST_BYTES + BYTES_PER_TOKEN * tokens
 
 
 class StreamError(Exception):
     """The network failed. was_sent: the request may have reached the model.
 
-    cause: the system's words, never the peer's.
+    cause: this machine's error message, never the peer's.
     """
 
     def __init__(self, cause: str = "the connection broke", *, timed_out: bool = False, was_sent: bool = True) -> None:
@@ -61,12 +61,12 @@ class StreamError(Exception):
 
 
 def cause_of(error: Exception) -> str:
-    """Return what a log may say of a failure: others' exceptions may quote the key."""
+    """Return what a log may say about a failure: exceptions from libraries may quote the key."""
     return str(error) if isinstance(error, StreamError) else type(error).__name__
 
 
 class Refused(Exception):
-    """The server answered with something else than 200. body is what it said, cut where it was long."""
+    """The server answered with a status other than 200. body is its reply, truncated if long."""
 
     def __init__(self, status: int, headers: Message, body: bytes) -> None:
         super().__init__(f"status {status}")
@@ -76,13 +76,13 @@ class Refused(Exception):
 
 
 class UnsendableHeader(Exception):
-    """A header's value has a character that no header may have."""
+    """A header's value contains a character that is not allowed in headers."""
 
 
 def network_failure(error: Exception, *, has_begun: bool, has_piece: bool) -> ProviderError:
-    """Turn what came instead of a reply, or in the middle of one, into our own error.
+    """Turn a failure before or during a reply into our own error.
 
-    has_begun: a chunk was received, so the model was at work. has_piece: it held text, so nothing may be retried.
+    has_begun: a chunk was received, so the model was working. has_piece: it contained text, so nothing may be retried.
     """
     is_network = isinstance(error, StreamError)
     if isinstance(error, StreamError) and error.timed_out:
@@ -90,19 +90,19 @@ def network_failure(error: Exception, *, has_begun: bool, has_piece: bool) -> Pr
     if has_begun:
         return ProviderInterrupted(can_retry=is_network and not has_piece)
     if isinstance(error, UnsendableHeader):
-        return ProviderMisconfigured()  # A key that was pasted with a line break, or holds a letter beyond ASCII.
+        return ProviderMisconfigured()  # A key pasted with a line break, or with a non-ASCII letter.
     return ProviderError(can_retry=is_network)
 
 
 @dataclass
 class Patience:
-    """How long a reply is waited for: idle_seconds for each part of it, until an instant (monotonic) for the whole."""
+    """How long to wait for a reply: idle_seconds for each part, and until an instant (monotonic) for the whole."""
 
     idle_seconds: float
     until: float
 
     def seconds(self) -> float:
-        """Return how long the next part is waited for. Raises StreamError where the time for the whole is over."""
+        """Return how long to wait for the next part. Raises StreamError if the total time is over."""
         left = self.until - time.monotonic()
         if left <= 0:
             raise StreamError(timed_out=True)
@@ -110,7 +110,7 @@ class Patience:
 
     @contextmanager
     def timer(self) -> Iterator[None]:
-        """Bound what is done inside by the time for the whole. Raises StreamError where it is over."""
+        """Limit the block to the total time. Raises StreamError when it is over."""
         with gevent.Timeout(max(self.until - time.monotonic(), 0.001)) as timer:
             try:
                 yield
@@ -121,7 +121,7 @@ class Patience:
 
 
 class JsonServer:
-    """Makes requests to one server and keeps connections to it. Safe across greenlets."""
+    """Sends requests to one server and keeps connections to it. Safe across greenlets."""
 
     def __init__(self, url: str, connect_seconds: float, pace: Pace | None = None) -> None:
         parts = urlsplit(url)
@@ -143,21 +143,21 @@ class JsonServer:
         patience: Patience,
         most: int,
     ) -> Generator[list[bytes], None, None]:
-        """Yield the data of the events that answer a POST, at a time all that arrived together.
+        """Yield the data of the events that answer a POST, all that arrived together at a time.
 
-        A server that answers with one JSON document gives one event. Closing the iterator closes the connection.
+        A reply of one JSON document gives one event. Closing the iterator closes the connection.
         Raises Refused, StreamError (also for more than most bytes), UnsendableHeader, ProviderMisconfigured.
         """
         with self._reply("POST", path, headers, body, patience) as reply, self._pace.stream() as wait:
             yield from read_events(_body(reply, patience, wait, most))
 
     def ask(self, method: str, path: str, headers: Mapping[str, str], body: Any, patience: Patience) -> bytes:
-        """Return the body that answers a request. Raises what stream() does."""
+        """Return the body of a reply. Raises what stream() does."""
         with self._reply(method, path, headers, body, patience) as reply:
             return b"".join(_body(reply, patience, lambda: None, LONGEST_DOCUMENT_BYTES))
 
     def close(self) -> None:
-        """Close the connections that are kept. The next request opens new ones."""
+        """Close the idle connections. The next request opens new ones."""
         while self._idle:
             self._idle.pop()[1].close()
 
@@ -174,7 +174,7 @@ class JsonServer:
         is_whole = False
         try:
             sock.settimeout(patience.seconds())
-            # A head or a refusal that comes byte by byte never makes us wait for long, and never ends.
+            # A head or an error body sent byte by byte never triggers the socket timeout and might never end.
             with patience.timer():
                 sock.sendall(request)
                 response.begin()
@@ -185,8 +185,8 @@ class JsonServer:
         except (OSError, http.client.HTTPException, zlib.error) as error:
             raise StreamError(timed_out=isinstance(error, TimeoutError)) from None
         finally:
-            response.close()  # It has a hold on the socket of its own.
-            # A reply that was read to its end leaves a connection to be used again; any other is of no use.
+            response.close()  # It holds a reference to the socket.
+            # Only after a reply that was read to its end can the connection be reused.
             if is_whole and len(self._idle) < KEPT_CONNECTIONS:
                 self._idle.append((time.monotonic(), sock))
             else:
@@ -222,7 +222,7 @@ class JsonServer:
         except (OSError, UnicodeError, ProxyError) as error:
             if sock is not None:
                 sock.close()
-            # Nothing was heard yet, so these are the words of this machine.
+            # The server has not replied yet, so the message is from this machine.
             cause = f"the proxy: {error}" if self._proxy and sock is None else str(error)
             raise StreamError(cause, timed_out=isinstance(error, TimeoutError), was_sent=False) from None
 
@@ -234,7 +234,7 @@ class JsonServer:
         return self._tls.wrap_socket(sock, server_hostname=self._host)
 
     def _kept(self) -> socket.socket | None:
-        """Return a connection that was used before and is still open."""
+        """Return an idle connection that is still open."""
         while self._idle:
             since, sock = self._idle.pop()
             if time.monotonic() - since < KEPT_SECONDS and not _has_news(sock):
@@ -250,16 +250,16 @@ class _Reply:
 
 
 def _has_news(sock: socket.socket) -> bool:
-    """Say whether an idle connection can be read: it was closed, or it says what nobody asked."""
+    """Return whether an idle connection is readable: it was closed, or the server sent something unasked."""
     poll = gevent.monkey.get_original("select", "poll")()
     poll.register(sock.fileno(), select.POLLIN)
     return bool(poll.poll(0))
 
 
 def _body(reply: _Reply, patience: Patience, wait: Callable[[], None], most: int) -> Iterator[bytes]:
-    """Yield the body without its framing and coding, all that has arrived at a time; wait() is called in between.
+    """Yield the body without framing and encoding, as much as has arrived at a time; wait() is called in between.
 
-    Others have their turn in between: a server that never makes us wait must not keep them waiting.
+    Yields to other greenlets in between: a server that never makes us wait must not starve them.
     """
     breath = Breath()
     decode = _decoder(reply.response.headers.get("Content-Encoding", ""))
@@ -268,14 +268,14 @@ def _body(reply: _Reply, patience: Patience, wait: Callable[[], None], most: int
         for piece in decode(data):
             left -= len(piece)
             if left < 0:
-                raise http.client.HTTPException("a reply without end")
+                raise http.client.HTTPException("reply too long")
             yield piece
             breath()
         patience.seconds()
 
 
 def _raw(reply: _Reply, patience: Patience, wait: Callable[[], None]) -> Iterator[bytes]:
-    """Yield the body without its framing."""
+    """Yield the body without framing."""
     response, chunks = reply.response, _Chunks()
     left = response.length
     source: Any = response.fp
@@ -303,11 +303,11 @@ def _raw(reply: _Reply, patience: Patience, wait: Callable[[], None]) -> Iterato
 
 
 class _Chunks:
-    """Takes the framing off a chunked body. Source: RFC 9112, 7.1; trailers are not kept."""
+    """Removes the framing of a chunked body. Source: RFC 9112, 7.1; trailers are dropped."""
 
     def __init__(self) -> None:
         self.is_over = False
-        self._left = 0  # Of the chunk begun, with the line end behind it.
+        self._left = 0  # Bytes left of the current chunk, including the line end after it.
         self._waiting = b""
 
     def feed(self, data: bytes) -> bytes:
@@ -343,11 +343,11 @@ class _Chunks:
 
 
 def _decoder(coding: str) -> Callable[[bytes], Iterator[bytes]]:
-    """Return a decoder for a coding we did not ask for. It yields in steps: little may unpack to a lot."""
+    """Return a decoder for an encoding we did not ask for. It yields in steps: a little may unpack to a lot."""
     if coding in ("", "identity"):
         return lambda data: iter((data,))
     if coding not in ("gzip", "deflate"):
-        raise http.client.HTTPException("a coding that is not known")
+        raise http.client.HTTPException("unknown content encoding")
     unpack = zlib.decompressobj(wbits=47 if coding == "gzip" else 15)
 
     def decode(data: bytes) -> Iterator[bytes]:

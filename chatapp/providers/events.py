@@ -1,4 +1,4 @@
-"""The events of a reply, out of its bytes, cut anywhere: an event stream, lines of JSON, or one JSON document."""
+"""Extracts events from a reply's bytes, cut anywhere: an event stream, lines of JSON, or one JSON document."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from chatapp.kernel.errors import ProviderMisconfigured
 
 logger = logging.getLogger(__name__)
 
-# No answer of any model, escaped in any way, comes near it.
+# No model's answer, however escaped, comes near this.
 LONGEST_LINE_BYTES = 8_000_000
-# For everything that is no answer: a list of models, a count, one document in place of a stream.
+# For everything except streamed answers: a list of models, a count, one document instead of a stream.
 LONGEST_DOCUMENT_BYTES = 2_000_000
 BOM = b"\xef\xbb\xbf"
 UNREADABLE = object()
 
 
 def read_events(pieces: Iterator[bytes]) -> Iterator[list[bytes]]:
-    """Yield the events of each piece of a reply. What it is shows at its beginning: servers send any content type.
+    """Yield the events of each piece of a reply. Its format is detected: servers send arbitrary content types.
 
-    Raises http.client.HTTPException for what is too long, ProviderMisconfigured for a page of HTML.
+    Raises http.client.HTTPException if it is too long, ProviderMisconfigured if it is an HTML page.
     """
     first = _beginning(pieces)
     if first.startswith(b"<"):
-        logger.warning("A model's server answered with a page of HTML: is its address right?")
+        logger.warning("A model's server answered with an HTML page: is its address right?")
         raise ProviderMisconfigured
     line, line_end, _ = first.partition(b"\n")
     if first[:1] in (b"{", b"[") and line_end and not is_json(line):
@@ -42,7 +42,7 @@ def is_json(data: bytes) -> bool:
 
 
 def parsed(data: bytes) -> Any:
-    """Return what JSON says, UNREADABLE for what is none. A byte that is no UTF-8 costs its character only."""
+    """Parse JSON; UNREADABLE if it is invalid. An invalid UTF-8 byte only loses its character."""
     try:
         return json.loads(data.decode(errors="replace"), strict=False)
     except (ValueError, RecursionError):
@@ -50,7 +50,7 @@ def parsed(data: bytes) -> Any:
 
 
 def _beginning(pieces: Iterator[bytes]) -> bytes:
-    """Return what the reply begins with, without white space before it: its first line where that is JSON."""
+    """Return the start of the reply without leading white space: its first line, if that is JSON."""
     first = b""
     for piece in pieces:
         first = (first + piece).lstrip()
@@ -65,7 +65,7 @@ def _beginning(pieces: Iterator[bytes]) -> bytes:
 
 
 def _document(first: bytes, pieces: Iterator[bytes]) -> Iterator[list[bytes]]:
-    """Yield a JSON document of many lines as one event; where it is none, what its lines hold."""
+    """Yield a multi-line JSON document as one event; if it is not one, the events in its lines."""
     found, left = [first], LONGEST_DOCUMENT_BYTES
     for piece in pieces:
         left -= len(piece)
@@ -97,12 +97,12 @@ def _events(pieces: Iterator[bytes]) -> Iterator[list[bytes]]:
         if events := [data for line in lines for data in event.take(line)]:
             yield events
     if events := [data for data in (*event.take(waiting), *event.take(b"")) if is_json(data) or data == b"[DONE]"]:
-        # What a server says last may lack its blank line; what was cut off in the middle is no event.
+        # The last event may lack its blank line; one that was cut off in the middle is not an event.
         yield events
 
 
 class _Event:
-    """The event whose lines arrive."""
+    """The event whose lines are arriving."""
 
     def __init__(self) -> None:
         self._data: list[bytes] = []
@@ -110,7 +110,7 @@ class _Event:
         self._is_error = False
 
     def take(self, line: bytes) -> list[bytes]:
-        """Return the data of the events that a line ends."""
+        """Return the data of the events that this line completes."""
         if not line:
             return self._end()
         if line.startswith(b"data:"):
@@ -139,7 +139,7 @@ class _Event:
 
 
 def _as_error(data: bytes) -> bytes:
-    """Return what an event named "error" says as an error object, whatever it holds."""
+    """Return the data of an event named "error" as an error object, whatever it contains."""
     said = parsed(data)
     if isinstance(said, dict) and said.get("error"):
         return data
@@ -147,7 +147,7 @@ def _as_error(data: bytes) -> bytes:
 
 
 def _with_one_line_end(text: bytes) -> bytes:
-    """Return the text with LF for every line end; a CR at its end stays, for an LF may follow."""
+    """Return the text with LF for every line end; a trailing CR stays, because an LF may follow."""
     held = text.endswith(b"\r")
     text = (text[:-1] if held else text).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return text + b"\r" if held else text

@@ -8,7 +8,7 @@ MAX_REPORTED_TOKENS = 10**9
 
 
 def tokens(figure: Any) -> int:
-    """Return a reported figure as a number that can be stored; 0 for anything else. int64 may come as a string."""
+    """Return a reported figure as a number that can be stored; 0 for anything else. int64 may arrive as a string."""
     if isinstance(figure, str) and figure.isascii() and figure.isdigit():
         figure = int(figure[:20])
     if isinstance(figure, float) and figure.is_integer():

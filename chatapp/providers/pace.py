@@ -1,8 +1,8 @@
 """Reads many streams together.
 
-A piece of an answer waits for others: not at all while few answers stream, longer as more do. Waking up costs far more
-than the work done then. So a process that reads many streams does not wake for each
-chunk of each: it reads all of them together, at a beat that grows longer with their number. No Flask, no database.
+With few streams, a chunk is read as soon as it arrives; with more, chunks wait a little. Waking up costs far more than
+the work that follows, so a process with many streams does not wake for every chunk: it reads all streams together, at
+an interval that grows with their number. No Flask, no database.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class Pace:
 
     @property
     def seconds(self) -> float:
-        """Return the time between two beats; 0 where nobody has to wait."""
+        """Return the time between two beats; 0 if nobody has to wait."""
         if self.streams < FEW_STREAMS:
             return 0.0
         return min(self.streams / READS_PER_SECOND, LONGEST_SECONDS)
 
     @contextmanager
     def stream(self) -> Iterator[Callable[[], None]]:
-        """Count a stream in while it is read, and give it what it waits with before each read but the first."""
+        """Count a stream while it is being read; yields the function to wait with before each read but the first."""
         self.streams += 1
         try:
             yield self.wait
@@ -43,7 +43,7 @@ class Pace:
             self.streams -= 1
 
     def wait(self) -> None:
-        """Wait for the next beat, together with all who wait for it."""
+        """Wait for the next beat, together with the other streams."""
         if not self.seconds:
             return
         if self._beating is None:

@@ -1,6 +1,6 @@
-"""What a message to a model is made of. No Flask, no database.
+"""The parts of a message to a model. No Flask, no database.
 
-A new kind of part is a class here, a reading of it in each provider, and a kind of the exchange's parts.
+A new kind of part needs a class here, support in each provider, and a kind among the exchange's parts.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The proxy through which this machine's network is left: HTTPS_PROXY, HTTP_PROXY and NO_PROXY, as curl reads them.
+"""The outgoing proxy: HTTPS_PROXY, HTTP_PROXY and NO_PROXY, interpreted as curl does.
 
-Read when a server's address is set up. Only http:// proxies are known; they take https through CONNECT.
+Read when a server's address is configured. Only http:// proxies are supported; https goes through CONNECT.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MOST_HEAD_BYTES = 16_384
 
 
 class ProxyError(Exception):
-    """The proxy did not let us through. The message holds neither its address nor its password."""
+    """The proxy rejected the connection. The message contains neither its address nor its password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Proxy:
         sock.sendall("\r\n".join([*lines, "", ""]).encode())
         head = b""
         while not head.endswith(b"\r\n\r\n"):
-            # One byte at a time: what follows the head belongs to the other host.
+            # One byte at a time, because what follows the head comes from the other host.
             byte = sock.recv(1)
             head += byte
             if not byte or len(head) > MOST_HEAD_BYTES:
@@ -53,7 +53,7 @@ class Proxy:
 
 
 def proxy_for(scheme: str, host: str, port: int) -> Proxy | None:
-    """Return the proxy that the environment names for a host; None where there is none. Raises ValueError."""
+    """Return the proxy that the environment sets for a host; None if there is none. Raises ValueError."""
     proxies = getproxies_environment()
     address = proxies.get(scheme, "")
     if not address or is_exempt(host, port, proxies.get("no", "")):
@@ -61,19 +61,19 @@ def proxy_for(scheme: str, host: str, port: int) -> Proxy | None:
     proxy = _read(address if "://" in address else f"http://{address}")
     if proxy is None:
         raise ValueError(
-            f"{scheme.upper()}_PROXY: only http://host:port is known; a password needs %40 for @, %2F for /"
+            f"{scheme.upper()}_PROXY: only http://host:port is supported; a password needs %40 for @, %2F for /"
         )
     return proxy
 
 
 def proxy_of(url: str) -> Proxy | None:
-    """Return the proxy that the environment names for a URL; None where there is none. Raises ValueError."""
+    """Return the proxy that the environment sets for a URL; None if there is none. Raises ValueError."""
     parts = urlsplit(url)
     return proxy_for(parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
 
 
 def _read(address: str) -> Proxy | None:
-    """Read a proxy's address. None for one that cannot be: no error may quote it, for it may hold a password."""
+    """Read a proxy's address. None if invalid: no error may quote it, because it may contain a password."""
     try:
         parts = urlsplit(address)
         port = parts.port or 80

@@ -1,8 +1,8 @@
-"""What a refusal of a model's server is about. No Flask, no database.
+"""Classifies the refusals of a model's server. No Flask, no database.
 
-Servers say the same things in many words and shapes. What is read here: the status, codes and types wherever they
-stand, the reasons of Google's details, and, for telling the kinds apart only, the message. None of the server's words
-goes further: a message may hold the key. The log gets the codes.
+Servers say the same thing in many ways. We read the status, codes and types wherever they are, the reasons in Google's
+details and, only for telling the kinds apart, the message. None of the server's text goes any further: a message may
+contain the key. The log gets the codes.
 """
 
 from __future__ import annotations
@@ -92,17 +92,17 @@ MEANT = {
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a refusal says: its codes, and its words for telling kinds apart."""
+    """The content of a refusal: its codes, and its text for telling the kinds apart."""
 
     codes: tuple[str, ...]
     words: str
     retry_after_seconds: float | None = None
-    # The parameters that a refusal names.
+    # The parameters named in the refusal.
     places: str = ""
 
     @property
     def for_log(self) -> str:
-        """Return the codes, which are the server's own and hold no words."""
+        """Return the codes, which are the server's own and contain no text."""
         return ", ".join(self.codes[:5]) or "no code"
 
 
@@ -127,7 +127,7 @@ def read(body: Any, headers: Mapping[str, str] | None = None) -> Told:
 
 
 def error_for(status: int, told: Told) -> ProviderError:
-    """Return our own error for a refusal. status is HTTP's, or the one that stands in the body."""
+    """Return our own error for a refusal. status: from HTTP, or from the body."""
     said, wait = f"{' '.join(told.codes)} {told.words}", told.retry_after_seconds
     if status == 413 or (status in (400, 422, 500) and TOO_LONG.search(said)):
         return ContextTooLong()
@@ -156,12 +156,12 @@ def is_quota(said: str) -> bool:
 
 
 def is_long(seconds: float | None) -> bool:
-    """Say whether a wait is none for a person in front of a page."""
+    """Return whether a wait is too long for a user in front of a page."""
     return seconds is not None and seconds >= A_LONG_WAIT_SECONDS
 
 
 def status_in(body: Any, default: int) -> int:
-    """Return the HTTP status that an error object in a stream names, or that its codes mean."""
+    """Return the HTTP status that an error object in a stream states or that its codes imply."""
     told = read(body)
     for code in told.codes:
         if code.isdigit() and 400 <= int(code) <= 599:
@@ -171,7 +171,7 @@ def status_in(body: Any, default: int) -> int:
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """Return what Retry-After asks for: seconds, or a date. None without one that can be read."""
+    """Return the wait from Retry-After, which holds seconds or a date. None if missing or unreadable."""
     text = str(headers.get("retry-after") or headers.get("Retry-After") or "").strip()
     if (seconds := _seconds(text)) is not None:
         return seconds
@@ -203,7 +203,7 @@ def _json(text: str) -> Any:
 
 
 def _pairs(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield every key with its plain value, the outermost first; JSON that stands in a text too (proxies do so)."""
+    """Yield every key with its plain value, outermost first; also from JSON inside a string, as some proxies send."""
     waiting, seen = [("message", value)], 0
     while waiting and seen < MOST_NODES:
         key, value = waiting.pop(0)

@@ -1,4 +1,4 @@
-"""Which providers there are: chosen once, at the start."""
+"""The providers: chosen once, at startup."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from chatapp.providers.openai import OpenAICompatibleProvider, declared_models
 
 
 class Providers:
-    """The models on offer, and who serves each."""
+    """The available models, and the provider of each."""
 
     def __init__(self, providers: Sequence[Provider], default_model: str | None = None) -> None:
         """Take providers in order of preference, at least one.
 
-        default_model: None means the first model of the first provider. Raises ValueError where nobody offers it.
+        default_model: None means the first model of the first provider. Raises ValueError if no provider offers it.
         """
         self._providers = tuple(providers)
         self._configured_default = default_model
-        # All that were ever on offer: what was chosen a moment ago is still served when a list of models changes.
+        # All models that were ever available, so that one chosen a moment ago still works when a list changes.
         self._seen: dict[str, tuple[ModelInfo, Provider]] = {}
         if self.default_model not in self._offers():
             raise ValueError(f"DEFAULT_MODEL: no provider offers {self.default_model!r}. Is GEMINI_API_KEY missing?")
@@ -46,11 +46,11 @@ class Providers:
         idle_seconds: float = 60,
         total_seconds: float = 600,
     ) -> Providers:
-        """Choose by what is configured: Gemini with a key, then the OpenAI-compatible server with an address; the demo
-        where there is neither.
+        """Choose by configuration: Gemini if there is a key, then the OpenAI-compatible server if there is an address;
+        the demo if there is neither.
 
-        A default_model that no list has is added to one, so that a new model needs no release: to Gemini's where its
-        name says so or nobody else is there. Raises ValueError for an OPENAI_MODELS that cannot be read.
+        A default_model that is in no list is added to one, so that a new model needs no release: to Gemini's if its
+        name says so or there is no other provider. Raises ValueError if OPENAI_MODELS cannot be parsed.
         """
         key, chosen = (gemini_api_key or "").strip(), default_model or ""
         seconds = (connect_seconds, idle_seconds, total_seconds)
@@ -78,7 +78,7 @@ class Providers:
         return self._configured_default or self._providers[0].models()[0].id
 
     def models(self) -> list[ModelInfo]:
-        """Return every model on offer, each once, the preferred ones first."""
+        """Return every available model once, the preferred ones first."""
         return [info for info, _ in self._offers().values()]
 
     def model(self, model_id: str) -> ModelInfo:
@@ -86,11 +86,11 @@ class Providers:
         return self._offer(model_id)[0]
 
     def for_model(self, model_id: str) -> Provider:
-        """Return who serves a model. Raises InvalidRequest for an unknown one."""
+        """Return a model's provider. Raises InvalidRequest for an unknown model."""
         return self._offer(model_id)[1]
 
     def offered(self, model_id: str | None) -> str:
-        """Return a model chosen earlier if it is still on offer, else the default: a saved choice is never an error."""
+        """Return a model chosen earlier if still available, otherwise the default: a saved choice is never an error."""
         return model_id if model_id in self._offers() else self.default_model
 
     def warm_up(self) -> None:
@@ -98,7 +98,7 @@ class Providers:
             provider.warm_up()
 
     def _offers(self) -> dict[str, tuple[ModelInfo, Provider]]:
-        """Return what is on offer now: a server's list of models may come later, or change."""
+        """Return the currently available models: a server's list may arrive later, or change."""
         offers: dict[str, tuple[ModelInfo, Provider]] = {}
         for provider in self._providers:
             for info in provider.models():

@@ -1,4 +1,4 @@
-"""Try again, but only as long as nobody has seen a word."""
+"""Retries, but only as long as nobody has seen any output."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def stream_with_retries(
 ) -> Iterator[Chunk]:
     """Yield a provider's answer, asking again while it fails before its first piece, text or thought.
 
-    After the first piece nothing is retried: it would be billed twice and repeat itself. on_retry is told the
-    error, the number of tries made and the wait in seconds. Usage of a failed try may come before the next
-    one's; it is cumulative, so the last one counts. Raises what the last try raised.
+    After the first piece nothing is retried: it would be billed twice and repeat itself. on_retry is called with the
+    error, the number of attempts so far and the wait in seconds. A failed attempt's usage may come before the next
+    one's; it is cumulative, so the last one counts. Raises what the last attempt raised.
     """
     for tried in range(1, tries + 1):
         has_piece = False
@@ -54,10 +54,10 @@ def stream_with_retries(
 
 
 def _wait_seconds(error: ProviderError, tried: int, random: Callable[[], float]) -> float | None:
-    """Return how long to wait before asking again, None where asking again makes no sense."""
+    """Return how long to wait before the next attempt, None if another attempt makes no sense."""
     asked_seconds = error.retry_after_seconds or 0.0
     if not error.can_retry or asked_seconds > MAX_RETRY_AFTER_SECONDS:
         return None
     backoff_seconds = min(BASE_SECONDS * 2 ** (tried - 1), MAX_BACKOFF_SECONDS)
-    # Jitter between half and whole, so that turns refused together do not come back together.
+    # Jitter between half and full, so that turns refused together do not retry together.
     return max(backoff_seconds * (1 + random()) / 2, asked_seconds)

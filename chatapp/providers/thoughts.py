@@ -1,8 +1,8 @@
 """Thoughts that a model writes into its answer, between tags such as <think> and </think>.
 
-They are told from the answer where the answer begins with an opening tag. Some templates put the opening tag into the
-prompt: then only a closing tag comes, alone at the end of a line, and all before it was a thought. What stands in code
-is code.
+They are recognised if the answer begins with an opening tag. Some templates put the opening tag into the prompt: then
+there is only a closing tag, at the end of a line, and everything before it was a thought. Tags inside code are left
+alone.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-# As DeepSeek, Qwen, Mistral, Kimi, ByteDance, Cohere and gpt-oss write them, and what people's prompts ask for.
+# The tags of DeepSeek, Qwen, Mistral, Kimi, ByteDance, Cohere and gpt-oss, and those that users' prompts ask for.
 TAGS = {
     "<think>": "</think>",
     "<thinking>": "</thinking>",
@@ -29,9 +29,9 @@ TAGS = {
         for channel in ("analysis", "commentary")
     },
 }
-# Marks that begin an answer without a thought before it.
+# Marks that start an answer without a thought before it.
 NO_THOUGHT = ("<|channel|>final<|message|>", "<|start|>assistant<|channel|>final<|message|>", "<|start_response|>")
-# What servers that do not take a template's marks out leave in the answer.
+# Marks that some servers fail to strip from the answer.
 MARKS = (
     *("<|return|>", "<|end|>", "<|start_response|>", "<|end_response|>"),
     *("<|begin_of_solution|>", "<|end_of_solution|>"),
@@ -41,14 +41,14 @@ LONGEST_TAG = max(map(len, [*TAGS, *TAGS.values()]))
 BLANKS = re.compile(r"[ \t]*")
 FIRST_CHARACTERS = frozenset("<[◁")
 CLOSING = re.compile("|".join(map(re.escape, TAGS.values())), re.IGNORECASE)
-# gpt-oss ends a channel and begins the next one with words of its own.
+# gpt-oss ends a channel and starts the next one with marks of its own.
 LEFTOVERS = re.compile(r"(<\|end\|>)?(<\|start\|>assistant)?$")
 FENCE = re.compile(r"[ >]*(`{3,}|~{3,})")
 LONGEST_INDENT = 200
 
 
 class Split(NamedTuple):
-    """New text of the answer and of the thought. restarts: what was given as text before is a thought too."""
+    """New text of the answer and of the thought. restarts: the text given so far was a thought too."""
 
     text: str = ""
     thought: str = ""
@@ -56,7 +56,7 @@ class Split(NamedTuple):
 
 
 class ThoughtSplitter:
-    """Takes one answer, cut anywhere. begins_inside: the opening tag is in the prompt already."""
+    """Splits one answer, cut anywhere. begins_inside: the opening tag is already in the prompt."""
 
     def __init__(self, *, begins_inside: bool = False) -> None:
         self._waiting = ""
@@ -73,7 +73,7 @@ class ThoughtSplitter:
         return self._read(is_over=False)
 
     def finish(self) -> Split:
-        """Return what was held back. A thought that the template is said to begin, and that never ended, was none."""
+        """Return what was held back. A thought presumably opened by the template that never ended was the answer."""
         last = self._read(is_over=True)
         if self._begins_inside and self._state == "thought":
             return Split(self._thought)
@@ -119,7 +119,7 @@ class ThoughtSplitter:
             self._state, self._is_trimmed = "answer", False
             return Split(thought=thought)
         keep = 0 if is_over else _possible_tag(self._waiting, LONGEST_TAG + 24)
-        # White space before the closing tag does not belong to the thought.
+        # White space before the closing tag is not part of the thought.
         keep = len(self._waiting) - len(_cut(self._waiting, keep)[0].rstrip())
         thought, self._waiting = _cut(self._waiting, keep)
         return Split(thought=self._trim(thought))
@@ -133,7 +133,7 @@ class ThoughtSplitter:
             self._given.append(waiting[at : match.start()])
             end = BLANKS.match(waiting, match.end()).end()  # type: ignore[union-attr]
             if end == len(waiting) and not is_over:
-                # The tag means something at the end of its line only, which may come next.
+                # The tag only counts at the end of its line, which may come next.
                 self._waiting = waiting[match.start() :]
                 return Split(waiting[: match.start()])
             if waiting[end : end + 1] in ("", "\n") and not self._is_in_code():
@@ -164,7 +164,7 @@ class ThoughtSplitter:
         return Split(self._trim(text))
 
     def _trim(self, text: str) -> str:
-        """Take off the white space between a tag and what follows it."""
+        """Remove the white space between a tag and what follows it."""
         if not self._is_trimmed:
             text = text.lstrip()
             self._is_trimmed = bool(text)
@@ -176,7 +176,7 @@ def _cut(text: str, keep: int) -> tuple[str, str]:
 
 
 def _possible_tag(text: str, longest: int) -> int:
-    """Return how many characters at the end may be the beginning of a closing tag."""
+    """Return how many characters at the end may be the start of a closing tag."""
     tail = text[-longest:]
     starts = [at for at, character in enumerate(tail) if character in FIRST_CHARACTERS]
     for at in starts:
@@ -187,14 +187,14 @@ def _possible_tag(text: str, longest: int) -> int:
 
 
 def _beginning_of(marks: tuple[str, ...], text: str) -> int:
-    """Return how many characters at the end are the beginning of a mark."""
+    """Return how many characters at the end are the start of a mark."""
     at = text.rfind("<", -max(map(len, marks)))
     rest = text[at:].lower() if at >= 0 else ""
     return len(rest) if rest and any(mark.startswith(rest) and mark != rest for mark in marks) else 0
 
 
 class _Code:
-    """Says whether a text, given piece by piece, ends inside of code: in a fence, or behind an odd number of `."""
+    """Tracks whether a text, given piece by piece, ends inside code: in a fence, or after an odd number of `."""
 
     def __init__(self) -> None:
         self._fence = ""

@@ -1,4 +1,4 @@
-"""Which earlier messages the model is shown, and how much of its window that leaves for the answer."""
+"""Which earlier messages to send to the model, and how much of its window is left for the answer."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from chatapp.providers.base import ModelInfo
 from chatapp.tokens.estimate import calibrated, prompt_bound
 
 LEAST_ANSWER_TOKENS = 16
-# Few texts have more characters a token. What is longer than HISTORY_TOKENS of these is not even read.
+# Few texts have more characters per token. Anything longer than HISTORY_TOKENS times this is not even read.
 MOST_CHARS_PER_TOKEN = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What is sent, oldest first, with an estimate for each, and the longest answer that there is room for. Tokens."""
+    """What is sent, oldest first, with an estimate for each, and the longest answer that fits. In tokens."""
 
     history: list[Message]
     history_tokens: list[int]
@@ -36,14 +36,14 @@ class Fitted:
 
 
 def history_from(head_id: UUID | None) -> list[Message]:
-    """Return what the model may be shown of the messages up to one of them, oldest first: whole exchanges.
+    """Return the earlier messages that the model may be shown, up to head_id, oldest first: whole exchanges.
 
     Lengths are read before texts: an imported message may have millions of characters.
     """
     limit = settings().history_messages
     if head_id is None or not limit:
         return []
-    # Questions without an answer are left out, so a few more are looked at than are shown.
+    # Questions without an answer are left out, so read a few more than are shown.
     shown = _short_enough(_exchanges(_outline(head_id, limit * 2 + 10), limit))
     ids = [row.id for exchange in shown for row in exchange]
     wanted = select(Message).where(Message.id.in_(ids)).options(lazyload(Message.exchange))
@@ -52,7 +52,7 @@ def history_from(head_id: UUID | None) -> list[Message]:
 
 
 def _outline(head_id: UUID, limit: int) -> Sequence[Any]:
-    """Return id, role, status and length in characters of the messages up to one of them, oldest first."""
+    """Return id, role, status and length in characters of the messages up to head_id, oldest first."""
     line = select(Message.id, Message.parent_id, literal(0).label("distance")).where(Message.id == head_id)
     above = line.cte("line", recursive=True)
     parent = aliased(Message)
@@ -92,10 +92,10 @@ def _short_enough(exchanges: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
 
 
 def fit(info: ModelInfo, system_prompt: str, question: str, history: list[Message], longest: int) -> Fitted:
-    """Leave out the oldest exchanges that the model's window, or HISTORY_TOKENS, has no room for.
+    """Drop the oldest exchanges that exceed the model's window or HISTORY_TOKENS.
 
-    Where question and answer share the window, a quarter of it is kept for the answer. Raises InvalidMessage for a
-    question that is too long by itself.
+    If question and answer share the window, a quarter of it is kept for the answer. Raises InvalidMessage if the
+    question alone is too long.
     """
     window = info.max_input_tokens
     system_tokens, question_tokens = calibrated(system_prompt), calibrated(question)
@@ -108,7 +108,7 @@ def fit(info: ModelInfo, system_prompt: str, question: str, history: list[Messag
         tokens = system_tokens + question_tokens + sum(history_tokens[first:])
         return prompt_bound(tokens, len(history) - first + 2)
 
-    # An exchange at a time, so that a question keeps its answer.
+    # One exchange at a time, so that a question keeps its answer.
     first = next(
         (
             first

@@ -1,4 +1,4 @@
-"""How an answer ends: settled as an exchange, and with it, in one transaction, its message, its chat and its turn.
+"""How an answer ends: its exchange is settled and, in the same transaction, its message, chat and turn are saved.
 
 By the time listeners hear the end, it is in the database.
 """
@@ -28,9 +28,9 @@ NOBODY = UUID(int=0)
 def settle(
     started: Started, produced: Produced, outcome: Outcome, *, terms: Terms | None = None, seconds: float = math.inf
 ) -> Ending | None:
-    """Settle a turn; None where another did, or nothing of it is left. terms: of a turn that was begun here.
+    """Settle a turn; None if it was already settled or no longer exists. terms: if the turn was started here.
 
-    Tries until the database takes it, for at most so many seconds; then raises.
+    Retries until the database accepts it, for at most `seconds`; then raises.
     """
 
     def save(settled: Settled) -> None:
@@ -52,7 +52,7 @@ def settle(
 
 
 def _texts(turn_id: UUID) -> dict[str, str]:
-    """Return the question and the instructions as they were sent; nothing where they are gone."""
+    """Return the question and the instructions as sent; empty if they are gone."""
     row = db.session.execute(
         select(Turn.sent, Message.content).join(Message, Message.id == Turn.question_id).where(Turn.id == turn_id)
     ).one_or_none()
@@ -63,7 +63,7 @@ def _texts(turn_id: UUID) -> dict[str, str]:
 
 
 def stored(turn_id: UUID) -> Ending | None:
-    """Return how a turn ended as the database has it; None while it is open. Raises NotFound."""
+    """Return how a turn ended, from the database; None while it is open. Raises NotFound."""
     turn = db.session.get(Turn, turn_id, populate_existing=True)
     if turn is None:
         raise NotFound()
@@ -83,27 +83,27 @@ def stored(turn_id: UUID) -> Ending | None:
 
 
 def stored_states(turn_ids: list[UUID]) -> dict[UUID, tuple[str, int, int]]:
-    """Return turn → its status and how many characters of its answer and its thoughts the database has; those that
-    are gone absent."""
+    """Return each turn's status and the stored lengths of its answer and its thoughts in characters; deleted turns are
+    left out."""
     chars = (db.func.length(Message.content), db.func.length(Message.thoughts))
     found = select(Turn.id, Message.status, *chars).join(Message, Message.id == Turn.answer_id)
     return {row[0]: (row[1], row[2], row[3]) for row in db.session.execute(found.where(Turn.id.in_(turn_ids)))}
 
 
 def stored_answer(turn_id: UUID) -> Produced:
-    """Return the answer as the database has it: the whole, or of an open turn the last checkpoint."""
+    """Return the stored answer: all of it or, for an open turn, the last checkpoint."""
     answer = select(Message.content, Message.thoughts).join(Turn, Turn.answer_id == Message.id)
     row = db.session.execute(answer.where(Turn.id == turn_id)).one_or_none()
     return Produced(*row) if row else Produced()
 
 
 def gone(answer_id: UUID = NOBODY) -> Ending:
-    """The ending of a turn whose rows are gone: its chat or its user was deleted."""
+    """Return the ending for a turn whose rows are gone because its chat or user was deleted."""
     return unsaved(settling.interrupted(), answer_id)
 
 
 def unsaved(outcome: Outcome, answer_id: UUID) -> Ending:
-    """The ending of a turn of which the database has none."""
+    """Return the ending for a turn that has none in the database."""
     return Ending(outcome.status, answer_id, 0, 0, None, None, outcome.code, outcome.message)
 
 

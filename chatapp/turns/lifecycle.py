@@ -1,11 +1,11 @@
-"""A turn from key press to done: start → run (live/process.py) → end (endings.py); stop; recover (recovery.py).
+"""A turn from start to end: start → run (live/process.py) → end (endings.py); stop; recover (recovery.py).
 
-start: check the text → join the turn that this send already started, if it did → in one transaction save the question,
-the empty answer and the turn (a second open turn of the chat is refused by the database) and admit its exchange
-(exchanges/admission.py) → commit → a worker begins. A refusal leaves nothing behind.
+start: check the text → join the turn if this send has already started one → in one transaction save the question, the
+empty answer and the turn (the database rejects a second open turn in the chat) and admit its exchange
+(exchanges/admission.py) → commit → a worker starts. A rejection leaves nothing behind.
 
-A chat is a tree, so a turn may also begin elsewhere than at its end (Position): revise asks a question in other words,
-regenerate answers one again, go_on asks for the rest of an answer that ended early. Each is a turn of its own.
+A chat is a tree, so a turn may also start above the end of a branch (Position): revise rewords a question, regenerate
+answers one again, go_on asks for the rest of an answer that ended early. Each is a separate turn.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from chatapp.turns.titles import first_line
 
 SAME_SEND = timedelta(seconds=15)
 KEY_CHARS = 200
-# Said to the model, never shown: English, whatever the chat's language, since every model goes on in that of its text.
+# Sent to the model, never shown. Always in English: every model continues in the language of its own text.
 CONTINUE = (
     "Go on with your answer exactly behind its last character, as one text with it: "
     "repeat nothing, begin with no remark."
@@ -46,10 +46,10 @@ CONTINUE = (
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where in the tree of a chat a turn goes.
+    """Where a turn goes in a chat's tree.
 
-    question_id: a question that is there already and is answered once more. Else a new one is written below parent_id
-    (None: it is the first). continues: the new question only asks for the rest of the answer above it.
+    question_id: an existing question to answer again. Otherwise a new question is written below parent_id (None: it is
+    the first). continues: the new question only asks for the rest of the answer above.
     """
 
     parent_id: UUID | None = None
@@ -59,7 +59,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class _Send:
-    """What is asked, as plain values: objects do not survive a retried transaction. place None: at the end."""
+    """The request as plain values: objects do not survive a retried transaction. place None: at the end."""
 
     user_id: UUID
     chat_id: UUID
@@ -80,10 +80,10 @@ def start(
     place: Position | None = None,
     model: str | None = None,
 ) -> Started:
-    """Start the answer to a message, or join the turn that the same send has started.
+    """Start the answer to a message, or join the turn that the same send has already started.
 
-    place: where it goes; None is the end of the branch that is shown. The branch that it ends is the shown one from
-    then on. model: the one that the chat goes on with; None is the chat's.
+    place: where it goes; None means the end of the shown branch. Its branch becomes the shown one. model: the model to
+    switch the chat to; None keeps the chat's.
 
     Raises InvalidMessage, InvalidRequest, TurnConflict, KeyReused, BudgetExceeded, Unavailable.
     """
@@ -99,7 +99,7 @@ def start(
         try:
             started, terms, request = _admit_once(send)
         except IntegrityError:
-            # Somebody was faster: the same send, or another one in this chat.
+            # Another request was faster: the same send, or a different one in this chat.
             db.session.rollback()
             if (same := _same_send(send)) is not None:
                 return same
@@ -109,21 +109,21 @@ def start(
 
 
 def revise(user: User, chat: Chat, question: Message, text: object, *, key: str | None = None) -> Started:
-    """Ask a question in other words, beside the old one. Raises what start does."""
+    """Ask a reworded question as a new version of the old one. Raises what start does."""
     return start(user, chat, text, key=key, place=Position(question.parent_id))
 
 
 def regenerate(user: User, chat: Chat, answer: Message, *, key: str | None = None) -> Started:
-    """Answer a question once more, beside the old answer. Raises what start does."""
+    """Answer a question again; the old answer is kept. Raises what start does."""
     question = _question_of(answer)
     return start(user, chat, question.content, key=key, place=Position(question_id=question.id))
 
 
 def go_on(user: User, chat: Chat, answer: Message, *, key: str | None = None) -> Started:
-    """Ask for the rest of an answer that ended before its end. Raises what start does.
+    """Ask for the rest of an answer that ended early. Raises what start does.
 
-    The model is shown its own words and asked to go on behind the last of them, so the rest is an answer of its own:
-    nothing is sent, saved or charged twice, and questions and answers alternate.
+    The model gets its own text and is asked to continue after it, so the rest is a separate answer: nothing is sent,
+    saved or charged twice, and questions and answers alternate.
     """
     if not answer.can_go_on:
         raise InvalidRequest(_("This answer has no rest to ask for"))
@@ -131,9 +131,9 @@ def go_on(user: User, chat: Chat, answer: Message, *, key: str | None = None) ->
 
 
 def choose(chat: Chat, message: Message) -> None:
-    """Show the branch that goes through a message: of those below it the one that was last worked on."""
+    """Show the branch through a message: below it, the one with the newest message."""
     chat_id, head_id = chat.id, last_below(message.id)
-    # The statement itself looks for an open turn: one that begins at this moment must end on the branch that is shown.
+    # The statement itself checks for an open turn: one that starts right now must end on the shown branch.
     is_open = select(Turn.id).where(Turn.chat_id == chat_id, Turn.is_open).exists()
     chosen = update(Chat).where(Chat.id == chat_id, ~is_open).values(head_id=head_id)
     if retry_write(lambda: cast(CursorResult[Any], db.session.execute(chosen)).rowcount) != 1:
@@ -141,7 +141,7 @@ def choose(chat: Chat, message: Message) -> None:
 
 
 def stop(turn_id: UUID) -> None:
-    """Ask a turn to end, wherever it runs. It is saved and metered as far as it came; an ended one stays as it is."""
+    """Ask a turn to end, wherever it runs. What it has so far is saved and charged; an ended turn stays as it is."""
     if live_turns().stop(turn_id):
         return
     retry_write(
@@ -173,7 +173,7 @@ def delete_chat(chat: Chat) -> None:
 
 
 def checked_message(text: object) -> str:
-    """Return the text as it is measured, saved, counted and sent. Raises InvalidMessage."""
+    """Return the cleaned text, which is measured, saved, counted and sent as it is. Raises InvalidMessage."""
     limit = settings().message_chars
     if not isinstance(text, str):
         raise InvalidMessage(_("message must be a text"))
@@ -192,7 +192,7 @@ def _checked_key(key: str | None) -> str | None:
 
 
 def _same_send(send: _Send) -> Started | None:
-    """Return the turn that this very send started earlier: by its key, else for the GET form by its text."""
+    """Return the turn that this same send started earlier: by its key, or by its text for the GET form."""
     if send.key is None and not send.joins_equal_text:
         return None
     found = (
@@ -217,10 +217,10 @@ def _same_send(send: _Send) -> Started | None:
 
 
 def _admit_once(send: _Send) -> tuple[Started, Terms, ChatRequest]:
-    """Admit, again after a passing fault.
+    """Admit, retrying transient errors.
 
-    Where a commit was made and the connection broke before it was said, the next try finds the turn: it is begun, not
-    joined as if another process worked on it.
+    If the connection broke after the commit but before its confirmation, the next attempt finds the turn. It is then
+    started here, not joined as if another process were working on it.
     """
     admitted: list[tuple[Started, Terms, ChatRequest]] = []
 
@@ -233,12 +233,12 @@ def _admit_once(send: _Send) -> tuple[Started, Terms, ChatRequest]:
 
 
 def _admit(send: _Send) -> tuple[Started, Terms, ChatRequest]:
-    """Save the question and the turn and reserve its budget. Inside one transaction; the caller commits."""
+    """Save the question and the turn and reserve the budget, in one transaction; the caller commits."""
     chat = db.session.get(Chat, send.chat_id, populate_existing=True)
     if chat is None or chat.deleted_at is not None:
         raise ChatNotFound()
     _check_share(send.user_id)
-    # A model that is no longer on offer (a key came or went) must not lock the chat.
+    # A model that is no longer offered (a key was added or removed) must not make the chat unusable.
     model = providers().offered(send.model or chat.model)
     place = send.place or Position(chat.head_id)
     started = Started(uuid4(), chat.id, place.question_id or uuid4(), uuid4())
@@ -248,7 +248,7 @@ def _admit(send: _Send) -> tuple[Started, Terms, ChatRequest]:
     if place.continues and not fitted.history:
         raise InvalidMessage(_("This answer is too long for this model to continue"))
     _save_messages(send, started, place, model)
-    # The database refuses a second open turn and a second use of a key here, before any budget is held.
+    # Here the database rejects a second open turn and a second use of a key, before any budget is reserved.
     _save_turn(send, started, _sent(prompt, fitted, started.question_id, send.text))
     asked = Terms(
         purpose="answer",
@@ -277,19 +277,19 @@ def _admit(send: _Send) -> tuple[Started, Terms, ChatRequest]:
 
 
 def _check_share(user_id: UUID) -> None:
-    """Raise RateLimited for a user with too many answers in progress: all users share the slots."""
+    """Raise RateLimited if the user has too many answers in progress: all users share the slots."""
     own = select(func.count()).select_from(Turn).where(Turn.user_id == user_id, Turn.is_open)
     if (db.session.scalar(own) or 0) >= settings().max_user_turns:
         raise RateLimited(N_("Too many of your answers are in progress. Wait for one to end"), retry_after_seconds=10)
 
 
 def _above(place: Position) -> UUID | None:
-    """Return the message that the question of a place goes below."""
+    """Return the message above the question at a position."""
     return db.session.get_one(Message, place.question_id).parent_id if place.question_id else place.parent_id
 
 
 def _save_messages(send: _Send, started: Started, place: Position, model: str) -> None:
-    """Save the empty answer, and the question unless it is there already."""
+    """Save the empty answer, and the question unless it exists already."""
     question = {
         "id": started.question_id,
         "chat_id": started.chat_id,
@@ -335,7 +335,7 @@ def _question_of(answer: Message) -> Message:
 
 
 def _sent(prompt: str, fitted: Fitted, question_id: UUID, text: str) -> list[dict[str, Any]]:
-    """Return what the model is shown, oldest first, with estimates: the bill tells it, whatever is there by then."""
+    """Return what the model is sent, oldest first, with estimates: the bill shows it, even if it changes later."""
     return [
         {"role": "system", "tokens": fitted.system_tokens, "text": prompt},
         *(

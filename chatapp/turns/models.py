@@ -1,4 +1,4 @@
-"""A turn: one question of a chat and its answer. What it costs and which process works on it is its exchange's."""
+"""A turn: one question in a chat and its answer. Its exchange holds the cost and the process working on it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from chatapp.kernel.database import UtcDateTime, now
 from chatapp.kernel.errors import NotFound
 from chatapp.kernel.extensions import db
 
-# SQLAlchemy writes it so for either: SQLite uses an index only for the very words of its condition.
+# Exactly as SQLAlchemy renders it for each: SQLite uses a partial index only if the condition matches literally.
 IS_OPEN: dict[str, Any] = {"sqlite_where": text("is_open = 1"), "postgresql_where": text("is_open")}
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A turn that runs, or the one that was joined. Plain values, good after the connection is given back."""
+    """A running turn, started or joined. Plain values that stay valid after the connection is released."""
 
     turn_id: UUID
     chat_id: UUID
@@ -33,12 +33,12 @@ class Started:
 
 
 class Turn(db.Model):
-    """Its id is its exchange's. It goes with its chat; the exchange stays."""
+    """Has the same id as its exchange. It is deleted with its chat; the exchange stays."""
 
     __tablename__ = "turns"
     __table_args__ = (
         Index("uq_turns_chat_key", "chat_id", "key", unique=True),
-        # One open turn a chat, however many processes race for it.
+        # One open turn per chat, however many processes compete.
         Index("uq_turns_chat_open", "chat_id", unique=True, **IS_OPEN),
         Index("ix_turns_user_open", "user_id", **IS_OPEN),
     )
@@ -51,7 +51,7 @@ class Turn(db.Model):
     key: Mapped[str | None] = mapped_column(String(200))
     is_open: Mapped[bool] = mapped_column(default=True)
     started_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
-    # What the model was shown, oldest first: role, message, estimated tokens; the system prompt comes first.
+    # What the model was sent, oldest first: role, message, estimated tokens; the system prompt comes first.
     sent: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON)
 
     exchange: Mapped[Exchange] = relationship(

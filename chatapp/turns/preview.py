@@ -1,4 +1,4 @@
-"""What a draft would come to if it were sent now. An estimate: nothing is written, nobody is asked."""
+"""What a draft would cost if it were sent now. An estimate: nothing is written and no provider is called."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chatapp.turns.lifecycle import system_prompt_of
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """Tokens. held: what the exchange would reserve, with as long an answer as the budget allows."""
+    """In tokens. held_tokens: what the exchange would reserve, with the longest answer the budget allows."""
 
     draft_tokens: int
     held_tokens: int
@@ -27,9 +27,9 @@ class Preview:
 
 
 def preview(user_id: UUID, chat: Chat | None, text: str, model: str | None = None) -> Preview | None:
-    """Return what a draft would come to; None for one that cannot be sent.
+    """Return what a draft would cost; None if it cannot be sent.
 
-    chat: None before there is one. model: the one chosen beside the draft, if there was a choice.
+    chat: None before there is one. model: the model selected with the draft, if any.
     """
     text = normalise(text).strip()
     if not 1 <= len(text) <= settings().message_chars:
@@ -37,7 +37,7 @@ def preview(user_id: UUID, chat: Chat | None, text: str, model: str | None = Non
     info = providers().model(providers().offered(model or (chat.model if chat else None)))
     bounds = bounds_of(info.id, chat.thinking_tokens if chat else None, settings().metering)
     prompt = system_prompt_of(chat) if chat else settings().system_prompt
-    # Read only where it makes a difference to the figures.
+    # Only read if it affects the figures.
     has_history = chat is not None and (settings().metering == "provider" or info.shares_window)
     history = history_from(chat.head_id) if chat and has_history else []
     try:

@@ -1,4 +1,4 @@
-"""How an answer whose process is gone is settled: with the longest text that is known of it."""
+"""Settles answers whose process is gone, with the longest text that is known."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ LoggedText = Callable[[UUID, Track], str]
 def settle_orphans(
     running: Collection[UUID], logged_text: LoggedText = lambda turn_id, track: "", *, trusts_leases: bool = True
 ) -> int:
-    """Settle the turns and titles that no process works on; return how many.
+    """Settle the turns and titles that no process is working on; return how many.
 
-    running: those of this process. logged_text: what the turn log still has of a turn. See exchanges/recovery.py.
+    running: this process's exchanges. logged_text: what the turn log still has of a turn. See exchanges/recovery.py.
     """
     return recovery.settle_orphans(running, partial(_settle, logged_text), trusts_leases=trusts_leases)
 
@@ -40,7 +40,7 @@ def _settle(logged_text: LoggedText, exchange_id: UUID, purpose: str) -> bool:
 
 
 def _settle_answer(turn_id: UUID, logged: str, logged_thoughts: str) -> bool:
-    """Settle with the longer of log and checkpoint: both are beginnings of the same text."""
+    """Settle with the longer of log and checkpoint: both are prefixes of the same text."""
     row = db.session.execute(
         select(
             Turn.chat_id,
@@ -56,7 +56,7 @@ def _settle_answer(turn_id: UUID, logged: str, logged_thoughts: str) -> bool:
     ).one_or_none()
     release()
     if row is None:
-        # Its chat is gone: what was sent is charged.
+        # The chat is gone; charge what was sent.
         return settling.settle(turn_id, Produced(), settling.interrupted(), seconds=SETTLE_SECONDS) is not None
     outcome = settling.stopped() if row.stop_requested_at else settling.interrupted()
     produced = Produced(max(row.content, logged, key=len), max(row.thoughts, logged_thoughts, key=len))

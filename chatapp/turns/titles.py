@@ -1,7 +1,7 @@
-"""A title by the model, where TITLES=model: an exchange of its own after the first answer of a chat.
+"""A title from the model, if TITLES=model: a separate exchange after a chat's first answer.
 
-Whatever goes wrong, the chat keeps its first line for a title, and nobody waits. A chat that was named meanwhile keeps
-that name.
+Whatever goes wrong, the chat keeps its first line as its title, and nobody waits. A chat that was renamed meanwhile
+keeps that name.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from chatapp.turns.models import Turn
 logger = logging.getLogger(__name__)
 
 TITLE_CHARS = 60
-# More than a title needs: some models begin with a word of politeness.
+# More than a title needs: some models start with a polite phrase.
 BOUNDS = Bounds(longest=64, least_answer=16)
 SHOWN_CHARS = 1000
 ASKED_SECONDS = 20
@@ -54,9 +54,9 @@ class _Job:
 
 
 def suggest(turn_id: UUID, in_progress: set[UUID]) -> None:
-    """Name the chat whose first turn has just ended, if it still has its first line for a title. Never raises.
+    """Name the chat whose first turn has just ended, if its title is still its first line. Never raises.
 
-    in_progress: where its exchange is noted while this process works on it.
+    in_progress: holds the exchange's id while this process is working on it.
     """
     exchange_id = uuid4()
     in_progress.add(exchange_id)
@@ -68,26 +68,26 @@ def suggest(turn_id: UUID, in_progress: set[UUID]) -> None:
     except BudgetExceeded:
         return
     except Exception:
-        # What was held is settled by the sweep.
-        logger.exception("A title could not be made", extra={"turnId": str(turn_id)})
+        # The sweep settles the reservation.
+        logger.exception("Could not make a title", extra={"turnId": str(turn_id)})
     finally:
         in_progress.discard(exchange_id)
 
 
 def of_chat(chat_id: UUID) -> Exchange | None:
-    """Return the exchange that was made for a chat's title."""
+    """Return the exchange for a chat's title."""
     found = select(Exchange).where(Exchange.chat_id == chat_id, Exchange.purpose == "title")
     return db.session.scalar(found.limit(1))
 
 
 def first_line(text: str) -> str:
-    """Return the title that a chat has by itself: the first line of its first message that says something."""
+    """Return a chat's default title: the first line of its first message that is not blank or a code fence."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return _shortened(next((line for line in lines if not FENCE.match(line)), lines[0]))
 
 
 def clean(text: str) -> str:
-    """Return a model's title as one short line without marks and unseen signs; "" where nothing is left."""
+    """Return a model's title as one short line without markup and invisible characters; "" if nothing is left."""
     line = next((line for line in clean_model_text(text).splitlines() if line.strip(" #*_`\"'")), "")
     seen = "".join(char for char in line if char == "\t" or unicodedata.category(char)[0] != "C")
     words = LABEL.sub("", " ".join(seen.split()).strip("#*_`\"'“”„«»‘’ "))
@@ -99,7 +99,7 @@ def _shortened(line: str) -> str:
 
 
 def _begin(exchange_id: UUID, turn_id: UUID) -> _Job | None:
-    """Admit the exchange; None where the chat wants no title. Raises BudgetExceeded; then nothing is left behind."""
+    """Admit the exchange; None if the chat needs no title. Raises BudgetExceeded and then leaves nothing behind."""
     answer = db.aliased(Message)
     row = db.session.execute(
         select(Chat, Message.content, answer.content.label("answer"))

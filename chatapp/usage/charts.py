@@ -1,4 +1,4 @@
-"""The figures of a chart: which rectangle stands where. Drawn by templates/usage/_chart.html, without scripts."""
+"""The geometry of a chart: which rectangle goes where. Rendered by templates/usage/_chart.html, without scripts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from chatapp.usage.queries import Bar, Group, Report, Sums
 
-# The drawing is stretched to its box, so these are shares of its width and height.
+# The drawing is stretched to its box, so these are relative units of its width and height.
 WIDTH, HEIGHT = 1000, 100
 GAP = 0.24
 SLIM = 90
@@ -24,7 +24,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One bar: its place, its segments from the ground up, and where the mark of a second figure stands, if any."""
+    """One bar: its position, its segments from the bottom up, and where to mark a second figure, if any."""
 
     bar: Bar
     x: float
@@ -38,13 +38,13 @@ class Column:
 @dataclass(frozen=True, slots=True)
 class Chart:
     top: int
-    """The figure at the upper edge, a round one."""
+    """The round figure at the top edge."""
     columns: list[Column]
     groups: list[Group]
 
 
 def chart(report: Report, figure: Callable[[Sums], int], mark: Callable[[Sums], int] | None = None) -> Chart:
-    """Stack the groups of each bar by a figure; mark: a second figure of the whole bar, drawn as a line across it."""
+    """Stack the groups of each bar by a figure. mark: a second figure for the whole bar, drawn as a line across it."""
     marks = [mark(bar.total) if mark else 0 for bar in report.bars]
     top = nice_top(max([*marks, *(figure(bar.total) for bar in report.bars)], default=0))
     step = WIDTH / len(report.bars)
@@ -73,7 +73,7 @@ def chart(report: Report, figure: Callable[[Sums], int], mark: Callable[[Sums], 
 
 
 def nice_top(figure: int) -> int:
-    """Return a round figure that is not below this one, and not far above it."""
+    """Return a round figure that is at or slightly above this one."""
     power = 10 ** max(0, len(str(figure)) - 1)
     tops = (step * power // 10 for step in STEPS if step * power % 10 == 0)
     return next(top for top in tops if top >= figure)

@@ -1,4 +1,4 @@
-"""Why an exchange cost what it cost: what was sent, counted, held, charged and reported, from what was kept of it."""
+"""Explains an exchange's cost from its records: what was sent, counted, reserved, charged and reported."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXCERPT_CHARS = 90
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One text that the model was shown. tokens is the estimate that was made before sending."""
+    """One text that was sent to the model. tokens is the estimate made before sending."""
 
     role: str
     tokens: int
@@ -33,7 +33,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Everything about one exchange. Tokens throughout; cost in micro-dollars, None where the price is unknown."""
+    """Everything about one exchange. Tokens throughout; cost in micro-dollars, None if the price is unknown."""
 
     turn: Turn
     exchange: Exchange
@@ -49,7 +49,7 @@ class Explanation:
 
     @property
     def by_provider(self) -> bool:
-        """The rule in force was METERING=provider, and the provider did report."""
+        """METERING=provider was in force, and the provider did report."""
         return self.exchange.method == "reported"
 
     @property
@@ -58,7 +58,7 @@ class Explanation:
 
     @property
     def held_for_texts_tokens(self) -> int:
-        """The part of the reservation that was for texts and overhead; all but the answer where that is not known."""
+        """The part of the reservation for texts and overhead; if unknown, everything except the answer."""
         if not self.sent:
             return self.exchange.reserved_tokens - self.exchange.max_answer_tokens
         charged = [text.tokens for text in self.sent if self.exchange.metering == "provider" or not text.is_history]
@@ -74,18 +74,18 @@ class Explanation:
 
     @property
     def drift(self) -> float | None:
-        """What was counted, as a share of what the provider reported; None where it reported nothing."""
+        """The count as a fraction of what the provider reported; None if it reported nothing."""
         return self.exchange.counted_tokens / self.exchange.reported_tokens if self.exchange.reported_tokens else None
 
     @property
     def rest_tokens(self) -> int:
-        """What is left of the difference to the provider's figure after history and thoughts."""
+        """The difference to the provider's figure that history and thoughts do not explain."""
         explained = self.history_tokens + (self.reported or {}).get("thoughts_tokens", 0)
         return (self.exchange.reported_tokens or 0) - self.exchange.counted_tokens - explained
 
 
 def explain(user: User, answer_id: UUID) -> Explanation:
-    """Explain a user's exchange that has ended, by its answer. Raises NotFound."""
+    """Explain a user's settled exchange, given its answer. Raises NotFound."""
     row = db.session.execute(
         select(Turn, Chat)
         .join(Chat, Chat.id == Turn.chat_id)
@@ -115,7 +115,7 @@ def explain(user: User, answer_id: UUID) -> Explanation:
 
 
 def _sent(turn: Turn) -> list[Sent]:
-    """Return what the model was shown, oldest first; the texts as they are now, empty where one is gone."""
+    """Return what was sent to the model, oldest first; with the texts as they are now, empty if deleted."""
     sent = turn.sent or []
     ids = [UUID(part["message_id"]) for part in sent if part.get("message_id")]
     found = select(Message.id, db.func.substr(Message.content, 1, EXCERPT_CHARS + 1)).where(Message.id.in_(ids))

@@ -1,4 +1,4 @@
-"""A user's exchanges as CSV and JSON, written while they are read."""
+"""A user's exchanges as CSV and JSON, streamed while they are read."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ COLUMNS = (
     *("reported_input_tokens", "reported_cached_tokens", "reported_output_tokens", "reported_thoughts_tokens"),
     *("reported_tokens", "cost_microusd"),
 )
-# A spreadsheet takes a cell that begins so for a formula, and a chat's title is anybody's to choose.
+# Spreadsheets treat a cell that starts with one of these as a formula, and a chat's title can be anything.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 
 
 def row(record: Exchange, title: str) -> dict[str, Any]:
-    """Return an exchange by column: ids and instants as texts, tokens as numbers, None for what is unknown."""
+    """Return an exchange by column: ids and instants as strings, tokens as numbers, None if unknown."""
     parts = {f"{name}_tokens": 0 for name in ("user", "answer", "system", "overhead")}
     parts |= {f"{NAMES.get(part['kind'], part['kind'])}_tokens": part["tokens"] for part in record.parts}
     values = {name: getattr(record, name, None) for name in COLUMNS} | parts
     values |= {"chat": title, "turn_id": record.id}
     if record.purpose == "title":
         values["status"] = "title"
-    assert record.ended_at  # Those that are open are not exported.
+    assert record.ended_at  # Open exchanges are not exported.
     values["ended_at"] = record.ended_at.isoformat(timespec="seconds").replace("+00:00", "Z")
     return {name: value if value is None or isinstance(value, int) else str(value) for name, value in values.items()}
 
@@ -55,6 +55,6 @@ def _safe(value: Any) -> Any:
 
 def _line(values: Iterable[Any]) -> str:
     out = io.StringIO()
-    # All in quotes: some spreadsheets split a line at semicolons as well.
+    # Quote everything: some spreadsheets also split lines at semicolons.
     csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n").writerow(values)
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""Sums of what was used, by day, model and chat, and the rows of an export."""
+"""Usage totals by day, model and chat, and the rows of an export."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ MAX_DAYS = 366
 MOST_GROUPS = 5
 LISTED_GROUPS = 20
 BATCH = 200
-# More bars than this are no longer told apart on a phone: then a bar is a week.
+# More bars than this cannot be told apart on a phone; then each bar is a week.
 MOST_BARS = 93
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Days of the user's own, both ends included. preset: how many up to today, None for a range of one's own."""
+    """Days in the user's time zone, inclusive. preset: the number of days up to today, None for a custom range."""
 
     first: date
     last: date
@@ -49,7 +49,7 @@ class Range:
 
 @dataclass(slots=True)
 class Sums:
-    """Tokens, micro-dollars and how many exchanges. matched: what was counted where the provider reported as well."""
+    """Tokens, micro-dollars and number of exchanges. matched: our counts for exchanges with provider figures."""
 
     exchanges: int = 0
     charged: int = 0
@@ -66,7 +66,7 @@ class Sums:
 
 @dataclass(slots=True)
 class Bar:
-    """A day, or a week that begins on it. groups: key of a group → its sums, those without use absent."""
+    """A day, or a week that starts on it. groups: a group's key → its sums; unused groups are left out."""
 
     day: date
     days: int
@@ -76,7 +76,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A model or a chat with its sums. key "" is all that is not among the largest."""
+    """A model or a chat with its sums. key "" combines all but the largest."""
 
     key: str
     label: str
@@ -90,13 +90,13 @@ class Report:
     by: Grouping
     bars: list[Bar]
     shown: list[Group]
-    """The groups of the chart, the largest first, at last the others together where there are any."""
+    """The groups in the chart, largest first; the others, if any, are combined at the end."""
     listed: list[Group]
     total: Sums
 
 
 def read_range(args: Mapping[str, str], zone_name: str, instant: datetime | None = None) -> Range:
-    """Read ?days= or ?from=&to=; 30 days without any. Raises InvalidRequest naming the field and the limit."""
+    """Read ?days= or ?from=&to=; 30 days by default. Raises InvalidRequest naming the field and the limit."""
     today = (instant or now()).astimezone(zone(zone_name)).date()
     if args.get("from") or args.get("to"):
         first, last = _day(args, "from"), _day(args, "to")
@@ -177,7 +177,7 @@ def _groups(totals: dict[str, Sums], by: Grouping) -> list[Group]:
 
 
 def _others(groups: list[Group], bars: list[Bar]) -> Group:
-    """Put the smaller groups together, in every bar too."""
+    """Combine the smaller groups, in every bar too."""
     together, keys = Sums(), {group.key for group in groups}
     for group in groups:
         together.add(group.sums)
@@ -190,7 +190,7 @@ def _others(groups: list[Group], bars: list[Bar]) -> Group:
 def exchanges(user_id: UUID, chosen: Range) -> Iterator[tuple[Exchange, str]]:
     """Yield a user's exchanges with the titles of their chats, oldest first.
 
-    A batch at a time, without holding a connection in between: the reader may be slow.
+    In batches, without holding a connection in between: the reader may be slow.
     """
     columns = Exchange.day, Exchange.ended_at, Exchange.id
     wanted = (
@@ -200,7 +200,7 @@ def exchanges(user_id: UUID, chosen: Range) -> Iterator[tuple[Exchange, str]]:
         .order_by(*columns)
         .limit(BATCH)
     )
-    # One bound below at a time: with two of them SQLite looks for the wrong one in its index.
+    # Only one lower bound at a time: with two, SQLite searches its index by the wrong one.
     after, size = wanted.where(Exchange.day >= chosen.first), BATCH
     while size == BATCH:
         give_way()
@@ -215,7 +215,7 @@ def exchanges(user_id: UUID, chosen: Range) -> Iterator[tuple[Exchange, str]]:
 
 
 def titles_since(user_id: UUID, since: datetime) -> tuple[int, int]:
-    """Return how many titles models were asked for, and what they were charged."""
+    """Return the number of titles requested from models, and the tokens charged for them."""
     found = select(func.count(), func.coalesce(func.sum(Exchange.charged_tokens), 0)).where(
         Exchange.user_id == user_id, Exchange.purpose == "title", Exchange.ended_at >= since
     )

@@ -1,18 +1,18 @@
-"""What a server process is made of, and what it asks of the product."""
+"""The parts of a server process, and what they need from the application."""
 
 from typing import Protocol
 
 
 class OpenTurns(Protocol):
-    """What a server asks of the turns of its process (turns/live/process.py)."""
+    """What a server needs from its process's turns (turns/live/process.py)."""
 
     def open_count(self) -> int: ...
 
     def admit(self) -> None:
-        """Raise Unavailable where no new turn is taken."""
+        """Raise Unavailable if no new turn is accepted."""
 
     def drain(self) -> None:
-        """Take no more turns."""
+        """Stop accepting turns."""
 
     def interrupt_all(self, seconds: float) -> None:
-        """Save the open turns as interrupted, within so many seconds."""
+        """Save the open turns as interrupted, within this many seconds."""

@@ -1,10 +1,10 @@
-"""A gunicorn worker that leaves when its turns have ended, not when its connections have.
+"""A gunicorn worker that exits when its turns have ended, not when its connections have.
 
-A turn runs apart from any connection, so gunicorn's own worker would drop it the moment nobody listens; and it
-waits for every connection that a browser or nginx merely keeps open. On SIGTERM it stops listening at once, so
-that nginx goes to another process, takes no new turns on the connections it has, closes the idle ones, lets the open
-turns come to their end, and saves as interrupted what has not ended in time. gunicorn's master kills without a word
-after graceful_timeout; everything here is over before that.
+A turn runs independently of any connection, so gunicorn's own worker would drop it as soon as nobody listens; and it
+waits for every connection that a browser or nginx merely keeps open. On SIGTERM this worker stops listening at once,
+so that nginx goes to another process. It accepts no new turns on its remaining connections, closes the idle ones, lets
+the open turns finish, and saves as interrupted those that do not finish in time. gunicorn's master kills the worker
+after graceful_timeout; all of this is done before that.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from gunicorn.workers.ggevent import GeventWorker
 from chatapp.kernel.server import OpenTurns
 
 SAVE_SECONDS = 3
-# For streams to tell their listeners how it ended, and for requests in progress to be answered.
+# Time for streams to send their ending and for requests in progress to finish.
 LAST_WORDS_SECONDS = 1
-# The master counts from a moment earlier.
+# The master starts counting a moment earlier.
 MARGIN_SECONDS = 1
 SIGN_OF_LIFE_SECONDS = 1.0
 
 
 class _Idle:
-    """A connection, while it waits for a request."""
+    """A connection that is waiting for a request."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -49,14 +49,14 @@ class _Idle:
 class DrainWorker(GeventWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Connections that wait for a request, by their greenlets.
+        # Connections waiting for a request, by greenlet.
         self._idle: dict[gevent.Greenlet, _Idle] = {}
         self._leaving = Event()
-        # Until then the open turns may go on.
+        # Open turns may run until then.
         self._patience_ends = float("inf")
 
     def run(self) -> None:
-        """Serve until a signal says otherwise. In the place of gunicorn's, which looks for one once a second."""
+        """Serve until a signal arrives. Replaces gunicorn's loop, which checks for one once a second."""
         servers = [self._listen(socket) for socket in self.sockets]
         while self.alive:
             self.notify()
@@ -71,11 +71,11 @@ class DrainWorker(GeventWorker):
         self._wait(lambda: not any(len(server.pool) for server in servers), SAVE_SECONDS + LAST_WORDS_SECONDS)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """Leave gently: SIGTERM."""
+        """SIGTERM: leave gracefully."""
         self._leave(self.cfg.graceful_timeout - SAVE_SECONDS - LAST_WORDS_SECONDS - MARGIN_SECONDS)
 
     def handle_quit(self, sig: int, frame: Any) -> None:
-        """Leave at once, but with everything saved: SIGQUIT, and Ctrl-C, which reaches master and worker alike."""
+        """SIGQUIT, and Ctrl-C, which reaches master and worker alike: leave at once, but save everything."""
         self._leave(0)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
@@ -84,7 +84,7 @@ class DrainWorker(GeventWorker):
 
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:
-        """Wait for the next request of a connection, for keepalive seconds or until the worker leaves."""
+        """Wait for a connection's next request, for keepalive seconds or until the worker leaves."""
         waiting = gevent.getcurrent()
         seconds = self.cfg.keepalive if self.alive else self._last_wait(waiting.connection)
         try:
@@ -98,13 +98,13 @@ class DrainWorker(GeventWorker):
 
     @property
     def _turns(self) -> OpenTurns | None:
-        """The turns of this process; None where the application never came up."""
+        """This process's turns; None if the application never started."""
         found: OpenTurns | None = getattr(self.wsgi, "extensions", {}).get("live_turns")
         return found
 
     def _listen(self, socket: Any) -> StreamServer:
         socket.setblocking(1)
-        # gunicorn asks for the name with every connection, also with the last one, when the socket is closed.
+        # gunicorn asks for the name on every connection, even on the last one, when the socket is already closed.
         name = socket.getsockname()
         handle = partial(self.handle, SimpleNamespace(getsockname=lambda: name))
         server = StreamServer(socket, handle=handle, spawn=Pool(self.worker_connections))
@@ -126,16 +126,16 @@ class DrainWorker(GeventWorker):
 
     @staticmethod
     def _last_wait(connection: _Idle) -> float:
-        """A request that has come already is answered, and so is the first of a connection, which is on its way."""
+        """Still answer a request that has arrived, and the first one of a new connection, which is on its way."""
         return 0 if connection.has_asked and not connection.has_data else LAST_WORDS_SECONDS
 
     def _close(self, waiting: gevent.Greenlet, connection: _Idle) -> None:
-        """End the wait with its own timeout, early: the connection is closed as if it had been idle for too long."""
+        """End the wait early with its own timeout: the connection closes as if it had been idle for too long."""
         if self._idle.get(waiting) is connection:
             waiting.throw(connection.timeout)
 
     def _wait(self, is_true: Callable[[], bool], more_seconds: float = 0) -> None:
-        """Wait until it is true, at most until the patience ends and some seconds more."""
+        """Wait until is_true, at most until the patience ends plus more_seconds."""
         while not is_true() and time.monotonic() < self._patience_ends + more_seconds:
             self.notify()
             gevent.sleep(0.02)

@@ -1,4 +1,4 @@
-"""Is it alive, is it ready: for supervisors and load balancers."""
+"""Liveness and readiness checks for supervisors and load balancers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PATHS = ("/healthz", "/readyz")
 
 @bp.get("/healthz")
 def alive() -> ResponseReturnValue:
-    """200 while the process serves; 503 where its database file was exchanged under it."""
+    """200 while the process serves; 503 if its database file was replaced under it."""
     if file_was_replaced():
         return jsonify(status="database file replaced"), 503
     return jsonify(status="ok", **({"open_turns": _turns().open_count()} if _is_from_here() else {}))
@@ -35,14 +35,14 @@ def _turns() -> OpenTurns:
 
 
 def _is_from_here() -> bool:
-    """Say whether a program of this machine asks, and not a proxy on it for somebody else."""
+    """Return whether the caller is on this machine and is not a proxy acting for somebody else."""
     is_passed_on = "X-Forwarded-For" in request.headers or "Forwarded" in request.headers
     return not is_passed_on and request.remote_addr in ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 
 
 @bp.get("/readyz")
 def ready() -> ResponseReturnValue:
-    """200 while new turns are taken and the database answers."""
+    """200 while new turns are accepted and the database responds."""
     try:
         _turns().admit()
         db.session.execute(select(1))
@@ -53,7 +53,7 @@ def ready() -> ResponseReturnValue:
 
 
 def init_app(app: Flask) -> None:
-    """Answer under any host: a supervisor asks by address, and PUBLIC_URL would have it refused."""
+    """Accept any Host header for these paths: supervisors use an IP address, which PUBLIC_URL would reject."""
     inner = app.wsgi_app
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

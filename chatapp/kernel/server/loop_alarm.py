@@ -1,7 +1,7 @@
-"""A debug switch: with LOOP_ALARM_MS, whatever keeps the gevent loop for longer is named in the log with its stack.
+"""For debugging: with LOOP_ALARM_MS, logs the stack of anything that blocks the gevent loop for longer than that.
 
-While one greenlet computes, no other runs. A native thread looks on: it alarms when no switch has happened for so much
-CPU time of the loop's thread. CPU time, because a machine that is busy with other things holds up everything alike.
+While one greenlet computes, no other runs. A native thread watches: it reports when there was no switch for that much
+CPU time of the loop's thread. CPU time, because on a busy machine everything takes longer.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import gevent
 import gevent.monkey
 import greenlet
 
-MESSAGE = "The loop was held for %d ms of CPU time by\n%s"
+MESSAGE = "The event loop was blocked for %d ms of CPU time by\n%s"
 LOOKS_PER_LIMIT = 5
-# Loading code and compiling templates happens once, at their first use, and is not counted.
+# Loading code and compiling templates happens once, on first use, and is not counted.
 FIRST_USES = (
     "<frozen importlib",
     "/jinja2/lexer.py",
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 class LoopAlarm:
-    """Watches the loop of the thread that makes it. report gets the CPU time in ms and the stack, in that thread."""
+    """Watches the loop of the thread that creates it. report is called in that thread with CPU time (ms) and stack."""
 
     def __init__(self, limit_ms: int, report: Callable[[int, str], None] | None = None) -> None:
         self._limit = limit_ms / 1000
@@ -41,7 +41,7 @@ class LoopAlarm:
         self._clock = time.pthread_getcpuclockid(self._thread)
         self._turns = 0
         self._found: list[tuple[int, str]] = []
-        # The thread that looks on must not log: locks are gevent's. It wakes the loop, which does.
+        # The watching thread must not log, because the locks are gevent's. It wakes the loop, which logs.
         self._waker = gevent.get_hub().loop.async_()
         self._is_over = False
 

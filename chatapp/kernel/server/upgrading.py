@@ -1,6 +1,6 @@
-"""What a server says while it brings its database up to date: it is alive, and serves in a while.
+"""What a server answers while it upgrades its database: it is alive and will serve shortly.
 
-Run as a program of its own, `python upgrading.py HOST PORT`: the process that migrates is busy.
+Runs as a separate program, `python upgrading.py HOST PORT`: the process that migrates is busy.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RETRY_AFTER_SECONDS = 5
 
 @contextmanager
 def answering(host: str, port: int) -> Iterator[None]:
-    """Answer at an address while the block runs: 200 for /healthz, 503 for everything else."""
+    """Answer requests while the block runs: 200 for /healthz, 503 for everything else."""
     program = subprocess.Popen([sys.executable, __file__, host, str(port)])  # noqa: S603
     try:
         yield
@@ -34,7 +34,7 @@ class Answer(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         is_health = self.path == "/healthz"
-        body = json.dumps({"status": "upgrading", "message": "The database is brought up to date"}).encode()
+        body = json.dumps({"status": "upgrading", "message": "The database is being upgraded"}).encode()
         self.send_response(200 if is_health else 503)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -46,11 +46,11 @@ class Answer(BaseHTTPRequestHandler):
     do_POST = do_HEAD = do_PATCH = do_DELETE = do_GET
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing: request lines hold what people wrote."""
+        """Log nothing: request lines may contain messages."""
 
 
 class Server(HTTPServer):
-    # gunicorn takes the address right afterwards.
+    # gunicorn binds the same address right afterwards.
     allow_reuse_address = True
 
 

@@ -1,9 +1,9 @@
 """Gemini, over one of two clients with the same methods:
 
-rest.py  makes the REST calls itself: the default, since a chunk costs a fraction and nothing is loaded at the start
+rest.py  makes the REST calls itself: the default, because chunks cost a fraction and nothing is loaded at startup
 sdk.py   google-genai
 
-Both make ChunkContent of a chunk; from there on there is one path: ChunkContent → _Reading.take → Chunk.
+Both turn a chunk into ChunkContent; from there the path is the same: ChunkContent → _Reading.take → Chunk.
 """
 
 from __future__ import annotations
@@ -27,25 +27,26 @@ __all__ = ["MODELS", "GeminiProvider", "gemini_model", "thinking_of"]
 
 logger = logging.getLogger(__name__)
 
-AFTER_FINISH_SECONDS = 10.0  # What may still come after a finish reason is the last usage.
+AFTER_FINISH_SECONDS = 10.0  # After a finish reason only the final usage may follow.
 
 
 class Client(Protocol):
     def open(self, call: GeminiRequest, patience: Patience) -> Iterator[list[ChunkContent]]:
-        """Yield what is said, at a time all that arrived together. Raises whatever translate() knows.
+        """Yield the content, all that arrived together at a time. Raises only what translate() handles.
 
         Nothing is sent before the first next().
         """
         ...
 
     def count(self, model: str, text: str, patience: Patience) -> int | None:
-        """Return the tokens of a text sent as one user message; None where the reply has no number."""
+        """Return the tokens of a text sent as one user message; None if the reply has no number."""
         ...
 
     def translate(self, error: Exception, *, has_begun: bool, has_piece: bool) -> ProviderError:
-        """Turn what the client raised into our own error, and log its kind, never its words.
+        """Turn what the client raised into our own error, and log its type, never its message.
 
-        has_begun: a chunk was received, so the model was at work. has_piece: it held text, so nothing may be retried.
+        has_begun: a chunk was received, so the model was working. has_piece: it contained text, so nothing may be
+        retried.
         """
         ...
 
@@ -55,7 +56,7 @@ class Client(Protocol):
 
 
 class GeminiProvider:
-    """Serve Gemini models. One per process: the client inside keeps the connections and is safe across greenlets."""
+    """Serves Gemini models. One per process: its client keeps the connections and is safe across greenlets."""
 
     name = "gemini"
 
@@ -91,11 +92,11 @@ class GeminiProvider:
     def stream(self, request: ChatRequest) -> Iterator[Chunk]:
         """Yield the answer while it is generated. The contract is Provider's.
 
-        Where a model must think, its allowance is added to the output limit. It may spend less on thoughts, so the
-        answer is ended here, with "length", as soon as its reported length is over max_output_tokens.
+        If a model must think, its thinking budget is added to the output limit. It may use less of it, so the answer is
+        ended here, with "length", as soon as its reported length exceeds max_output_tokens.
 
-        A part of the request that the model refuses is left out, remembered, and the request made again: that is no
-        retry, since the model has not been asked.
+        If the model rejects a part of the request, we remember that and send the request again without it. That is not
+        a retry, since the model has not done anything.
 
         Source: Gemini API, models.streamGenerateContent, GenerateContentResponse.UsageMetadata.
         """
@@ -108,7 +109,9 @@ class GeminiProvider:
                 if not error.refused_part or error.refused_part in left_out:
                     raise
                 left_out.add(error.refused_part)
-            logger.warning("Gemini refuses of requests to %s: %s", request.model, ", ".join(sorted(left_out)))
+            logger.warning(
+                "Gemini rejects these parts of requests to %s: %s", request.model, ", ".join(sorted(left_out))
+            )
 
     def _answer(self, request: ChatRequest) -> Iterator[Chunk]:
         patience = self._patience()
@@ -133,9 +136,9 @@ class GeminiProvider:
             upstream.close()  # type: ignore[attr-defined]
 
     def count_tokens(self, model: str, text: str) -> int | None:
-        """Return Gemini's count of a text sent as one user message (about one token is for the message itself).
+        """Return Gemini's count of a text sent as one user message (about one token for the message itself).
 
-        The caller brings the deadline (gevent.Timeout): interrupting this closes the connection.
+        The caller sets the deadline (gevent.Timeout): interrupting this closes the connection.
         Source: Gemini API, models.countTokens.
         """
         failure = None
@@ -153,7 +156,7 @@ class GeminiProvider:
         thinking, thinking_tokens = thinking_of(request.model).settings(request.thinking_tokens)
         limit = next((info.max_output_tokens for info in self._models if info.id == request.model), 65_536)
         left_out = self._left_out.get(request.model, set())
-        # The API refuses a system instruction for Gemma.
+        # The API rejects a system instruction for Gemma.
         if request.model.startswith("gemma") or "system" in left_out:
             request = without_system_role(request)
         if "thinking" in left_out:
@@ -168,20 +171,20 @@ class GeminiProvider:
         )
 
     def _next(self, upstream: Iterator[list[ChunkContent]], reading: _Reading) -> list[ChunkContent] | None:
-        """Return what is said next; None at the end, however it came about if the answer had finished."""
+        """Return the next content; None at the end, even an abrupt one if the answer had finished."""
         try:
             return next(upstream, None)
         except Exception as error:
-            # Not BaseException: a kill, another's timeout and GeneratorExit are not ours.
+            # Not BaseException: a kill, somebody else's timeout and GeneratorExit are not ours to handle.
             failure = self._client.translate(error, has_begun=reading.has_begun, has_piece=reading.has_piece)
         if reading.finish is not None:
             return None
-        # Raised outside of the handler: a provider's message may hold the key, and must not travel as context.
+        # Raised outside the handler: a provider's message may contain the key and must not become the context.
         raise failure
 
 
 class _Reading:
-    """What one answer has come to so far."""
+    """The state of one answer so far."""
 
     def __init__(self, max_output_tokens: int) -> None:
         self.max_output_tokens = max_output_tokens
@@ -190,18 +193,18 @@ class _Reading:
         self.has_begun = False
         self.has_piece = False
         self.is_blocked = False
-        # Longer than asked for, which makes it end by length.
+        # Longer than requested, so it ends with "length".
         self.is_full = False
 
     def take(self, arrived: list[ChunkContent]) -> Chunk | None:
-        """Return what is new in what was said, up to where the answer is full; None if nothing is."""
+        """Return what is new in the content, up to the point where the answer is full; None if nothing is."""
         text, thought, taken = "", "", 0
         for said in arrived:
             taken += 1
             text, thought = text + said.text, thought + said.thought
             self.has_begun = True
             self.has_piece = self.has_piece or bool(said.text or said.thought)
-            # Some models send STOP with every chunk: the last reason counts, and the stream is read to its end.
+            # Some models send STOP with every chunk, so the last reason counts and the stream is read to its end.
             if said.finish:
                 self.finish = wire.finish_reason(said.finish)
                 self._name(said.finish)
@@ -213,7 +216,7 @@ class _Reading:
                 self.finish = self.finish or "length"
             if self.is_blocked or self.is_full:
                 break
-        # Running figures: the last that are any hold.
+        # Running figures: the last ones that are not empty count.
         figures = (said.figures for said in reversed(arrived[:taken]) if said.figures)
         usage = next(filter(None, map(wire.usage, figures)), None)
         self.usage = usage or self.usage

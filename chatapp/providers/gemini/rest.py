@@ -1,6 +1,6 @@
-"""Gemini's REST calls: what the SDK makes of a chunk costs several times as much as the chunk (bench/streaming.py).
+"""Gemini's REST calls. The SDK's handling of a chunk costs several times as much (bench/streaming.py).
 
-Everything in a reply may be of any shape; what is not as it should be is passed over.
+A reply may have any shape; unexpected content is skipped.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class RestClient:
         self._server = JsonServer(base_url or GOOGLE, connect_seconds, pace)
 
     def warm_up(self) -> None:
-        """There is nothing slow about the first call."""
+        """Do nothing: the first call is not slow."""
 
     def close(self) -> None:
         self._server.close()
@@ -61,7 +61,7 @@ class RestClient:
 
 
 class _Error(Exception):
-    """An error object in place of a chunk."""
+    """An error object instead of a chunk."""
 
     def __init__(self, code: Any, body: Any) -> None:
         super().__init__("error object")
@@ -89,13 +89,13 @@ def _body(call: GeminiRequest) -> dict[str, Any]:
 
 
 def _merged(events: list[bytes]) -> Iterator[list[ChunkContent]]:
-    """Yield what chunks that arrived together say; where one of them fails, what came before it first."""
+    """Yield the content of chunks that arrived together; if one fails, first what came before it."""
     chunks: list[ChunkContent] = []
     try:
         for data in events:
-            # A byte that is no UTF-8 costs its character, not the answer.
+            # An invalid UTF-8 byte loses its character, not the answer.
             chunk = json.loads(data.decode(errors="replace"))
-            # A proxy that drops alt=sse makes one list of all chunks.
+            # A proxy that drops alt=sse returns all chunks as one list.
             chunks += map(_said, chunk if isinstance(chunk, list) else [chunk])
     except Exception:
         yield chunks
@@ -104,7 +104,7 @@ def _merged(events: list[bytes]) -> Iterator[list[ChunkContent]]:
 
 
 def _said(chunk: Any) -> ChunkContent:
-    """Read one chunk. Raises _Error for an error object; names parts that are no text in the log."""
+    """Read one chunk. Raises _Error for an error object; logs the names of parts that are not text."""
     if (error := wire.error_of(chunk)) is not None:
         raise _Error(error.get("code"), chunk)
     if not isinstance(chunk, dict):

@@ -1,9 +1,8 @@
-"""Gemini through google-genai. Everything that knows the SDK, its objects and its errors is in this file.
+"""Gemini through google-genai. Everything that depends on the SDK, its objects and its errors is in this file.
 
 SDK facts that shaped it (google-genai 3.4): there is no timeout unless a request hook sets it;
-HttpOptions.timeout also sends a server deadline, which the API refuses below 10 s; connections are capped at 100 unless
-told otherwise, and the rest wait silently; nothing is sent before the first next(); transport errors come through as
-httpx2's own.
+HttpOptions.timeout also sends a server deadline, which the API rejects below 10 s; connections are capped at 100 by
+default, and the rest wait silently; nothing is sent before the first next(); transport errors are httpx2's own.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class SdkClient:
-    """One per process: the client inside keeps the connections and is safe across greenlets."""
+    """One per process: its client keeps the connections and is safe across greenlets."""
 
     def __init__(self, api_key: str, base_url: str | None, connect_seconds: float, idle_seconds: float) -> None:
         self._api_key = api_key
@@ -40,9 +39,10 @@ class SdkClient:
         self._lock = RLock()
 
     def warm_up(self) -> None:
-        """Import the SDK, build the client, and let the SDK build its models, which it else does in the first answer.
+        """Import the SDK, create the client, and make the SDK build its models, which it otherwise does in the first
+        answer.
 
-        About 0.8 s of CPU during which nothing else in the process runs: call it before requests are served.
+        Takes about 0.8 s of CPU, during which nothing else in the process runs: call it before serving requests.
         """
         self._ready_client()
         from google.genai import types
@@ -67,7 +67,7 @@ class SdkClient:
             max_output_tokens=call.max_tokens,
             temperature=call.temperature,
             thinking_config=None if call.thinking is None else types.ThinkingConfig(**call.thinking),
-            # Both are on by default and would make further, billed requests of their own.
+            # Both are on by default and would make further, billed requests.
             automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
             automatic_continuation=False,
         )
@@ -103,11 +103,13 @@ class SdkClient:
         if has_begun:
             return ProviderInterrupted(can_retry=not has_piece and isinstance(error, httpx2.NetworkError))
         if isinstance(error, httpx2.LocalProtocolError | UnicodeError):
-            return ProviderMisconfigured()  # A key that cannot be sent: pasted with a line break or beyond ASCII.
+            return (
+                ProviderMisconfigured()
+            )  # A key that cannot be sent: pasted with a line break, or with a non-ASCII letter.
         return ProviderError(can_retry=isinstance(error, httpx2.TransportError))
 
     def _ready_client(self) -> Client:
-        """Return the client, built once. The import takes 0.8 s of CPU and the client 0.1 s."""
+        """Return the client, created once. The import takes 0.8 s of CPU and the client 0.1 s."""
         with self._lock:
             if self._client is None:
                 self._client = self._build_client()
@@ -124,17 +126,17 @@ class SdkClient:
         client_args = {
             "limits": limits,
             "event_hooks": {"request": [set_phase_timeouts]},
-            # The environment is read by us, so that NO_PROXY means the same to both clients.
+            # We read the environment ourselves, so that NO_PROXY means the same to both clients.
             "trust_env": False,
             "proxy": self._proxy and httpx2.Proxy(self._proxy.url, headers=self._proxy.headers),
         }
         options: Any = {"base_url": self._base_url, "api_version": "v1beta", "client_args": client_args}
-        # enterprise=False: an environment variable would otherwise send the key to another service.
+        # enterprise=False: otherwise an environment variable could send the key to another service.
         return genai.Client(api_key=self._api_key, enterprise=False, http_options=options)
 
 
 def _next(chunks: Iterator[Any], patience: Patience) -> Any:
-    """Return the next chunk, None at the end. The timer runs here only: later it would go off in the caller's code."""
+    """Return the next chunk, None at the end. The timer runs only here, so that it cannot fire in the caller's code."""
     with gevent.Timeout(patience.seconds()) as timer:
         try:
             return next(chunks, None)
@@ -145,7 +147,7 @@ def _next(chunks: Iterator[Any], patience: Patience) -> Any:
 
 
 def _said(chunk: Any) -> ChunkContent:
-    """Read one of the SDK's chunks. Parts that are no text (calls, files, code) are named in the log."""
+    """Read one of the SDK's chunks. Parts that are not text (calls, files, code) are named in the log."""
     candidate = chunk.candidates[0] if chunk.candidates else None
     parts = (candidate.content.parts if candidate and candidate.content else None) or ()
     for part in parts:
@@ -174,9 +176,9 @@ def _figures(reported: Any) -> ReportedUsage | None:
 
 
 def _expect_new_enum_values() -> None:
-    """Let values newer than the SDK pass without a warning; it keeps them by name.
+    """Suppress the warning for enum values newer than the SDK; it keeps them by name.
 
-    Called with each answer: the filter list is the process's own and others may have replaced it. Adding a filter
-    that is there already moves it to the front.
+    Called for each answer: the filter list is global and others may have replaced it. Adding an existing filter moves
+    it to the front.
     """
     warnings.filterwarnings("ignore", message=r".* is not a valid \w+$", category=UserWarning)

@@ -1,4 +1,4 @@
-"""What is said to Gemini and what it says, in the words of its REST API: shared by the two ways to read it."""
+"""Gemini's requests and replies in terms of its REST API, shared by both clients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chatapp.providers.passed_over import name_once
 logger = logging.getLogger(__name__)
 
 GOOGLE = "https://generativelanguage.googleapis.com"
-MAX_PIECE_CHARACTERS = 1_000_000  # 65,536 tokens, the longest whole answer of any model, are a quarter of it.
+MAX_PIECE_CHARACTERS = 1_000_000  # The longest answer of any model, 65,536 tokens, is a quarter of this.
 
 CONTENT_FILTERS = frozenset(
     {
@@ -36,10 +36,10 @@ CONTENT_FILTERS = frozenset(
     }
 )
 LENGTH_LIMITS = frozenset({"MAX_TOKENS", "CONTINUATION"})
-# Anything else (OTHER, MALFORMED_FUNCTION_CALL, UNEXPECTED_TOOL_CALL, what is new) tells of an answer that broke off.
+# Anything else (OTHER, MALFORMED_FUNCTION_CALL, UNEXPECTED_TOOL_CALL, new reasons) means that the answer broke off.
 STOPS = frozenset({"STOP"})
 
-# What a part has beside what it is.
+# Keys of a part that do not tell its kind.
 BESIDE_A_PART = frozenset({"text", "thought", "thoughtSignature", "thought_signature", "videoMetadata", "partMetadata"})
 
 # "Developer instruction is not enabled for models/…", "Thinking is not enabled …", "Budget 0 is invalid …".
@@ -51,7 +51,7 @@ REFUSED_PARTS = {
 
 @dataclass(frozen=True, slots=True)
 class GeminiRequest:
-    """One request. thinking is the API's thinkingConfig with underscores, None where the family knows none."""
+    """One request. thinking is the API's thinkingConfig with underscores, None if the family does not support it."""
 
     model: str
     contents: list[dict[str, Any]]
@@ -62,7 +62,7 @@ class GeminiRequest:
 
 
 class ReportedUsage(NamedTuple):
-    """A chunk's usage as it was reported, of any type."""
+    """A chunk's usage as reported; values may have any type."""
 
     prompt: Any
     candidates: Any
@@ -74,9 +74,9 @@ class ReportedUsage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ChunkContent:
-    """What one chunk of the stream holds. finish is Gemini's own word.
+    """The content of one chunk of the stream. finish is Gemini's own term.
 
-    Raises ProviderInterrupted where it is too long to be a piece of an answer.
+    Raises ProviderInterrupted if it is too long to be a piece of an answer.
     """
 
     text: str = ""
@@ -91,7 +91,7 @@ class ChunkContent:
 
 
 def name_part(keys: Iterable[str]) -> None:
-    """Name a part that is neither text nor thought in the log, once a process: a call, a file, code, what is new."""
+    """Log, once per process, a part that is neither text nor thought: a call, a file, code, something new."""
     kinds = [key for key in keys if key not in BESIDE_A_PART]
     if kinds:
         name_once("Gemini", "a part", kinds[0])
@@ -103,7 +103,7 @@ def contents(messages: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
 
 
 def finish_reason(name: str) -> FinishReason | None:
-    """Return our word for the end of an answer; None for a reason that makes no whole answer."""
+    """Return our term for the end of an answer; None for a reason that means the answer is incomplete."""
     if name in LENGTH_LIMITS:
         return "length"
     if name in CONTENT_FILTERS:
@@ -112,15 +112,15 @@ def finish_reason(name: str) -> FinishReason | None:
 
 
 def usage(figures: ReportedUsage) -> Usage | None:
-    """Return what the figures of a chunk come to; None where they are nothing but zeros.
+    """Return a chunk's figures as our Usage; None if they are all zero.
 
-    Gemini's candidates exclude thoughts and its prompt includes what was cached; ours are sums by Usage's rule.
+    Gemini's candidates exclude thoughts and its prompt includes cached tokens; ours follow the definition of Usage.
     Source: Gemini API, GenerateContentResponse.UsageMetadata.
     """
     thoughts_tokens, input_tokens = tokens(figures.thoughts), tokens(figures.prompt)
     output_tokens = tokens(figures.candidates) + thoughts_tokens
     if not tokens(figures.candidates):
-        # Some answers name the total and not the answer's own.
+        # Some replies report the total but not the answer's tokens.
         output_tokens = max(output_tokens, tokens(figures.total) - input_tokens - tokens(figures.tools))
     found = Usage(
         input_tokens=input_tokens,
@@ -132,11 +132,12 @@ def usage(figures: ReportedUsage) -> Usage | None:
     return found if found.total_tokens else None
 
 
-# Errors. A provider's message may hold the key: none of it goes further than its code and its reason.
+# Errors. A provider's message may contain the key: only its code and reason go any further.
 
 
 def refusal(code: Any, body: Any, headers: Any, *, has_piece: bool) -> ProviderError:
-    """Turn an error answer into our own error. body is the parsed JSON of any shape, with or without "error" around."""
+    """Turn an error reply into our own error. body is the parsed JSON of any shape, with or without "error" around
+    it."""
     code = code if isinstance(code, int) and not isinstance(code, bool) else 500
     told = refusals.read(body, headers)
     logger.warning("Gemini answered %s: %s", code, told.for_log)
@@ -149,7 +150,7 @@ def refusal(code: Any, body: Any, headers: Any, *, has_piece: bool) -> ProviderE
 
 
 def error_of(body: Any) -> dict[str, Any] | None:
-    """Return the error object of a reply, which may be alone or the first of a list; None where there is none."""
+    """Return the error object of a reply, which may be alone or first in a list; None if there is none."""
     if isinstance(body, list):
         body = body[0] if body else None
     error = body.get("error") if isinstance(body, dict) else None

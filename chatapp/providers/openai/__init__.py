@@ -1,7 +1,7 @@
-"""Models behind an OpenAI-compatible API: Ollama, vLLM, llama.cpp, LM Studio and their kin.
+"""Models behind an OpenAI-compatible API: Ollama, vLLM, llama.cpp, LM Studio and the like.
 
-asking.py   what is sent, without what this server refuses
-wire.py     what it answers, in every dialect
+asking.py   what is sent, without what this server rejects
+wire.py     what it replies, in every dialect
 models.py   which models it has
 
 Source: OpenAI API reference, "Create chat completion" and "The chat completion chunk object", November 2026.
@@ -32,18 +32,18 @@ __all__ = ["OpenAICompatibleProvider", "declared_models"]
 
 logger = logging.getLogger(__name__)
 
-AFTER_FINISH_SECONDS = 10.0  # What may still come after a finish reason is the usage.
+AFTER_FINISH_SECONDS = 10.0  # After a finish reason only the usage may follow.
 LIST_SECONDS = 5.0
 ASK_AGAIN_SECONDS = 30.0
 MOST_THOUGHT_TOKENS = 32_768
 
 
 class OpenAICompatibleProvider:
-    """Serve the models of one server. One per process: it keeps connections and is safe across greenlets.
+    """Serves one server's models. One per process: it keeps connections and is safe across greenlets.
 
-    Without a list of models the server is asked for one once the process serves (warm_up), and again from time to time
-    while it cannot be reached. Until then there is one model that stands for the server's first. default_model stands
-    first, whether the server lists it or not.
+    Without a configured list of models, the server is asked for one once the process is serving (warm_up), and again
+    from time to time while it cannot be reached. Until then a single stand-in represents the server's first model.
+    default_model comes first, whether or not the server lists it.
     """
 
     name = "openai_compatible"
@@ -79,7 +79,7 @@ class OpenAICompatibleProvider:
         self._asks_at = float("inf")
 
     def models(self) -> tuple[ModelInfo, ...]:
-        """Return the models that were set or listed. Does not wait: the server is asked beside."""
+        """Return the configured or listed models. Does not wait: the server is asked in the background."""
         if not self._models and time.monotonic() >= self._asks_at:
             self._asks_at = time.monotonic() + ASK_AGAIN_SECONDS
             gevent.spawn(self._try_to_list)
@@ -90,7 +90,7 @@ class OpenAICompatibleProvider:
         return (known, *(info for info in self._models if info.id != first))
 
     def warm_up(self) -> None:
-        """Begin to ask for the list of models. A server that is down holds nothing up."""
+        """Start asking for the list of models. A server that is down does not delay anything."""
         self._asks_at = time.monotonic()
         self.models()
 
@@ -103,7 +103,7 @@ class OpenAICompatibleProvider:
         return None
 
     def list_models(self) -> tuple[ModelInfo, ...]:
-        """Ask the server for its models and keep them. Raises ProviderError."""
+        """Ask the server for its models and remember them. Raises ProviderError."""
         patience = Patience(LIST_SECONDS, time.monotonic() + LIST_SECONDS)
         try:
             reply = json.loads(self._server.ask("GET", "/models", self._headers, None, patience))
@@ -111,16 +111,16 @@ class OpenAICompatibleProvider:
             raise _translate(error, has_begun=False, has_piece=False) from None
         found = listed_models(reply)
         if not found:
-            logger.warning("%s lists no model that can chat", self._host)
+            logger.warning("%s lists no chat model", self._host)
         self._models = found or self._models
         return self._models
 
     def stream(self, request: ChatRequest) -> Iterator[Chunk]:
         """Yield the answer while it is generated. The contract is Provider's.
 
-        Thoughts count inside max_tokens, and whether a model thinks is set up on its server: so an allowance is added
-        to the limit, and without one its thoughts come off the answer. What the server refuses of the request is left
-        out, remembered, and the request made again: that is no retry, since the model has not been asked.
+        Thoughts count towards max_tokens, and whether a model thinks is configured on its server. So a thinking budget
+        is added to the limit; without one, thoughts reduce the answer. If the server rejects a part of the request, we
+        remember that and send the request again without it. That is not a retry, since the model has not done anything.
         """
         model = self._model_of(request)
         asking = self._asking.setdefault(model, Asking())
@@ -132,12 +132,12 @@ class OpenAICompatibleProvider:
             except Refused as error:
                 refused = error
             if not asking.learn(body, refusals.read(refused.body), refused.status):
-                # Raised outside of the handler: a server's message may hold the key, and must not travel as context.
+                # Raised outside the handler: a server's message may contain the key and must not become the context.
                 raise _translate(refused, has_begun=False, has_piece=False)
-            logger.warning("The OpenAI-compatible server takes this for %s: %s", model, asking)
+            logger.warning("The OpenAI-compatible server accepts this for %s: %s", model, asking)
 
     def _answer(self, model: str, body: dict[str, Any], request: ChatRequest) -> Iterator[Chunk]:
-        """Yield the answer to one request. Raises Refused too."""
+        """Yield the answer to one request. May also raise Refused."""
         patience = Patience(self._idle_seconds, time.monotonic() + self._total_seconds)
         reading = Reading(ThoughtSplitter(begins_inside=model in self._begin_inside))
         arriving = self._server.stream("/chat/completions", self._headers, body, patience, _most_bytes(request))
@@ -150,7 +150,7 @@ class OpenAICompatibleProvider:
             if (rest := reading.rest()) is not None:
                 yield rest
             if reading.restarted:
-                # Its template begins the thought: next time it is known from the first word on.
+                # The model's template opens the thought; from now on we know this in advance.
                 self._begin_inside.add(model)
             finish = reading.end()
             if finish == "content_filter" and not reading.has_piece:
@@ -171,21 +171,23 @@ class OpenAICompatibleProvider:
         try:
             self.list_models()
         except ProviderError:
-            logger.warning("%s gives no list of its models and is asked again; is OPENAI_BASE_URL right?", self._host)
+            logger.warning(
+                "%s returned no list of models and will be asked again; is OPENAI_BASE_URL right?", self._host
+            )
 
 
 def _next(upstream: Iterator[bytes], reading: Reading) -> bytes | None:
-    """Return the next event; None at the end, however it came about if the answer had finished."""
+    """Return the next event; None at the end, even an abrupt one if the answer had finished."""
     try:
         return next(upstream, None)
     except Refused:
         raise
     except Exception as error:
-        # Not BaseException: a kill and GeneratorExit are not ours.
+        # Not BaseException: a kill and GeneratorExit are not ours to handle.
         failure = _translate(error, has_begun=reading.has_begun, has_piece=reading.has_piece)
     if reading.finish is not None:
         return None
-    # Raised outside of the handler: a server's message may hold the key, and must not travel as context.
+    # Raised outside the handler: a server's message may contain the key and must not become the context.
     raise failure
 
 
@@ -195,7 +197,7 @@ def _most_bytes(request: ChatRequest) -> int:
 
 
 def _translate(error: Exception, *, has_begun: bool, has_piece: bool) -> ProviderError:
-    """Turn what the network or the server did into our own error, and log its cause, never the server's words."""
+    """Turn a network or server failure into our own error, and log its cause, never the server's message."""
     if isinstance(error, ProviderError):
         return error
     if isinstance(error, Refused):

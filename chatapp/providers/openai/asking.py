@@ -1,7 +1,7 @@
-"""What is sent to an OpenAI-compatible server, without what it refuses.
+"""What is sent to an OpenAI-compatible server, without what it rejects.
 
-A server may refuse a parameter by name, the system role, or a prompt beyond its window. We remember that for the model
-while the process lives, and send the request again without it.
+A server may reject a parameter by name, the system role, or a prompt beyond its window. We remember that for the model
+as long as the process lives, and send the request again without it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NO_SYSTEM = re.compile(
     r"should be .user. or .assistant.",
     re.IGNORECASE,
 )
-# The plainest first: the others may also match a number that is something else.
+# The most specific first: the others may also match an unrelated number.
 WINDOWS = (
     r"> (\d{3,8})(?: maximum|, decrease)",
     r"max_seq_len\D{0,10}(\d{3,8})",
@@ -50,7 +50,7 @@ LONGEST = re.compile(
 
 @dataclass
 class Asking:
-    """How one model is asked. window: question and answer together, in tokens, where a refusal told it."""
+    """How to ask one model. window: tokens for question and answer together, if a rejection has revealed it."""
 
     left_out: set[str] = field(default_factory=set)
     length_name: str = "max_tokens"
@@ -61,7 +61,7 @@ class Asking:
     def __str__(self) -> str:
         left_out = ", ".join(sorted(self.left_out)) or "nothing"
         system = "with" if self.has_system_role else "without"
-        return f"{self.length_name}, {system} a system role, left out: {left_out}, window: {self.window or 'not told'}"
+        return f"{self.length_name}, {system} a system role, left out: {left_out}, window: {self.window or 'unknown'}"
 
     def body(self, model: str, request: ChatRequest) -> dict[str, Any]:
         if not self.has_system_role:
@@ -80,7 +80,7 @@ class Asking:
         return {name: each for name, each in body.items() if each is not None and name not in self.left_out}
 
     def learn(self, body: dict[str, Any], told: Told, status: int) -> bool:
-        """Note what a refusal says of the request. Return whether to make it again; each thing is learned once."""
+        """Learn from a rejection. Return whether to send the request again; each thing is learned only once."""
         if status not in REFUSING:
             return False
         said = f"{' '.join(told.codes)} {told.words} {told.places}"
@@ -105,7 +105,7 @@ class Asking:
         return True
 
     def _shorten(self, asked: Any, said: str) -> bool:
-        """Note how long an answer may be at most, where the refusal tells."""
+        """Remember the maximum length of an answer, if the rejection reveals it."""
         match = LONGEST.search(said)
         if self.longest is not None or match is None or not isinstance(asked, int) or not 0 < int(match[1]) < asked:
             return False
@@ -121,7 +121,7 @@ class Asking:
 
 
 def fitted(request: ChatRequest, window: int) -> ChatRequest:
-    """Return the request so that question and answer fit into a window: the oldest exchanges are left out first."""
+    """Fit the request into a window for question and answer: the oldest exchanges are left out first."""
     messages = list(request.messages)
     most_prompt = window - min(request.max_output_tokens, max(LEAST_ANSWER_TOKENS, window // 4))
     while len(messages) > 2 and prompt_tokens(request.system_prompt, messages) > most_prompt:

@@ -1,4 +1,4 @@
-"""Which models a server has: its list in every shape that is about, or what the operator wrote down."""
+"""A server's models: its list, in every known shape, or the operator's own list."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chatapp.providers.figures import tokens
 
 logger = logging.getLogger(__name__)
 
-# Only some servers tell how much a model takes; of the others it is assumed, and not shown.
+# Only some servers report a model's context size; for the others it is assumed, and not shown.
 ASSUMED_INPUT_TOKENS = 32_768
 MAX_MODELS = 500
 LABEL_CHARS = 60
@@ -35,7 +35,7 @@ OTHER_WORK = frozenset(
     {"embedding", "embeddings", "rerank", "reranking", "moderation", "tts", "stt", "speech", "transcription"}
     | {"text-to-speech", "speech-to-text", "audio_transcription", "image", "image-generation", "image_generation"}
 )
-# By their names, where nothing else tells.
+# By name, if there is nothing else to go by.
 CANNOT_CHAT_NAMES = re.compile(
     r"(^|[/_.:-])(text-embedding|embed|embedding|embeddings|embedder|rerank|reranker|whisper|tts|moderation|dall-e|"
     r"sdxl|stable-diffusion|flux|bge|gte|e5|clip|minilm|bark|xtts|parakeet|gpt-image|sora|imagen|veo)([/_.:-]|$|\d)"
@@ -49,7 +49,7 @@ CANNOT_CHAT_NAMES = re.compile(
 
 def info_of(name: str, context_tokens: int | None) -> ModelInfo:
     known = context_tokens or ASSUMED_INPUT_TOKENS
-    # Of the path of a file its last part tells most, and fits on a phone.
+    # The last part of a file path is the most informative, and fits on a phone.
     label = name.rstrip("/").rsplit("/", 1)[-1] if len(name) > LABEL_CHARS else name
     return ModelInfo(name, label, known, known, has_known_limits=context_tokens is not None, shares_window=True)
 
@@ -63,7 +63,7 @@ def declared_models(text: str) -> tuple[ModelInfo, ...]:
     for entry in filter(None, (part.strip() for part in text.split(","))):
         name, _, context = entry.rpartition("=") if "=" in entry else (entry, "", "")
         if not name or (context and not (context.isascii() and context.isdigit() and 0 < int(context) < 10**9)):
-            raise ValueError(f"OPENAI_MODELS: {entry!r} is no model, or no model=context in tokens")
+            raise ValueError(f"OPENAI_MODELS: {entry!r} is neither a model nor model=context in tokens")
         if len(name) > MODEL_NAME_CHARS or not name.isprintable():
             raise ValueError(f"OPENAI_MODELS: {name[:60]!r}… has more than {MODEL_NAME_CHARS} characters")
         found.append(info_of(name, int(context) if context else None))
@@ -71,7 +71,7 @@ def declared_models(text: str) -> tuple[ModelInfo, ...]:
 
 
 def listed_models(reply: Any) -> tuple[ModelInfo, ...]:
-    """Read a server's list, without what cannot chat; what is dropped is counted in the log."""
+    """Read a server's list, leaving out models that cannot chat; the number left out is logged."""
     entries = _entries(reply)
     found: dict[str, ModelInfo] = {}
     unreadable = others = 0
@@ -92,7 +92,7 @@ def listed_models(reply: Any) -> tuple[ModelInfo, ...]:
 
 
 def can_chat(entry: Any, name: str) -> bool:
-    """Say whether a model can chat: by what the server tells about it, or by its name if it tells nothing."""
+    """Return whether a model can chat: by what the server says about it, otherwise by its name."""
     if not isinstance(entry, dict):
         return not CANNOT_CHAT_NAMES.search(name)
     kinds = [str(place[key]) for place in _places(entry) for key in KIND_KEYS if place.get(key)]
@@ -113,16 +113,16 @@ def can_chat(entry: Any, name: str) -> bool:
 
 
 def _capabilities(told: Any) -> set[str]:
-    """Return what a model can do, told as a list of words or as words that are true or false."""
+    """Return a model's capabilities, given as a list of words or as a mapping of words to booleans."""
     if isinstance(told, dict):
-        # Mistral says so of every model, and of some nothing else.
+        # Mistral reports this for every model, and for some nothing else.
         other = {"embedding"} if told.get("completion_chat") is False else set()
         return other | {str(key).lower() for key, can in told.items() if can}
     return {each.lower() for each in told if isinstance(each, str)} if isinstance(told, list) else set()
 
 
 def _outputs(architecture: Any) -> list[str]:
-    """Return what a model puts out, [] where nothing tells. OpenRouter: output_modalities, or modality "text->text"."""
+    """Return a model's output types, [] if unknown. OpenRouter: output_modalities, or modality "text->text"."""
     if not isinstance(architecture, dict):
         return []
     outputs = architecture.get("output_modalities")
@@ -133,7 +133,7 @@ def _outputs(architecture: Any) -> list[str]:
 
 
 def _places(entry: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the entry and what in it has figures or kinds, too."""
+    """Return the entry and its nested objects that may have figures or kinds."""
     inner = (entry.get(key) for key in ("meta", "model_info", "limits", "top_provider", "details"))
     return [entry, *(place for place in inner if isinstance(place, dict))]
 

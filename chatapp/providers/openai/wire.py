@@ -1,6 +1,6 @@
-"""What OpenAI-compatible servers say, in all the dialects they have for it. docs/providers.md is the table.
+"""Reads the replies of OpenAI-compatible servers in all their dialects, which docs/providers.md lists.
 
-Whatever is not known is named in the log, once a process, and never makes an answer whole.
+Anything unknown is named in the log once per process, and never makes an answer complete.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 MAX_PIECE_CHARACTERS = 1_000_000
 MAX_PARTS = 1000
 LONGEST_DONE_BYTES = 20
-# Of a server that sends so many events without a word nothing more is hoped for.
+# A server that sends this many events without any text is given up on.
 MAX_EMPTY_EVENTS = 10_000
 STOPS = (
     *("stop", "stopped", "eos", "eos_token", "eos_found", "end_turn", "end", "end_of_turn", "end_of_text", "complete"),
@@ -46,12 +46,12 @@ THOUGHT_TYPES = (
     *("thinking", "reasoning", "thought", "reasoning_content", "reasoning_text", "summary_text"),
     *("reasoning.text", "reasoning.summary"),
 )
-# Where a part keeps its words, whatever it is called.
+# The keys under which a part may keep its text.
 WORD_KEYS = ("text", "thinking", "reasoning", "content", "value", "summary", "refusal")
 PASSED_OVER = ("redacted_thinking", "reasoning.encrypted", "ping")
 
 ERROR_KEYS = ("detail", "error_message", "error_msg", "errorMessage", "error_code", "errorCode", "status_code", "msg")
-# Where a chunk without choices has its words.
+# The keys under which a chunk without choices has its text.
 ANSWER_KEYS = ("message", "response", "delta", "content", "text")
 
 
@@ -61,7 +61,7 @@ def name_once(what: str, which: Any) -> None:
 
 @dataclass
 class Reading:
-    """What one answer has come to so far."""
+    """The state of one answer so far."""
 
     splitter: ThoughtSplitter = field(default_factory=ThoughtSplitter)
     usage: Usage | None = None
@@ -71,13 +71,13 @@ class Reading:
     is_done: bool = False
     restarted: bool = False
     empty_events: int = 0
-    # Of the choice that is read, once one came.
+    # The index of the choice that is read, once there is one.
     index: int | None = None
-    # A reason that tells of a failure, or that is not known.
+    # A finish reason that means a failure or is unknown.
     broke_off: str = ""
 
     def take(self, data: bytes) -> list[Chunk]:
-        """Return what is new in one event. Raises ProviderError for an error in place of a chunk."""
+        """Return what is new in one event. Raises ProviderError for an error instead of a chunk."""
         if len(data) < LONGEST_DONE_BYTES and data.strip(b'" ').upper() in (b"[DONE]", b"DONE"):
             self.is_done = True
             return []
@@ -88,11 +88,11 @@ class Reading:
         return found
 
     def rest(self) -> Chunk | None:
-        """Return what was held back, for it might have been the beginning of a tag."""
+        """Return text that was held back because it might have been the start of a tag."""
         return self._chunk(self.splitter.finish(), "", None)
 
     def end(self) -> FinishReason:
-        """Return how the answer ended. Raises ProviderInterrupted where no reason came that is known to be an end."""
+        """Return how the answer ended. Raises ProviderInterrupted if there was no known finish reason."""
         if self.finish is None or self.broke_off:
             raise ProviderInterrupted(can_retry=not self.has_piece)
         return self.finish
@@ -101,7 +101,7 @@ class Reading:
         text = data.decode(errors="replace")
         try:
             said = json.loads(text, strict=False)
-            # A list may hold all chunks of an answer.
+            # A list may contain all chunks of an answer.
             return said if isinstance(said, list) and said else [said]
         except (ValueError, RecursionError):
             pass
@@ -113,7 +113,7 @@ class Reading:
         except (ValueError, RecursionError):
             pass
         if self.finish or text[:1] not in ("{", "["):
-            # Words only: most likely to keep the connection open. What ends the answer must come all the same.
+            # Plain text, most likely to keep the connection open. The answer still needs a proper end.
             name_once("an event", "no JSON")
             return []
         raise self._failure({}) from None
@@ -133,14 +133,14 @@ class Reading:
         return self._chunk(self.splitter.feed(text) if text else Split(), thought, usage)
 
     def _choice(self, chunk: dict[str, Any]) -> dict[str, Any]:
-        """Return the answer's choice; the chunk itself where it has none, as Ollama's own API writes."""
+        """Return the answer's choice; the chunk itself if it has none, as in Ollama's own API."""
         choices = chunk.get("choices")
         if isinstance(choices, dict):
             choices = [choices]
         if isinstance(choices, list):
             found = {_index(choice): choice for choice in reversed(choices[:MAX_PARTS]) if isinstance(choice, dict)}
             if self.index is None and found:
-                # One answer is asked for, and some servers count from one.
+                # We ask for one answer, and some servers count from one.
                 self.index = 0 if 0 in found else next(iter(found))
             if found and self.index not in found:
                 name_once("a choice", "of another index")
@@ -174,17 +174,17 @@ class Reading:
 
     def _failure(self, error: Any) -> ProviderError:
         told = refusals.read(error)
-        logger.warning("The OpenAI-compatible server sent an error in place of a piece: %s", told.for_log)
+        logger.warning("The OpenAI-compatible server sent an error instead of a chunk: %s", told.for_log)
         if self.has_piece:
             return ProviderInterrupted()
         return refusals.error_for(refusals.status_in(error, 500), told)
 
 
 def error_in(chunk: dict[str, Any]) -> Any:
-    """Return the error that stands in place of a chunk, in whatever words; None where there is none."""
+    """Return the error sent instead of a chunk, in any format; None if there is none."""
     base = chunk.get("base_resp")
     if isinstance(base, dict) and base.get("status_code"):
-        return {"message": base.get("status_msg"), "code": base["status_code"]}  # As MiniMax writes.
+        return {"message": base.get("status_msg"), "code": base["status_code"]}  # MiniMax's format.
     if chunk.get("choices") and "error" not in chunk and "errors" not in chunk:
         return _error_of_choice(chunk["choices"])  # Nearly every chunk.
     if chunk.get("error_code"):
@@ -198,7 +198,7 @@ def error_in(chunk: dict[str, Any]) -> Any:
     if not is_answer and any(chunk.get(key) for key in ERROR_KEYS):
         return chunk
     if isinstance(chunk.get("message"), str) and "choices" not in chunk:
-        return chunk  # A message of words and not of a role: {"code": 500, "message": "…"}.
+        return chunk  # A plain text message, not one with a role: {"code": 500, "message": "…"}.
     return None
 
 
@@ -219,10 +219,10 @@ def _index(choice: dict[str, Any]) -> int:
 
 
 def words_of(choice: dict[str, Any]) -> tuple[str, str]:
-    """Return the text and the thought of a choice: of its delta, of a whole message, or of its own text."""
+    """Return the text and the thought of a choice, from its delta, a whole message, or its own text."""
     said = next((choice[key] for key in ("delta", "message") if isinstance(choice.get(key), dict)), None)
     if said is not None and isinstance(said.get("message"), dict):
-        said = said["message"]  # As Cohere's own API writes.
+        said = said["message"]  # Cohere's own format.
     if said is None:
         plain = next((choice[key] for key in ("delta", "text", "response", "content") if choice.get(key)), "")
         text, thought = _words(plain)
@@ -244,7 +244,7 @@ def words_of(choice: dict[str, Any]) -> tuple[str, str]:
 
 
 def _words(content: Any, *, is_thought: bool = False, depth: int = 0) -> tuple[str, str]:
-    """Return the text and the thought of a content: a string, a part, or a list of parts, each in any shape."""
+    """Return the text and the thought in `content`: a string, a part, or a list of parts, in any shape."""
     if isinstance(content, str):
         return ("", content) if is_thought else (content, "")
     if isinstance(content, list) and depth < 5:
@@ -268,14 +268,14 @@ def _words(content: Any, *, is_thought: bool = False, depth: int = 0) -> tuple[s
 
 
 def _finish_in(chunk: dict[str, Any], choice: dict[str, Any]) -> str:
-    """Return the word for the end of the answer, wherever it stands; "" while there is none."""
+    """Return the finish reason, wherever it is; "" if there is none yet."""
     if choice.get("finish_reason", "") is None and not choice.get("native_finish_reason"):
         return ""  # Nearly every chunk.
     delta = choice.get("delta")
     places = [choice, delta if isinstance(delta, dict) else {}, chunk]
     for place in places:
         for key in ("finish_reason", "finishReason", "native_finish_reason", "stop_reason", "done_reason"):
-            # Beside a finish_reason it only says at which word.
+            # Next to a finish_reason, stop_reason only says which stop word was hit.
             if (reason := place.get(key)) and (key != "stop_reason" or choice is chunk or place is chunk):
                 return reason.strip() if isinstance(reason, str) else f"a {type(reason).__name__}"
     if chunk.get("done") is True:
@@ -298,7 +298,7 @@ def _usage_in(chunk: dict[str, Any], choice: dict[str, Any]) -> Usage | None:
 
 
 def usage_of(reported: Any) -> Usage | None:
-    """Return the figures of a chunk, None where it has none. completion_tokens include those of the reasoning."""
+    """Return a chunk's figures, None if it has none. completion_tokens include the reasoning."""
     if not isinstance(reported, dict):
         return None
     prompt = _figure(reported, "prompt_tokens", "input_tokens", "prompt_eval_count", "tokens_evaluated")

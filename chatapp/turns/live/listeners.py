@@ -1,4 +1,4 @@
-"""What one process takes on: how busy it may be, how many may listen, and how long a connection lives."""
+"""The load one process accepts: how busy it may be, how many may listen, and how long a connection lives."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from chatapp.kernel.text import N_
 from chatapp.turns.live.log import Heard
 
 LAG_EVERY_SECONDS = 0.1
-# Over HTTP/1.1 a browser has six connections to a host, for all its tabs. Two stay free for pages and for Stop.
+# Over HTTP/1.1 a browser opens six connections to a host, for all tabs. Two stay free for pages and for Stop.
 STREAMS_PER_BROWSER = 4
 
 
 class LoopLag:
-    """How late greenlets get their turn: a running mean of the last half second or so."""
+    """How late greenlets run: a moving average over the last half second or so."""
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], object] = gevent.sleep
@@ -50,9 +50,9 @@ class LoopLag:
 
 
 class ListenerSlot:
-    """A connection that is counted: as its user's from the beginning, as a turn's once it listens to one.
+    """A connection that is counted: for its user from the start, for a turn once it listens to one.
 
-    with slot: … leaves it if the block fails. Afterwards it is left with the response that it belongs to.
+    `with slot:` releases it if the block fails. Otherwise it is released when its response closes.
     """
 
     def __init__(self, of: Counter[UUID]) -> None:
@@ -60,7 +60,7 @@ class ListenerSlot:
         self._ids: list[UUID] = []
 
     def acquire(self, key: UUID, limit: int) -> ListenerSlot:
-        """Count it as a user's or a turn's. Raises RateLimited where there are too many."""
+        """Count it for a user or a turn. Raises RateLimited if there are too many."""
         if self._of[key] >= limit:
             raise RateLimited(N_("Too many connections listen already"), retry_after_seconds=15)
         self._of[key] += 1
@@ -71,7 +71,7 @@ class ListenerSlot:
         self.acquire(turn_id, settings().max_listeners_per_turn)
 
     def may_stay(self, login_id: UUID) -> bool:
-        """Say whether a browser may keep this connection open; if so, count it as its login's."""
+        """Return whether a browser may keep this connection open; if so, count it for its login."""
         if self._of[login_id] >= max(1, STREAMS_PER_BROWSER // settings().web_concurrency):
             return False
         self.acquire(login_id, STREAMS_PER_BROWSER)
@@ -92,7 +92,7 @@ class ListenerSlot:
             self.release()
 
 
-# The key under which all listeners of the process are counted.
+# The key for counting all of the process's listeners.
 ALL_LISTENERS = UUID(int=0)
 
 
@@ -103,9 +103,9 @@ class Listeners:
         self._of: Counter[UUID] = Counter()
 
     def open_slot(self, user_id: UUID) -> ListenerSlot:
-        """Count a connection in, before anything is begun for it.
+        """Count a connection before starting anything for it.
 
-        Raises RateLimited where the user has too many, Unavailable where the process has.
+        Raises RateLimited if the user has too many, Unavailable if the process has.
         """
         if self._of[ALL_LISTENERS] >= settings().max_listeners:
             raise Unavailable(N_("The service is busy. Try again in a moment"), retry_after_seconds=10)
@@ -120,12 +120,12 @@ class Listeners:
         return self._of[ALL_LISTENERS]
 
     def __len__(self) -> int:
-        """Return how many counts are held: 0 where nobody listens."""
+        """Return how many counts are held; 0 if nobody is listening."""
         return self._of.total()
 
 
 def for_a_while(heard: Iterable[Heard], seconds: float, clock: Callable[[], float] = time.monotonic) -> Iterator[Heard]:
-    """Yield what is heard, for so long; the listener comes back with its position and may find another process."""
+    """Yield items for this many seconds; the listener then reconnects, perhaps to another process."""
     end = clock() + seconds
     for item in heard:
         yield item
@@ -134,7 +134,7 @@ def for_a_while(heard: Iterable[Heard], seconds: float, clock: Callable[[], floa
 
 
 def streamed(frames: Iterable[str], headers: dict[str, str], slot: ListenerSlot) -> Response:
-    """Return a response whose listener is counted out when it ends."""
+    """Return a response that releases its listener slot when it ends."""
     response = Response(frames, headers=headers)
     response.call_on_close(slot.release)
     return response

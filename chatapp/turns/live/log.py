@@ -1,10 +1,10 @@
 """The turn log: the text of an answer so far, and how it ended. No Flask, no database.
 
-A listener's position is an offset into the text, in characters. An answer only grows, so whoever has the text can
-serve the rest of it. Listeners wait on a beat that they share: the first piece goes out at once; after it, what
-arrives within a beat goes out as one piece.
+A listener's position is an offset into the text, in characters. An answer only grows, so any process that has the text
+can serve the rest. Listeners wait for a shared beat: the first piece is sent at once; after that, everything that
+arrives within a beat is sent as one piece.
 
-What the model thinks grows beside the text, for those who ask for it.
+The model's thoughts grow alongside the text, for listeners that ask for them.
 
 MemoryLog serves listeners in the process that produces the answer; redis_log.py serves those in other processes too.
 """
@@ -23,13 +23,13 @@ HEARTBEAT_SECONDS = 15.0
 # How long an ended turn stays in memory for listeners that are a little behind; then the database serves it.
 KEPT_SECONDS = 60.0
 MAX_THOUGHT_CHARS = 200_000
-# Thoughts are looked at now and then, if at all: they go out with every fourth beat.
+# Thoughts are read only occasionally, if at all: they are sent with every fourth beat.
 THOUGHT_TICKS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """New text of an answer; end is the offset behind it. reset: this is the whole text once more, start over."""
+    """New text of an answer; end is the offset after it. reset: this is the whole text, start over."""
 
     text: str
     end: int
@@ -38,14 +38,14 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """New text of what the model thinks."""
+    """New text of the model's thoughts."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a turn ended, as it stands in the database. code and message are None for a completed one."""
+    """How a turn ended, as stored in the database. code and message are None if it completed."""
 
     status: str
     message_id: UUID
@@ -57,16 +57,16 @@ class Ending:
     message: str | None = None
 
 
-# What grows of a turn.
+# The texts of a turn.
 Track = Literal["text", "thoughts"]
 TRACKS: tuple[Track, ...] = get_args(Track)
 Heard = Piece | Thought | Ending | None
 Waiting = dict[float, list[Event]]
-"""Beat → the listeners who wait for it."""
+"""Beat → the listeners waiting for it."""
 
 
 class Beats:
-    """Wakes the listeners of what has changed, all of one interval together."""
+    """Wakes the listeners after a change, all those with the same interval together."""
 
     def __init__(self, sleep: Callable[[float], None] = gevent.sleep) -> None:
         self._sleep = sleep
@@ -86,9 +86,9 @@ class Beats:
 
 
 class TurnLog:
-    """One turn's texts, by track. They only grow, except that replace() may put another in the answer's place.
+    """One turn's texts, by track. They only grow, except that replace() may replace the answer.
 
-    is_copy: another process produces it, so this text may be a moment behind what a listener has already had there.
+    is_copy: another process produces it, so this text may be a little behind what a listener has already received.
     """
 
     def __init__(self, beats: Beats | None = None, *, is_copy: bool = False) -> None:
@@ -121,7 +121,7 @@ class TurnLog:
         self._call(waiting)
 
     def replace(self, text: str) -> None:
-        """Put the right text in place of what was heard so far. Listeners start over where it does not go on."""
+        """Replace the text so far with the correct one. Listeners start over unless it merely continues."""
         self._replaced += not text.startswith(self.text)
         self.tracks["text"] = text
         self._wake()
@@ -134,7 +134,7 @@ class TurnLog:
         self._waiting = {}
 
     def dismiss(self) -> None:
-        """Let the listeners go with what there is. They come back with their positions, and find another process."""
+        """Disconnect the listeners. They reconnect with their positions and find another process."""
         self._is_dismissed = True
         self._wake()
 
@@ -146,9 +146,9 @@ class TurnLog:
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
         with_thoughts: bool = False,
     ) -> Iterator[Heard]:
-        """Yield pieces from offset on as they come, None when a heartbeat is due, at last the ending.
+        """Yield pieces from offset on as they arrive, None when a heartbeat is due, and finally the ending.
 
-        with_thoughts: what the model thinks too, from the beginning.
+        with_thoughts: also yield the model's thoughts, from the beginning.
         """
         replaced, thought = self._replaced, 0
         self.listeners += 1
@@ -217,12 +217,12 @@ class MemoryLog:
         self._logs: dict[UUID, TurnLog] = {}
 
     def open(self, turn_id: UUID) -> TurnLog:
-        """Begin a turn's log in the process that produces it."""
+        """Start a turn's log in the process that produces it."""
         self._logs[turn_id] = TurnLog(self.beats)
         return self._logs[turn_id]
 
     def get(self, turn_id: UUID) -> TurnLog | None:
-        """Return the log of a turn that this process produces, or has just produced."""
+        """Return the log of a turn that this process is producing or has just produced."""
         return self._logs.get(turn_id)
 
     def end(self, turn_id: UUID, ending: Ending) -> None:
@@ -231,13 +231,13 @@ class MemoryLog:
         self._spawn_later(KEPT_SECONDS, self._logs.pop, turn_id, None)
 
     def fetch(self, copies: dict[UUID, TurnLog]) -> None:
-        """Bring copies of other processes' turns up to date. In memory nothing is known of them."""
+        """Update the copies of other processes' turns. A memory log knows nothing about them."""
 
     def stored_text(self, turn_id: UUID, track: Track = "text") -> str:
-        """Return what is left of the text of a turn whose process is gone, or of its thoughts; "" where nothing is."""
+        """Return what is left of the text or thoughts of a turn whose process is gone; "" if nothing is."""
         return ""
 
     def close(self) -> None:
-        """Stop working in the background, and let the listeners go."""
+        """Stop background work and disconnect the listeners."""
         for turn_log in self._logs.values():
             turn_log.dismiss()

@@ -1,8 +1,8 @@
-"""The turns that this process works on: one worker greenlet each, apart from any connection.
+"""The turns that this process is working on: one worker greenlet each, independent of any connection.
 
-A worker lets a reader greenlet read the provider and waits for it; stopping kills the reader only, so a stop can
-never land in the settling. One pulse for all turns writes checkpoints and heartbeats, hears of stops made
-elsewhere, and looks for turns whose owner is gone.
+A worker starts a reader greenlet for the provider and waits for it. Stopping kills only the reader, so a stop never
+interrupts settling. One pulse for all turns writes checkpoints and heartbeats, and learns of stops requested in other
+processes. A sweep looks for turns whose owner is gone.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ from chatapp.turns.models import Started, Turn
 
 logger = logging.getLogger(__name__)
 
-# A stop that another process was asked for is heard with the next beat, and promised within a second.
+# A stop requested in another process takes effect at the next beat; we promise one second.
 PULSE_SECONDS = 0.5
 CHECKPOINT_SECONDS = 2.0
 HEARTBEAT_EVERY_SECONDS = 5.0
 SWEEP_SECONDS = 5.0
 PURGE_SECONDS = 300.0
-# Two heartbeats: after an outage of the database those who live have renewed their leases by then.
+# Two heartbeats: after a database outage, live processes have renewed their leases by then.
 TRUST_SECONDS = 10.0
-# One statement for all. Only while it is open: a settled answer is final.
+# One statement for all answers. Only while an answer is open: a settled one is final.
 SAVE_OPEN = (
     update(MESSAGES)
     .where(MESSAGES.c.id == bindparam("answer"), MESSAGES.c.status == "in_progress")
@@ -66,7 +66,7 @@ def _of_own_turns(*columns: Any) -> Select[Any]:
     return own.where(Exchange.status == "in_progress", Exchange.purpose == "answer")
 
 
-# Most of the time there is nothing to hear, and of hundreds of turns one row is read.
+# Usually there are no stops, and one row is read for hundreds of turns.
 HOW_MANY = _of_own_turns(
     func.count().label("turns"), func.sum(case((or_(WAS_STOPPED, IS_OVER), 1), else_=0)).label("marked")
 )
@@ -111,7 +111,7 @@ class Run:
         return Produced(self.log.text, self.log.thoughts, self.usage, self.chunks)
 
     def stop(self, outcome: Outcome) -> None:
-        """End the reading with that outcome. After the reading has ended it has no effect."""
+        """Stop reading, with this outcome. Has no effect once the reading has ended."""
         if self.outcome is not None or (self.reader is not None and self.reader.ready()):
             return
         self.outcome = outcome
@@ -119,7 +119,7 @@ class Run:
             self.reader.kill(block=False)
 
     def read(self) -> None:
-        """Read the model to the end, or to the end of what the answer may use."""
+        """Read the model's output to its end or to the answer's limit."""
         text, thoughts = ModelText(), ModelText()
         answer_from = 0
         for chunk in running.read(self.request):
@@ -130,7 +130,7 @@ class Run:
         self.log.append(text.finish())
         self.log.think(thoughts.finish())
         if answer_from:
-            # Only now: no listener elsewhere could follow a text that becomes shorter.
+            # Only now, because listeners elsewhere could not follow a text that gets shorter.
             self.log.replace(self.log.text[answer_from:].lstrip())
 
     def _receive(self, chunk: Chunk, text: ModelText, thoughts: ModelText) -> None:
@@ -149,7 +149,7 @@ class LiveTurns:
         self._log = turn_log
         self._runs: dict[UUID, Run] = {}
         self._beginning = 0
-        # Exchanges for titles that this process works on.
+        # Title exchanges that this process is working on.
         self._titles: set[UUID] = set()
         self._workers: set[gevent.Greenlet] = set()
         self._pulse: gevent.Greenlet | None = None
@@ -164,7 +164,7 @@ class LiveTurns:
 
     @contextmanager
     def open_slot(self) -> Iterator[None]:
-        """Keep a slot for a turn that is about to begin. Raises Unavailable where there is none."""
+        """Hold a slot for a turn that is about to start. Raises Unavailable if there is none."""
         self.admit()
         self._beginning += 1
         try:
@@ -173,7 +173,7 @@ class LiveTurns:
             self._beginning -= 1
 
     def admit(self) -> None:
-        """Raise Unavailable while this process takes no new turn."""
+        """Raise Unavailable if this process accepts no new turn."""
         if self._is_draining:
             raise Unavailable(N_("The service is restarting. Try again in a moment"), retry_after_seconds=5)
         if len(self._runs) + self._beginning >= settings().max_open_turns:
@@ -187,7 +187,7 @@ class LiveTurns:
     # Working
 
     def start(self) -> None:
-        """Settle what dead processes left, and go on looking after this one's turns."""
+        """Start the background work: pulse, sweep and indexing."""
         if self._pulse is None:
             self._pulse = gevent.spawn(self._beat)
             self._sweeper = gevent.spawn(self._sweep_on)
@@ -195,7 +195,7 @@ class LiveTurns:
             self._lag.start()
 
     def begin(self, started: Started, terms: Terms, request: ChatRequest) -> None:
-        """Work on a turn that is committed."""
+        """Start work on a committed turn."""
         self.start()
         run = Run(started, terms, request, self._log.open(started.turn_id))
         self._runs[started.turn_id] = run
@@ -213,22 +213,22 @@ class LiveTurns:
                 titles.suggest(run.turn_id, self._titles)
 
     def _settle(self, run: Run) -> Ending:
-        """Return how the turn ended, as the database has it."""
+        """Settle the turn and return how it ended, as stored in the database."""
         try:
             outcome = self._read(run)
             return endings.settle(run.started, run.produced, outcome, terms=run.terms) or self._settled_elsewhere(run)
         except Exception as error:
-            logger.exception("A turn could not be settled", extra={"turnId": str(run.turn_id)})
+            logger.exception("Could not settle a turn", extra={"turnId": str(run.turn_id)})
             outcome = settling.failed(error, run.log.text, was_heard=run.was_heard)
         try:
             return endings.settle(run.started, run.produced, outcome, terms=run.terms) or self._settled_elsewhere(run)
         except Exception:
-            # It stays open; the sweep tries again when its lease has run out.
+            # It stays open; the sweep tries again once its lease has expired.
             logger.exception("A turn was left to the sweep", extra={"turnId": str(run.turn_id)})
             return endings.unsaved(outcome, run.answer_id)
 
     def _settled_elsewhere(self, run: Run) -> Ending:
-        """Return the ending that another process made of the turn, with the text that it saved."""
+        """Return the ending that another process gave the turn, and adopt the text that it saved."""
         try:
             ending = retry_write(lambda: endings.stored(run.turn_id), passes=is_store_trouble)
             run.log.replace(endings.stored_answer(run.turn_id).text)
@@ -256,11 +256,11 @@ class LiveTurns:
             try:
                 run.read()
             except Exception as error:
-                # Kept for the worker. gevent would write it to standard error, with what the run holds.
+                # Kept for the worker. Otherwise gevent would print it to stderr, along with the run's contents.
                 run.error = error
 
     def stop(self, turn_id: UUID, outcome: Outcome | None = None) -> bool:
-        """End a turn of this process; False where it is none of ours."""
+        """End one of this process's turns; False if it is not ours."""
         run = self._runs.get(turn_id)
         if run is None:
             return False
@@ -268,12 +268,12 @@ class LiveTurns:
         return True
 
     def drain(self) -> None:
-        """Take no new turns from now on, and send those who listen to other processes' turns to where they are."""
+        """Accept no new turns, and disconnect those listening to other processes' turns so that they go there."""
         self._is_draining = True
         self._remote.dismiss()
 
     def interrupt_all(self, seconds: float) -> None:
-        """End every turn as interrupted and wait until they are settled, for at most that many seconds."""
+        """End every turn as interrupted and wait until they are settled, for at most this many seconds."""
         end = time.monotonic() + seconds
         for run in list(self._runs.values()):
             run.stop(settling.interrupted())
@@ -281,13 +281,13 @@ class LiveTurns:
             gevent.sleep(0.02)
 
     def close(self) -> None:
-        """End the pulse, every worker and every listener without settling, as a process that is killed does."""
+        """End the pulse, the workers and the listeners without settling, as if the process had been killed."""
         self._log.close()
         self._remote.dismiss()
         self._lag.stop()
         readers = [run.reader for run in self._runs.values()]
         greenlets = [self._pulse, self._sweeper, self._indexer, self._remote.keeper, *self._workers, *readers]
-        # Within a driver the kill may come out as an error of the store's and be caught as one: until all have ended.
+        # Inside a database driver the kill may surface as a database error and be caught: repeat until all have ended.
         while left := [greenlet for greenlet in greenlets if greenlet]:
             gevent.killall(left, block=False)
             gevent.joinall(left, timeout=0.1)
@@ -296,7 +296,7 @@ class LiveTurns:
     # Listening
 
     def peek(self, turn_id: UUID) -> TurnLog:
-        """Return a turn's log as far as it is known without the database; of another process's turn it may be empty."""
+        """Return a turn's log as far as known without the database; for another process's turn it may be empty."""
         return self._log.get(turn_id) or self._remote.peek(turn_id)
 
     def follow(
@@ -308,9 +308,9 @@ class LiveTurns:
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
         with_thoughts: bool = False,
     ) -> Iterator[Heard]:
-        """Yield what TurnLog.follow does of a turn, wherever it runs.
+        """Yield what TurnLog.follow does for a turn, wherever it runs.
 
-        Holds no database connection while it waits. The caller has checked whose turn it is.
+        Holds no database connection while waiting. The caller has checked who owns the turn.
         """
         own = self._log.get(turn_id)
         with nullcontext(own) if own else self._remote.following(turn_id) as turn_log:
@@ -338,7 +338,7 @@ class LiveTurns:
             gevent.sleep(PULSE_SECONDS)
 
     def _sweep_on(self) -> None:
-        """Look after what others left. Apart from the pulse: to settle takes its time."""
+        """Settle what dead processes left behind. Separate from the pulse, because settling takes time."""
         trusted_at, purged_at = time.monotonic() + TRUST_SECONDS, time.monotonic()
         while True:
             try:
@@ -355,7 +355,7 @@ class LiveTurns:
             gevent.sleep(SWEEP_SECONDS)
 
     def _index_on(self) -> None:
-        """Bring what was written into the search's index. Works at most half of the time."""
+        """Index new texts for the search. Works at most half of the time."""
         indexer = Indexer()
         gevent.sleep(SWEEP_SECONDS)
         while True:
@@ -365,11 +365,11 @@ class LiveTurns:
                     has_more = indexer.step()
             except Exception as error:
                 if not is_store_trouble(error):
-                    logger.exception("The search's index could not be brought up to date")
+                    logger.exception("Could not update the search index")
             gevent.sleep(time.monotonic() - begun if has_more else SWEEP_SECONDS)
 
     def _checkpoint(self, instant: float) -> None:
-        """Save what has grown since the last time: the first text within a second, then every two."""
+        """Save what has grown since the last checkpoint: the first text within a second, then every two."""
         due = [
             run
             for run in self._runs.values()
@@ -399,7 +399,7 @@ class LiveTurns:
             )
 
     def _hear_stops(self) -> None:
-        """Stop what another process was asked to stop, what is over a lowered limit, and what is no longer ours."""
+        """Stop turns that another process was asked to stop, that exceed a lowered limit, or that we no longer own."""
         ids = list(self._runs)
         mine = {"owner": owner.me()}
         found = db.session.execute(HOW_MANY, mine).one()
@@ -410,7 +410,7 @@ class LiveTurns:
         for row in rows:
             if row.was_stopped or row.is_over:
                 self.stop(row.id, settling.stopped() if row.was_stopped else settling.out_of_budget())
-        # Deleted, or taken for dead by another process and settled there.
+        # Deleted, or considered dead by another process and settled there.
         for turn_id in set(ids) - {row.id for row in rows}:
             self.stop(turn_id, settling.interrupted())
 
@@ -426,10 +426,10 @@ def live_turns() -> LiveTurns:
 
 
 def text_so_far(message: Message) -> str:
-    """Return a message's text; of an answer in progress what its process said last, wherever it runs."""
+    """Return a message's text; for an answer in progress, the latest from its process, wherever it runs."""
     if message.status != "in_progress":
         return message.content
     turn_id = db.session.scalar(select(Turn.id).where(Turn.answer_id == message.id))
     live = live_turns().peek(turn_id).text if turn_id else ""
-    # It only grows: the log's, or the checkpoint where the log knows less.
+    # The text only grows, so take the longer of log and checkpoint.
     return max(message.content, live, key=len)

@@ -1,10 +1,10 @@
-"""The turn log shared through Redis: written behind, read by one reader a process. No Flask, no database.
+"""The turn log shared through Redis: written in the background, read by one reader per process.
 
-A turn's text is one Redis string, its thoughts are another. Ten times a second a process writes what is new of all
-its turns, each at its place, in one pipeline; a reader asks for the bytes behind those it has. The text only grows and
-every byte has one place, so a write that is repeated changes nothing and a reader is always right. What a flush took
-leaves NULs, which no text has: a reader waits, and the writer sees the length before its write and writes the whole
-anew.
+A turn's text is one Redis string, its thoughts another. Ten times a second a process writes the new parts of all its
+turns in one pipeline, each at its offset; a reader asks for the bytes after those it has. The text only grows and
+every byte has a fixed offset, so repeating a write changes nothing and a reader is never wrong. If Redis was flushed,
+the gap is filled with NULs, which no text contains: readers wait, and the writer, which sees the length before its
+write, rewrites the whole text. No Flask, no database.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class RedisLog(MemoryLog):
         # Turn and track → how much of it is in Redis, in characters and in bytes.
         self._written: dict[tuple[UUID, Track], tuple[int, int]] = {}
         self._writer: gevent.Greenlet | None = None
-        # Of two writes at once the older could put back a shorter text.
+        # Of two concurrent writes, the older one could restore a shorter text.
         self._one_write = BoundedSemaphore()
 
     def open(self, turn_id: UUID) -> TurnLog:
@@ -58,7 +58,7 @@ class RedisLog(MemoryLog):
 
     def end(self, turn_id: UUID, ending: Ending) -> None:
         texts = self._texts([(turn_id, track) for track in TRACKS])
-        # The listeners of this process do not wait for Redis.
+        # This process's listeners do not wait for Redis.
         super().end(turn_id, ending)
         with self._one_write:
             try:
@@ -82,15 +82,15 @@ class RedisLog(MemoryLog):
                 with self._one_write:
                     self._write(self._texts(self._written))
             except Exception:
-                # Other processes hear the rest from the database; the next turns must not depend on it.
-                logger.exception("The turn logs were not written")
+                # Other processes get the rest from the database; this must not affect later turns.
+                logger.exception("Could not write the turn logs")
         self._writer = None
 
     def _texts(self, names: Iterable[tuple[UUID, Track]]) -> dict[tuple[UUID, Track], str]:
         return {(turn_id, track): self._logs[turn_id].tracks[track] for turn_id, track in names}
 
     def _write(self, texts: dict[tuple[UUID, Track], str]) -> None:
-        """Write what is new of each text, in one pipeline. After a failure the next write begins at the same place."""
+        """Write the new part of each text in one pipeline. After a failure the next write starts at the same offset."""
         news = [
             (name, *self._written[name], text[self._written[name][0] :].encode())
             for name, text in texts.items()
@@ -116,16 +116,16 @@ class RedisLog(MemoryLog):
         return bool(self._redis.call(lambda client: client.set(key, text.encode(), ex=EXPIRE_SECONDS), False))
 
     def fetch(self, copies: dict[UUID, TurnLog]) -> None:
-        """Ask for what is new of other processes' turns, all in one pipeline."""
+        """Fetch the new parts of other processes' turns in one pipeline."""
         asked = [(turn_id, copy, copy.text) for turn_id, copy in copies.items() if copy.ending is None]
         if not asked:
             return
-        # Thoughts come before the text. Where none did, those that come later are brought by the database.
+        # Thoughts come before the text. If there were none, later ones come from the database.
         thinking = [(turn_id, copy, copy.thoughts) for turn_id, copy, text in asked if copy.thoughts or not text]
 
         def ask(batch: Any) -> None:
             for turn_id, _copy, text in asked:
-                # The end first: what is read after it holds all of the text.
+                # The end first: the text read after it is complete.
                 batch.get(end_key(turn_id))
                 batch.getrange(text_key(turn_id), len(text.encode()), -1)
             for turn_id, _copy, thoughts in thinking:
@@ -135,7 +135,7 @@ class RedisLog(MemoryLog):
         if replies is None:
             return
         count = 2 * len(asked)
-        # Where the database has brought more text in the meantime, these bytes have another place.
+        # If the database has added text meanwhile, these bytes belong at a different offset.
         for (_turn_id, copy, thoughts), new in zip(thinking, replies[count:], strict=True):
             if copy.ending is None and copy.thoughts == thoughts:
                 copy.think(_whole_characters(new))
@@ -153,14 +153,14 @@ def _take(copy: TurnLog, ending: bytes | None, new: bytes) -> None:
         copy.append(text)
     if ending:
         value = json.loads(ending)
-        # Where Redis lost some of the text, the database has it all a moment later.
+        # If Redis lost some of the text, the database will have all of it a moment later.
         if value["chars"] == len(copy.text):
             fields = value["ending"]
             copy.end(Ending(**fields | {"message_id": UUID(fields["message_id"])}))
 
 
 def _whole_characters(new: bytes) -> str:
-    """Return the text of some bytes up to the last whole character; "" for what is no text: it is cut or misplaced."""
+    """Decode the bytes up to the last whole character; "" if they are not valid text: truncated or misplaced."""
     try:
         return "" if b"\0" in new else getincrementaldecoder("utf-8")().decode(new)
     except UnicodeDecodeError:

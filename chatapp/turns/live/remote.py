@@ -1,6 +1,6 @@
-"""The copies that this process keeps of turns that others work on, or that ended, while somebody here listens.
+"""Copies of turns that other processes are working on, or that have ended, kept while somebody here is listening.
 
-The log brings their text, the database the rest: the end, and what the log has lost.
+Their text comes from the log; their end, and anything the log has lost, comes from the database.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class RemoteTurns:
         return len(self._logs)
 
     def peek(self, turn_id: UUID) -> TurnLog:
-        """Return a copy as far as the log knows the turn; it may be empty."""
+        """Return a copy with what the log has of the turn; it may be empty."""
         if turn_id in self._logs:
             return self._logs[turn_id]
         copy = self._empty()
@@ -46,7 +46,7 @@ class RemoteTurns:
 
     @contextmanager
     def following(self, turn_id: UUID) -> Iterator[TurnLog]:
-        """Keep a copy up to date. All who listen here share it."""
+        """Keep a copy up to date. All listeners in this process share it."""
         is_new = turn_id not in self._logs
         copy = self._logs.setdefault(turn_id, self._empty())
         copy.listeners += 1
@@ -63,7 +63,7 @@ class RemoteTurns:
             copy.listeners -= 1
 
     def dismiss(self) -> None:
-        """Send the listeners, and all who come from now on, to where the turns are."""
+        """Disconnect the listeners, current and future, so that they go to the processes running the turns."""
         self._is_dismissed = True
         for copy in self._logs.values():
             copy.dismiss()
@@ -82,10 +82,10 @@ class RemoteTurns:
                     looked_up_at = time.monotonic()
                     self._look_up({key: copy for key, copy in self._logs.items() if copy.ending is None})
             except Exception:
-                logger.exception("Turns of other processes could not be followed")
+                logger.exception("Could not follow turns of other processes")
 
     def _look_up(self, copies: dict[UUID, TurnLog]) -> None:
-        """Take what the database has: the whole of an ended turn, the checkpoint of an open one if it is further."""
+        """Apply what the database has: all of an ended turn, or an open turn's checkpoint if it is further along."""
         if not copies:
             return
         try:
@@ -94,7 +94,7 @@ class RemoteTurns:
                 for turn_id, copy in copies.items():
                     _take(turn_id, copy, *stored.get(turn_id, (None, 0, 0)))
         except SQLAlchemyError as error:
-            logger.warning("The database did not tell of other processes' turns: %s", type(error).__name__)
+            logger.warning("Could not read other processes' turns from the database: %s", type(error).__name__)
 
 
 def _take(turn_id: UUID, copy: TurnLog, status: str | None, chars: int, thought_chars: int) -> None:
