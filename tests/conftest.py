@@ -21,7 +21,7 @@ from tests.chromium import browser, complaints, new_context, playwright  # noqa:
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
 # ChunkContent by chatapp/kernel/server/loop_alarm.py.
-HELD = "The loop was held"
+HELD = "The event loop was blocked"
 LOCAL = ("127.", "::1", "localhost")
 os.environ.update(servers.PATIENT)
 

@@ -63,4 +63,4 @@ def test_what_is_no_zone_is_utc_and_named(name, caplog):
     zones.zone.cache_clear()
 
     assert zones.zone(name).key == "UTC"
-    assert "not known here" in caplog.text
+    assert "Unknown time zone" in caplog.text

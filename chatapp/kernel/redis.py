@@ -78,7 +78,7 @@ def warn_if_silent(url: str) -> None:
         try:
             client.ping()
         except (redis.RedisError, OSError) as error:
-            logger.warning("Redis does not answer; going on without it. Is REDIS_URL right? %s", error)
+            logger.warning("Redis does not respond; continuing without it. Is REDIS_URL right? %s", error)
 
 
 def pipeline(client: redis.Redis, commands: Callable[[Any], None]) -> list[Any]:

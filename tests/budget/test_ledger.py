@@ -252,7 +252,7 @@ def test_an_entry_cannot_be_altered_by_anybody(account):
 
 
 def test_settling_more_than_is_held_is_an_error_and_changes_nothing(account):
-    with pytest.raises(RuntimeError, match="not held"), write():
+    with pytest.raises(RuntimeError, match="not reserved"), write():
         ledger.settle(account, uuid4(), 150, 70)
 
     assert entries(account) == [("grant", 1000)]

@@ -36,7 +36,7 @@ def test_without_its_database_it_is_alive_but_not_ready(client, monkeypatch):
     monkeypatch.setattr(db.session, "execute", is_gone)
 
     assert client.get("/healthz").status_code == 200
-    assert client.get("/readyz").get_json() == {"status": "The database does not answer"}
+    assert client.get("/readyz").get_json() == {"status": "The database does not respond"}
 
 
 @pytest.mark.parametrize("settings", [{"proxy_hops": 1}])

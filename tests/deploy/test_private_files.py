@@ -41,7 +41,7 @@ def test_files_of_an_earlier_edition_are_tightened_and_a_folder_is_named(sqlite_
     create_app(database_url=sqlite_url, instance_dir=tmp_path, secret_key="x" * 32)
 
     assert modes(tmp_path)["chat.db"] == "0o600"
-    assert f"may look into {tmp_path}: chmod 700 it" in capsys.readouterr().err
+    assert f"can list {tmp_path}: run chmod 700 on it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -88,5 +88,5 @@ def test_a_database_that_cannot_be_opened_is_named_without_its_password(tmp_path
 def test_a_redis_that_does_not_answer_is_said_at_the_start(tmp_path):
     product = start_product(tmp_path, {"REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"})
 
-    product.wait_until(lambda: "Redis does not answer; going on without it. Is REDIS_URL right?" in product.log())
+    product.wait_until(lambda: "Redis does not respond; continuing without it. Is REDIS_URL right?" in product.log())
     product.kill()

@@ -47,7 +47,7 @@ def ready() -> ResponseReturnValue:
         _turns().admit()
         db.session.execute(select(1))
     except (Unavailable, SQLAlchemyError) as error:
-        reason = error.message if isinstance(error, Unavailable) else "The database does not answer"
+        reason = error.message if isinstance(error, Unavailable) else "The database does not respond"
         return jsonify(status=reason), 503
     return jsonify(status="ok")
 

@@ -28,7 +28,7 @@ WORDS = {
     "recitation after text": "The answer ends here: the model’s safety rules stopped it.",
     "length": "The answer has reached its longest length.",
     "RATE_LIMIT_ERROR": "The model is receiving too many requests. Try again in a moment.",
-    "CONTENT_BLOCKED": "The model’s safety rules blocked this message. Put it in other words.",
+    "CONTENT_BLOCKED": "The model’s safety rules blocked this message. Try rephrasing it.",
     ("interrupted", "PROVIDER_TIMEOUT"): "The answer was interrupted: the model fell silent. What had arrived is kept.",
     ("interrupted", "PROVIDER_ERROR"): "The answer was interrupted. What had arrived is kept.",
     "PROVIDER_ERROR": "The model could not be reached.",
