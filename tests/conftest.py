@@ -12,15 +12,18 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import local
 
 import gevent
+import jinja2
 import pytest
+from sqlalchemy import Engine, event
 
 from tests import servers
 from tests.chromium import browser, complaints, new_context, playwright  # noqa: F401  (fixtures)
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
-# ChunkContent by chatapp/kernel/server/loop_alarm.py.
+# Logged by chatapp/kernel/server/loop_alarm.py.
 HELD = "The event loop was blocked"
 LOCAL = ("127.", "::1", "localhost")
 os.environ.update(servers.PATIENT)
@@ -30,6 +33,33 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # that a deadlock; this watcher gives it something.
     _hears_of_threads = gevent.get_hub().loop.async_()
     _hears_of_threads.start(lambda: None)
+
+
+class _Drawing(local):
+    """Whether this greenlet is drawing a template."""
+
+    is_on = False
+
+
+_drawing = _Drawing()
+_render = jinja2.Template.render
+
+
+def _draw(template: jinja2.Template, *values: object, **named: object) -> str:
+    was_on, _drawing.is_on = _drawing.is_on, True
+    try:
+        return _render(template, *values, **named)
+    finally:
+        _drawing.is_on = was_on
+
+
+def _refuse_queries(*statement: object) -> None:
+    assert not _drawing.is_on, f"a template asked the database: {statement[2]}"
+
+
+# Views load what their templates show: for every test the database is closed while a template is drawn.
+jinja2.Template.render = _draw  # type: ignore[method-assign]
+event.listen(Engine, "before_cursor_execute", _refuse_queries)
 
 
 def _close_network(event: str, arguments: tuple) -> None:

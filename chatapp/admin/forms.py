@@ -12,7 +12,7 @@ from chatapp.auth.forms import PageForm, check_email, email_field
 from chatapp.budget.models import ResetPeriod
 from chatapp.kernel.config import MAX_LIMIT_TOKENS
 from chatapp.kernel.text import is_storable
-from chatapp.usage.views import period_text
+from chatapp.usage.words import period_text
 
 # Leaves room in the ledger's column for the administrator's email.
 REASON_CHARS = 200

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select, update
 
 from chatapp.budget.models import BudgetNotice, UserUsage
-from chatapp.budget.queries import Budget
+from chatapp.budget.queries import Budget, usage_of
 from chatapp.kernel.config import settings
 from chatapp.kernel.database import now
 from chatapp.kernel.extensions import db
@@ -44,6 +45,12 @@ def unseen(user_id: UUID) -> BudgetNotice | None:
         .order_by(BudgetNotice.percent.desc())
     )
     return db.session.scalars(found.limit(1)).first()
+
+
+def shown(user_id: UUID) -> dict[str, Any]:
+    """Return what conversation/_notice.html shows: the budget, and whether a notice of it is unseen."""
+    budget = usage_of(user_id)
+    return {"budget": budget, "has_notice": budget.allows_answer and unseen(user_id) is not None}
 
 
 def put_away(user_id: UUID) -> None:

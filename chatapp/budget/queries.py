@@ -14,6 +14,7 @@ from sqlalchemy import Row, Select, bindparam, func, select
 from chatapp.auth.models import User
 from chatapp.budget.models import LedgerEntry, UserUsage
 from chatapp.budget.periods import due_start, next_period_start
+from chatapp.kernel.config import settings
 from chatapp.kernel.database import now
 from chatapp.kernel.errors import BudgetExceeded, NotFound
 from chatapp.kernel.extensions import db
@@ -45,6 +46,10 @@ class Budget:
     def unspent_tokens(self) -> int:
         """What is left, including reservations for answers in progress: most of those come back."""
         return max(0, self.token_limit - self.total_tokens_used)
+
+    @property
+    def allows_answer(self) -> bool:
+        return self.remaining_tokens >= settings().min_answer_tokens
 
     @property
     def remaining_tokens(self) -> int:

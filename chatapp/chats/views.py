@@ -6,11 +6,13 @@ from itertools import chain
 from typing import Any
 from uuid import UUID
 
-from flask import Blueprint, Response, flash, render_template, request, url_for
+from flask import Blueprint, Flask, Response, before_render_template, flash, render_template, request, url_for
+from flask.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
 from flask_babel import get_locale
 from flask_babel import gettext as _
 from flask_login import current_user, login_required
+from jinja2 import Template
 
 from chatapp.auth.account_views import account_page
 from chatapp.auth.sessions import browser_required
@@ -32,11 +34,12 @@ bp = Blueprint("chats", __name__)
 # A page polls once a second for the title that the model writes.
 FIRST_TRIES, MAX_TRIES = 4, 25
 THEMES = ("light", "dark")
+# Folders of templates whose pages have no sidebar.
+FRAMELESS = ("auth", "errors")
 
 
 @bp.app_context_processor
 def shared() -> dict[str, Any]:
-    """Values for the page layout. Only the layout calls the functions, so a fragment runs no query for them."""
     theme = request.cookies.get(cookies.name("theme")) if request else None
     locale = get_locale()
     return {
@@ -44,9 +47,22 @@ def shared() -> dict[str, Any]:
         "theme": theme if theme in THEMES else "system",
         "language": str(locale or "en").replace("_", "-"),
         "direction": getattr(locale, "text_direction", "ltr"),
-        "my_chats": lambda open_id: sidebar(current_user, open_id=open_id),
-        "my_budget": lambda: usage_of(current_user.id),
     }
+
+
+def fill_frame(app: Flask, template: Template, context: dict[str, Any], **extra: Any) -> None:
+    """Load the sidebar of a whole page before it is drawn, so that no template asks the database for anything."""
+    folder, _slash, name = (template.name or "_").rpartition("/")
+    if folder in FRAMELESS or name.startswith("_"):
+        return
+    chat = context.get("chat")
+    context["my_chats"] = sidebar(current_user, open_id=chat.id if chat else None)
+    context["my_budget"] = context.get("budget") or usage_of(current_user.id)
+
+
+@bp.record_once
+def on_registered(state: BlueprintSetupState) -> None:
+    before_render_template.connect(fill_frame, state.app)
 
 
 @bp.get("/chats")

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from flask import request
 from flask_login import current_user
 
-from chatapp.budget.queries import usage_of
+from chatapp.budget import notices
 from chatapp.chats import queries
 from chatapp.chats.models import Chat, Message
 from chatapp.kernel.config import settings
@@ -67,7 +67,7 @@ def composer(model: str, problem: str = "") -> dict[str, Any]:
         "model": request.form.get("model") or model,
         "models": providers().models(),
         "key": str(uuid4()),
-        "budget": usage_of(current_user.id),
+        **notices.shown(current_user.id),
         "message_chars": settings().message_chars,
         "problem": problem,
         "draft": posted_text() if problem else "",

@@ -10,7 +10,7 @@ from itertools import takewhile
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
-from flask import Blueprint, Response, g, render_template, request, stream_with_context, url_for
+from flask import Blueprint, Response, render_template, request, stream_with_context, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_login import current_user, login_required
@@ -21,7 +21,8 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from chatapp import rendering
 from chatapp.auth import sessions
-from chatapp.budget.queries import Budget, usage_of
+from chatapp.budget import notices
+from chatapp.budget.queries import usage_of
 from chatapp.chats import options, queries
 from chatapp.chats.models import Chat, Message
 from chatapp.chats.personas import PERSONAS
@@ -59,14 +60,6 @@ bp.add_app_template_global(words.method_text)
 def new_key() -> str:
     """Return an idempotency key for a form: submitted twice, it starts one turn."""
     return str(uuid4())
-
-
-@bp.app_template_global()
-def has_budget(budget: Budget | None = None) -> bool:
-    """Return whether the user's budget allows an answer. budget: if already loaded; otherwise it is loaded once."""
-    if not budget:  # None, or missing in the template.
-        budget = g.budget = g.get("budget") or usage_of(current_user.id)
-    return budget.remaining_tokens >= settings().min_answer_tokens
 
 
 @bp.app_template_filter()
@@ -127,7 +120,7 @@ def show(chat_id: UUID) -> ResponseReturnValue:
     before = request.args.get("before", type=UUID)
     values = page.shown(chat, before=before, with_id=request.args.get("at", type=UUID))
     if is_htmx() and before:
-        return render_template("conversation/_turns.html", **values)
+        return render_template("conversation/_turns.html", **values, budget=usage_of(current_user.id))
     return render_template("conversation/show.html", **values, **page.composer(chat.model))
 
 
@@ -313,7 +306,7 @@ def started_fragment(started: Started, is_new: bool = False) -> str:
         list=None if listed.version == request.headers.get("X-List-Version") else listed,
         is_new=is_new,
         key=str(uuid4()),
-        budget=usage_of(current_user.id),
+        **notices.shown(current_user.id),
         message_chars=settings().message_chars,
         models=providers().models(),
         model=chat.model,
@@ -334,7 +327,7 @@ def _conversation(chat_id: UUID, *, with_id: UUID | None = None, says: str = "")
         **page.shown(chat, with_id=with_id),
         list=shown_sidebar(chat_id),
         key=str(uuid4()),
-        budget=usage_of(current_user.id),
+        **notices.shown(current_user.id),
         says=says,
     )
 
@@ -367,7 +360,7 @@ def _ended(turn_id: UUID) -> Callable[[Ending], str | None]:
                 and question.parent_id is None
                 and turn.exchange.status == "completed",
                 turn_id=(open_turn := Turn.open_in(turn.chat_id)) and open_turn.id,
-                budget=usage_of(turn.user_id),
+                **notices.shown(turn.user_id),
             )
         except Exception as error:
             if is_store_trouble(error):

@@ -12,7 +12,7 @@ from flask_login import current_user, login_required
 from sqlalchemy import Row, select
 
 from chatapp.budget import notices
-from chatapp.budget.queries import estimated_days_until_limit, usage_of
+from chatapp.budget.queries import estimated_days_until_limit
 from chatapp.chats.models import Chat
 from chatapp.exchanges.models import Exchange
 from chatapp.kernel.database import now, write
@@ -20,7 +20,7 @@ from chatapp.kernel.errors import InvalidRequest, NotFound
 from chatapp.kernel.extensions import db
 from chatapp.kernel.web import is_htmx, redirect_to
 from chatapp.turns.models import Turn
-from chatapp.usage import export
+from chatapp.usage import export, words
 from chatapp.usage.charts import chart
 from chatapp.usage.explain import explain
 from chatapp.usage.queries import PRESETS, Grouping, exchanges, read_range, report, titles_since
@@ -29,7 +29,7 @@ bp = Blueprint("usage", __name__)
 
 SHOWN_EXCHANGES = 50
 
-bp.add_app_template_global(notices.unseen, "unseen_notice")
+bp.add_app_template_global(words.operation_text)
 
 
 @bp.app_template_filter()
@@ -46,29 +46,11 @@ def signed(figure: int) -> str:
     return f"{sign}{format_number(abs(figure))}"
 
 
-@bp.app_template_global()
-def operation_text(operation: str) -> str:
-    """Say what an entry of the ledger is."""
-    texts = {
-        "grant": _("granted"),
-        "reserve": _("held before the model was asked"),
-        "release": _("released at the end"),
-        "charge": _("charged"),
-        "reset": _("new period"),
-    }
-    return texts.get(operation, operation)
-
-
-@bp.app_template_global()
-def period_text(period: str) -> str:
-    texts = {"none": _("never"), "daily": _("every day"), "weekly": _("every week"), "monthly": _("every month")}
-    return texts.get(period, period)
-
-
 @bp.get("/usage")
 @login_required
 def index() -> ResponseReturnValue:
-    budget = usage_of(current_user.id)
+    shown_budget = notices.shown(current_user.id)
+    budget = shown_budget["budget"]
     by, refusal = _grouping(), None
     try:
         chosen = read_range(request.args, budget.timezone)
@@ -78,7 +60,7 @@ def index() -> ResponseReturnValue:
     page = render_template(
         "usage/index.html",
         refusal=refusal,
-        budget=budget,
+        **shown_budget,
         days_left=(days_left := estimated_days_until_limit(current_user.id, budget)),
         is_enough=bool(days_left and budget.resets_at and days_left > (budget.resets_at - now()).days),
         report=shown,
@@ -121,7 +103,7 @@ def put_notices_away() -> ResponseReturnValue:
         notices.put_away(user_id)
     if not is_htmx():
         return redirect_to("usage.index")
-    return render_template("conversation/_notice.html", budget=usage_of(user_id))
+    return render_template("conversation/_notice.html", **notices.shown(user_id))
 
 
 def _grouping() -> Grouping:
