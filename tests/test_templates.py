@@ -2,7 +2,7 @@
 
 import pytest
 from flask import render_template_string
-from sqlalchemy import text
+from sqlalchemy import literal, select
 
 from chatapp import create_app
 from chatapp.kernel.extensions import db
@@ -10,5 +10,5 @@ from chatapp.kernel.extensions import db
 
 def test_a_template_that_asks_the_database_fails(tmp_path):
     app = create_app(database_url=f"sqlite:///{tmp_path}/chat.db", instance_dir=tmp_path, secret_key="x" * 32)
-    with app.test_request_context(), pytest.raises(AssertionError, match="a template asked the database: SELECT 1"):
-        render_template_string("{{ ask() }}", ask=lambda: db.session.execute(text("SELECT 1")).scalar())
+    with app.test_request_context(), pytest.raises(AssertionError, match="a template asked the database"):
+        render_template_string("{{ ask() }}", ask=lambda: db.session.scalar(select(literal(1))))
