@@ -18,6 +18,7 @@ import gevent
 import jinja2
 import pytest
 from sqlalchemy import Engine, event
+from xdist.remote import WorkerInteractor
 
 from tests import servers
 from tests.chromium import browser, complaints, new_context, playwright  # noqa: F401  (fixtures)
@@ -28,11 +29,30 @@ HELD = "The event loop was blocked"
 LOCAL = ("127.", "::1", "localhost")
 os.environ.update(servers.PATIENT)
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # A worker hears from its controller through a thread. A hub with nothing of its own to wait for would call
-    # that a deadlock; this watcher gives it something.
-    _hears_of_threads = gevent.get_hub().loop.async_()
-    _hears_of_threads.start(lambda: None)
+
+class _PolledEvent:
+    """Says that a worker of xdist has tests to run. They come through a thread of the system, and an event of gevent's can
+    miss what another thread sets: the worker would then wait forever."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def set(self) -> None:
+        self._is_set = True
+
+    def clear(self) -> None:
+        self._is_set = False
+
+    def wait(self) -> None:
+        while not self._is_set:
+            gevent.sleep(0.01)
+
+
+def _poll_for_tests(config: pytest.Config) -> None:
+    for plugin in config.pluginmanager.get_plugins():
+        if isinstance(plugin, WorkerInteractor):
+            with plugin.torun.lock():
+                plugin.torun._has_items_event = _PolledEvent()
 
 
 class _Drawing(local):
@@ -85,6 +105,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # Whoever ends the run, it is cleared away.
         servers.begin_run()
+    else:
+        _poll_for_tests(config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
