@@ -18,7 +18,6 @@ import gevent
 import jinja2
 import pytest
 from sqlalchemy import Engine, event
-from xdist.remote import WorkerInteractor
 
 from tests import servers
 from tests.chromium import browser, complaints, new_context, playwright  # noqa: F401  (fixtures)
@@ -48,9 +47,9 @@ class _PolledEvent:
             gevent.sleep(0.01)
 
 
-def _poll_for_tests(config: pytest.Config) -> None:
-    for plugin in config.pluginmanager.get_plugins():
-        if isinstance(plugin, WorkerInteractor):
+def pytest_sessionstart(session: pytest.Session) -> None:
+    for plugin in session.config.pluginmanager.get_plugins():
+        if hasattr(plugin, "torun"):
             with plugin.torun.lock():
                 plugin.torun._has_items_event = _PolledEvent()
 
@@ -105,8 +104,6 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # Whoever ends the run, it is cleared away.
         servers.begin_run()
-    else:
-        _poll_for_tests(config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
