@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import local
 
 import gevent
+import gevent.monkey
 import jinja2
 import pytest
 from sqlalchemy import Engine, event
@@ -29,9 +30,15 @@ LOCAL = ("127.", "::1", "localhost")
 os.environ.update(servers.PATIENT)
 
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # A worker hears from its controller through a thread. A hub with nothing of its own to wait for would call
+    # that a deadlock; this watcher gives it something.
+    _hears_of_threads = gevent.get_hub().loop.async_()
+    _hears_of_threads.start(lambda: None)
+
+
 class _PolledEvent:
-    """Says that a worker of xdist has tests to run. They come through a thread of the system, and an event of gevent's can
-    miss what another thread sets: the worker would then wait forever."""
+    """Says that a worker of xdist has tests to run. An event of gevent's can miss what a thread of the system sets."""
 
     def __init__(self) -> None:
         self._is_set = False
@@ -48,10 +55,11 @@ class _PolledEvent:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
+    """Have a worker wait for its tests by means that a thread of the system can use: it hung in one run of many."""
     for plugin in session.config.pluginmanager.get_plugins():
         if hasattr(plugin, "torun"):
-            with plugin.torun.lock():
-                plugin.torun._has_items_event = _PolledEvent()
+            plugin.torun._lock = gevent.monkey.get_original("_thread", "RLock")()
+            plugin.torun._has_items_event = _PolledEvent()
 
 
 class _Drawing(local):
