@@ -110,10 +110,11 @@ def _register(app: Flask) -> None:
     from chatapp.conversation.views import bp as conversation
     from chatapp.kernel import assets
     from chatapp.kernel.server import health
+    from chatapp.site.views import bp as site
     from chatapp.transfers.views import bp as transfers
     from chatapp.usage.views import bp as usage
 
-    for blueprint in (auth, chats, conversation, transfers, usage, api, tokens, admin, health.bp):
+    for blueprint in (auth, chats, conversation, transfers, usage, api, tokens, admin, site, health.bp):
         app.register_blueprint(blueprint)
     health.init_app(app)
     assets.init_app(app)
@@ -122,6 +123,7 @@ def _register(app: Flask) -> None:
 
 def _wire(app: Flask, settings: config.Settings, providers: Providers | None) -> None:
     """Choose what the application runs with: memory or Redis, which providers, who counts."""
+    from chatapp import site
     from chatapp.tokens.cache import MemoryCache, RedisCache
     from chatapp.tokens.count import Counter
     from chatapp.tokens.local import LocalTokenizer
@@ -147,6 +149,7 @@ def _wire(app: Flask, settings: config.Settings, providers: Providers | None) ->
     file = settings.tokenizer_file
     local = LocalTokenizer(file, settings.tokenizer_sha256) if file else None
     cache = RedisCache(redis, entries) if redis else MemoryCache(entries)
+    site.init_app(app, settings)
     app.extensions["providers"] = providers
     app.extensions["counter"] = Counter(providers, cache, settings, local)
     app.extensions["prices"] = PriceTable(settings.prices_file)

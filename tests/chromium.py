@@ -79,7 +79,8 @@ def new_context(browser: Browser, complaints: Complaints) -> Iterator[Callable[.
     contexts: list[BrowserContext] = []
 
     def open_one(**options: object) -> BrowserContext:
-        context = browser.new_context(**options)  # type: ignore[arg-type]
+        # What a service worker fetches, a test that steers the network does not see.
+        context = browser.new_context(**{"service_workers": "block", **options})  # type: ignore[arg-type]
         context.set_default_timeout(TIMEOUT_MS)
         context.on("page", complaints.watch)
         contexts.append(context)

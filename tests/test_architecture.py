@@ -18,7 +18,7 @@ LAYERS = (
     {"turns"},
     {"doors"},
 )
-DOORS = {"conversation", "usage", "admin", "transfers", "api", "cli"}
+DOORS = {"conversation", "usage", "admin", "transfers", "site", "api", "cli"}
 # What makes the application from all of its parts.
 ROOT = {"__init__", "__main__"}
 

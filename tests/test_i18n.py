@@ -49,7 +49,8 @@ def test_no_text_of_a_template_is_left_out_of_the_catalogue(app):
 
 
 @pytest.mark.parametrize(
-    ("languages", "text"), [("de-AT, en;q=0.5", "Anmelden"), ("en-GB, de;q=0.9", "Sign in"), ("fi", "Sign in")]
+    ("languages", "text"),
+    [("de-AT, en;q=0.5", "Bei Tally anmelden"), ("en-GB, de;q=0.9", "Sign in to Tally"), ("fi", "Sign in to Tally")],
 )
 def test_a_page_is_written_in_the_browser_s_language(client, languages, text):
     assert f"<h1>{text}</h1>" in client.get("/login", headers={"Accept-Language": languages}).text

@@ -35,7 +35,7 @@ bp = Blueprint("chats", __name__)
 FIRST_TRIES, MAX_TRIES = 4, 25
 THEMES = ("light", "dark")
 # Folders of templates whose pages have no sidebar.
-FRAMELESS = ("auth", "errors")
+FRAMELESS = ("auth", "errors", "site")
 
 
 @bp.app_context_processor

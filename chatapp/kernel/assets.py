@@ -22,16 +22,17 @@ STYLES = [
 ]
 SCRIPTS = [
     *("theme", "toasts", "composer", "drafts", "follow", "revise", "stream", "copy", "menu", "list"),
-    *("shortcuts", "start"),
+    *("shortcuts", "offline", "start"),
 ]
 MIMETYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
-    ".webmanifest": "application/manifest+json",
 }
-TEXT = (".css", ".js", ".svg", ".webmanifest")
+TEXT = (".css", ".js", ".svg")
 HASHED = re.compile(r"(?P<stem>.+)\.[0-9a-f]{12}(?P<suffix>\.[a-z]+)")
+LOGO_TYPES = (".svg", ".png", ".webp")
+LOGO_BYTES = 256 * 1024
 A_YEAR = "public, max-age=31536000, immutable"
 
 
@@ -60,6 +61,24 @@ def init_app(app: Flask) -> None:
     app.add_url_rule("/favicon.ico", "favicon", lambda: redirect(static_url("icons/icon.svg")))
 
 
+def add_logo(app: Flask, path: Path) -> str:
+    """Serve the operator's logo, an SVG, PNG or WebP file of at most 256 KiB, and return its name as an asset.
+
+    Raises ValueError naming SITE_LOGO.
+    """
+    if path.suffix.lower() not in LOGO_TYPES:
+        raise ValueError(f"SITE_LOGO: {path}: must end in {', '.join(LOGO_TYPES)}")
+    try:
+        body = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"SITE_LOGO: {path}: {error.strerror}") from None
+    if len(body) > LOGO_BYTES:
+        raise ValueError(f"SITE_LOGO: {path}: has {len(body):,} bytes, at most {LOGO_BYTES:,} are allowed")
+    name = f"logo{path.suffix.lower()}"
+    app.extensions["assets"][name] = Asset.of(name, body)
+    return name
+
+
 def load(root: Path) -> dict[str, Asset]:
     """Read everything that is served, by name: app.css, app.js, and every other file except their parts."""
     css = [(root / "css" / f"{name}.css").read_text("utf-8") for name in STYLES]
@@ -74,7 +93,7 @@ def load(root: Path) -> dict[str, Asset]:
 
 def assets() -> dict[str, Asset]:
     if current_app.debug:
-        current_app.extensions["assets"] = load(Path(current_app.static_folder or ""))
+        current_app.extensions["assets"] |= load(Path(current_app.static_folder or ""))
     found: dict[str, Asset] = current_app.extensions["assets"]
     return found
 

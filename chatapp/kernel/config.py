@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
 from flask import current_app
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, StringConstraints, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -58,6 +58,10 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     drain_seconds: NotNegative = 25
     loop_alarm_ms: NotNegative = 0
+
+    # What it is called
+    site_name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=40)] = "Tally"
+    site_logo: Path | None = None
 
     # Accounts and rate limits
     signup: Literal["invite", "open", "closed"] = "invite"

@@ -58,7 +58,8 @@ if (menu) {
 // What the browser calls the page, when what the page calls itself has changed.
 document.addEventListener("htmx:after:swap", () => {
   const title = document.querySelector("h1#title")?.textContent.trim();
-  if (title && title !== document.title) document.title = title;
+  const whole = `${title} · ${document.querySelector("meta[name=application-name]").content}`;
+  if (title && whole !== document.title) document.title = whole;
 });
 
 // A title that is being changed: Escape, or leaving it as it was, puts the row back.

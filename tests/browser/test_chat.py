@@ -23,7 +23,7 @@ def test_a_question_is_asked_and_answered(page, demo):
     expect(page.locator("#text")).to_have_value("")
     expect(page.locator("#text")).to_be_focused()
     expect(page.locator("#status")).to_have_text("The answer is complete.")
-    expect(page).to_have_title("What is this?")
+    expect(page).to_have_title("What is this? · Tally")
     assert "/chats/" in page.url
     live = last_answer(page).locator(".prose").inner_text()
     page.reload()
@@ -234,7 +234,7 @@ def test_a_chat_is_renamed_pinned_deleted_and_taken_back(page, demo):
     page.get_by_role("textbox", name="Title").fill("Another title")
     page.keyboard.press("Enter")
     expect(page.locator("#title")).to_have_text("Another title")
-    expect(page).to_have_title("Another title")
+    expect(page).to_have_title("Another title · Tally")
 
     options.click()
     page.get_by_role("button", name="Pin").click()

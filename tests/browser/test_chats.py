@@ -263,7 +263,7 @@ def test_the_list_stays_as_it_was_scrolled(look_at, api):
     page.get_by_role("link", name="Renamed", exact=True).press("Enter")
 
     expect(page.locator("#title")).to_have_text("Renamed")
-    expect(page).to_have_title("Renamed")
+    expect(page).to_have_title("Renamed · Tally")
     show_chats(page)
     expect(page.locator("#chats [aria-current]")).to_be_in_viewport()
     assert page.evaluate(top) > 400
@@ -304,7 +304,7 @@ class TestTitles:
 
         expect(page.locator("#title")).to_have_text("Kneading bread")
         expect(page.locator("#chats [aria-current]")).to_have_text("Kneading bread")
-        expect(page).to_have_title("Kneading bread")
+        expect(page).to_have_title("Kneading bread · Tally")
         expect(page.locator("#title [hx-get]")).to_have_count(0)
         assert page.evaluate("window.same")
 

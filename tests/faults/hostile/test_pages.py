@@ -160,5 +160,5 @@ def test_a_title_is_harmless_in_the_list_and_at_the_head_of_its_page(page, api):
     frame = page.evaluate(FRAME)
     for row in list(titles)[:: len(titles) // 8]:
         page.goto(f"/chats/{row}")
-        assert page.title().split() == titles[row].split()
+        assert page.title().split() == f"{titles[row]} · Tally".split()
         nothing_happened(page, frame)

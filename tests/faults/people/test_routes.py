@@ -22,7 +22,7 @@ SECRET = "only-adas-own-words"
 # open: for nobody in particular. own: of whoever asks. owned: its address names something of somebody's.
 ROUTES = {
     "open": "auth.show_sign_in auth.sign_in auth.show_register auth.register auth.show_invitation "
-    "auth.accept_invitation auth.show_setup auth.set_up auth.sign_out health.alive health.ready static favicon",
+    "auth.accept_invitation auth.show_setup auth.set_up auth.sign_out health.alive health.ready static favicon site.manifest site.offline site.service_worker",
     "own": "conversation.index chats.index chats.changes conversation.begin chats.save_defaults usage.index auth.account auth.create_key auth.show_keys auth.change_password "
     "auth.save_preferences auth.end_other_sessions api.create api.index tokens.stats tokens.usage tokens.estimate "
     "usage.download usage.put_notices_away conversation.estimate transfers.index transfers.all_json transfers.all_markdown transfers.delete_account transfers.create",

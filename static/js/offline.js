@@ -1,0 +1,28 @@
+// The service worker: registered on pages of a signed-in user, removed at sign-out. And the page it shows offline.
+const workers = navigator.serviceWorker;
+const forget = async () => {
+  await (await workers.getRegistration())?.unregister();
+  for (const name of await caches.keys()) await caches.delete(name);
+};
+
+if (workers) {
+  // Not before the page has loaded: that comes first. A browser may forbid workers; then there are none.
+  if (document.body.matches(".shell")) addEventListener("load", () => workers.register("/service-worker.js").catch(() => {}));
+  document.addEventListener("submit", event => { if (event.target.matches("[data-leaves]")) forget().catch(() => {}); });
+}
+
+// The draft of the chat whose page did not load. It can be edited here, too.
+const showDraft = () => {
+  const chat = location.pathname.match(/^\/chats\/([0-9a-f-]{36})$/)?.[1] ?? "new";
+  const name = Object.keys(localStorage).find(each => each.startsWith("draft:") && each.endsWith(`:${chat}`));
+  if (!name) return;
+  const draft = JSON.parse(localStorage.getItem(name)), box = document.getElementById("kept-draft");
+  box.value = draft.text;
+  document.getElementById("kept").hidden = false;
+  box.addEventListener("input", () => localStorage.setItem(name, JSON.stringify({ ...draft, text: box.value })));
+};
+if (document.querySelector("[data-is-offline]")) {
+  // Storage may be forbidden: then there is no draft to show.
+  try { showDraft(); } catch {}
+  addEventListener("online", () => location.reload());
+}
