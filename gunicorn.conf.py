@@ -103,6 +103,8 @@ def on_reload(server):
 
 
 def post_worker_init(worker):
+    from chatapp.connections import live
+
     app = worker.wsgi
     worker.log.error_log.addFilter(without_dropped_peers)
     worker.log.error_log.addFilter(without_request_lines)
@@ -110,6 +112,8 @@ def post_worker_init(worker):
     if settings.loop_alarm_ms:
         LoopAlarm(settings.loop_alarm_ms).start()
     app.extensions["providers"].warm_up()
+    with app.app_context():
+        live.look()
     app.extensions["live_turns"].start()
     # Don't scan permanent objects on every collection.
     gc.collect()
@@ -129,7 +133,7 @@ def _say_hello(app, worker):
     from chatapp.kernel.redis import warn_if_silent
 
     host, port = worker.sockets[0].getsockname()[:2]
-    print(f"Chat is at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    print(f"{settings.site_name} is at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     if settings.redis_url:
         warn_if_silent(settings.redis_url)
     with app.app_context():

@@ -75,7 +75,7 @@ def print_hit_rate(rows: Sequence[Row]) -> None:
     rng, talks = random.Random(2), [list(turns) for turns in dialogues(rows)]
     print(f"\n{'cache, replayed':28}{'look-ups':>10}{'hits':>8}{'rate':>8}")
     counts = {"question": [0, 0], "answer": [0, 0], "system": [0, 0]}
-    counter = Counter(Providers.from_settings(), MemoryCache(10_000), load_settings())
+    counter = Counter(Providers.from_settings(load_settings()), MemoryCache(10_000), load_settings())
     turns = 0
     while talks:
         talk = rng.choice(talks)
@@ -110,7 +110,7 @@ def print_time(rows: Sequence[Row]) -> None:
         known = [Turn(turn.question, turn.answer, fresh[5].system) for turn in fresh[5:]]
         _time(counter, [Turn(f"{turn.question}!", f"{turn.answer}!", turn.system) for turn in known], "system known")
         _time(counter, fresh[5:], "all of it known")
-    estimating = Counter(Providers.from_settings(), MemoryCache(10_000), load_settings())
+    estimating = Counter(Providers.from_settings(load_settings()), MemoryCache(10_000), load_settings())
     _time(estimating, turns, "estimates, nothing known", "demo")
 
 

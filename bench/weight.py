@@ -77,6 +77,9 @@ class Steady:
     def warm_up(self) -> None:
         """Do nothing: nothing here is slow."""
 
+    def close(self) -> None:
+        """Do nothing: there are no connections."""
+
     def count_tokens(self, model: str, text: str) -> int | None:
         return len(text) // 4
 

@@ -107,6 +107,7 @@ def _register(app: Flask) -> None:
     from chatapp.api.views import bp as api
     from chatapp.auth.account_views import bp as auth
     from chatapp.chats.views import bp as chats
+    from chatapp.connections.views import bp as connections
     from chatapp.conversation.views import bp as conversation
     from chatapp.kernel import assets
     from chatapp.kernel.server import health
@@ -114,7 +115,7 @@ def _register(app: Flask) -> None:
     from chatapp.transfers.views import bp as transfers
     from chatapp.usage.views import bp as usage
 
-    for blueprint in (auth, chats, conversation, transfers, usage, api, tokens, admin, site, health.bp):
+    for blueprint in (auth, chats, conversation, transfers, usage, api, tokens, admin, connections, site, health.bp):
         app.register_blueprint(blueprint)
     health.init_app(app)
     assets.init_app(app)
@@ -131,19 +132,7 @@ def _wire(app: Flask, settings: config.Settings, providers: Providers | None) ->
     from chatapp.turns.live.process import LiveTurns
     from chatapp.turns.live.redis_log import RedisLog
 
-    providers = providers or Providers.from_settings(
-        gemini_api_key=settings.gemini_api_key,
-        gemini_base_url=settings.gemini_base_url,
-        gemini_client=settings.gemini_client,
-        openai_base_url=settings.openai_base_url,
-        openai_api_key=settings.openai_api_key,
-        openai_models=settings.openai_models,
-        default_model=settings.default_model,
-        demo_pace_seconds=settings.demo_pace_seconds,
-        connect_seconds=settings.provider_connect_seconds,
-        idle_seconds=settings.provider_idle_seconds,
-        total_seconds=settings.provider_total_seconds,
-    )
+    providers = providers or Providers.from_settings(settings)
     redis = SoftRedis(settings.redis_url) if settings.redis_url else None
     entries = settings.count_cache_entries
     file = settings.tokenizer_file

@@ -279,8 +279,8 @@ def start_product(
     }
     process = Process([sys.executable, "-m", "gunicorn", "-c", str(config), *arguments], directory, env)
     PRODUCTS.append(process)
-    process.wait_until(lambda: "Chat is at http" in process.log())
-    found = re.search(r"Chat is at (http://\S+)", process.log())
+    process.wait_until(lambda: "Tally is at http" in process.log())
+    found = re.search(r"Tally is at (http://\S+)", process.log())
     process.url = found[1] if found else ""
     return process
 

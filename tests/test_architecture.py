@@ -11,7 +11,7 @@ LAYERS = (
     {"kernel"},
     {"tokens", "rendering"},
     {"providers"},
-    {"auth"},
+    {"auth", "connections"},
     {"budget"},
     {"exchanges"},
     {"chats"},

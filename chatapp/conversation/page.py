@@ -66,6 +66,7 @@ def composer(model: str, problem: str = "") -> dict[str, Any]:
     return {
         "model": request.form.get("model") or model,
         "models": providers().models(),
+        "is_demo": providers().is_demo,
         "key": str(uuid4()),
         **notices.shown(current_user.id),
         "message_chars": settings().message_chars,

@@ -166,14 +166,15 @@ def _parts(value: str, *schemes: str) -> SplitResult:
     return parts
 
 
-def _web(value: str) -> str:
+def web_address(value: str) -> str:
+    """Return an http or https URL as it is. Raises ValueError for anything else."""
     if not _parts(value, "http", "https").hostname:
         raise ValueError
     return value
 
 
 def _origin(value: str) -> str:
-    parts = urlsplit(_web(value))
+    parts = urlsplit(web_address(value))
     if parts.path.strip("/") or parts.query:
         raise ValueError
     return f"{parts.scheme}://{parts.netloc}"
@@ -199,8 +200,8 @@ def _redis(value: str) -> str:
 
 ADDRESSES: dict[str, tuple[Callable[[str], str], str]] = {
     "public_url": (_origin, "https://chat.example.org, without a path"),
-    "gemini_base_url": (_web, "https://generativelanguage.googleapis.com"),
-    "openai_base_url": (_web, "http://127.0.0.1:11434/v1"),
+    "gemini_base_url": (web_address, "https://generativelanguage.googleapis.com"),
+    "openai_base_url": (web_address, "http://127.0.0.1:11434/v1"),
     "database_url": (_database, "postgresql://user:password@host/name or sqlite:////folder/chat.db"),
     "redis_url": (_redis, "redis://127.0.0.1:6379/0, rediss://… or unix://…"),
 }

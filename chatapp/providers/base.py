@@ -128,6 +128,10 @@ class Provider(Protocol):
         """Do the slow part of the first call ahead of time, without the network. Optional; may be repeated."""
         ...
 
+    def close(self) -> None:
+        """Close idle connections. The provider stays usable."""
+        ...
+
     def count_tokens(self, model: str, text: str) -> int | None:
         """Return the provider's own count of a text; None if it has no counter. Raises ProviderError."""
         ...

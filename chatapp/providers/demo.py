@@ -79,6 +79,9 @@ class DemoProvider:
     def warm_up(self) -> None:
         """Do nothing: there is nothing slow here."""
 
+    def close(self) -> None:
+        """Do nothing: there are no connections."""
+
     def count_tokens(self, model: str, text: str) -> int | None:
         return None
 

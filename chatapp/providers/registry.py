@@ -1,18 +1,18 @@
-"""The providers: chosen once, at startup."""
+"""The providers: chosen at startup, and again when an administrator connects a model (connections/)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from flask import current_app
 
+from chatapp.kernel.config import Settings
 from chatapp.kernel.errors import InvalidRequest
 from chatapp.kernel.text import N_
 from chatapp.providers.base import ModelInfo, Provider
 from chatapp.providers.demo import DemoProvider
-from chatapp.providers.gemini import MODELS, GeminiProvider, gemini_model
-from chatapp.providers.openai import OpenAICompatibleProvider, declared_models
+from chatapp.providers.gemini import GeminiProvider
+from chatapp.providers.openai import OpenAICompatibleProvider
 
 
 class Providers:
@@ -31,47 +31,37 @@ class Providers:
             raise ValueError(f"DEFAULT_MODEL: no provider offers {self.default_model!r}. Is GEMINI_API_KEY missing?")
 
     @classmethod
-    def from_settings(
-        cls,
-        *,
-        gemini_api_key: str | None = None,
-        gemini_base_url: str | None = None,
-        gemini_client: Literal["rest", "sdk"] = "rest",
-        default_model: str | None = None,
-        openai_base_url: str | None = None,
-        openai_api_key: str | None = None,
-        openai_models: str = "",
-        demo_pace_seconds: float = 0.02,
-        connect_seconds: float = 5,
-        idle_seconds: float = 60,
-        total_seconds: float = 600,
-    ) -> Providers:
+    def from_settings(cls, settings: Settings) -> Providers:
         """Choose by configuration: Gemini if there is a key, then the OpenAI-compatible server if there is an address;
         the demo if there is neither.
 
-        A default_model that is in no list is added to one, so that a new model needs no release: to Gemini's if its
+        A DEFAULT_MODEL that is in no list is added to one, so that a new model needs no release: to Gemini's if its
         name says so or there is no other provider. Raises ValueError if OPENAI_MODELS cannot be parsed.
         """
-        key, chosen = (gemini_api_key or "").strip(), default_model or ""
-        seconds = (connect_seconds, idle_seconds, total_seconds)
         providers: list[Provider] = []
-        if key:
-            is_new = chosen and chosen not in {info.id for info in MODELS}
-            is_ours = is_new and (chosen.startswith("gemini") or not openai_base_url)
-            models = ((gemini_model(chosen),) if is_ours else ()) + MODELS
-            providers.append(GeminiProvider(key, gemini_base_url, *seconds, models=models, client=gemini_client))
-        if openai_base_url:
-            is_theirs = chosen and not any(chosen == info.id for each in providers for info in each.models())
-            providers.append(
-                OpenAICompatibleProvider(
-                    openai_base_url,
-                    openai_api_key,
-                    *seconds,
-                    models=declared_models(openai_models),
-                    default_model=chosen if is_theirs else None,
-                )
-            )
-        return cls(providers or [DemoProvider(demo_pace_seconds)], default_model)
+        if (settings.gemini_api_key or "").strip():
+            providers.append(GeminiProvider.from_settings(settings))
+        if settings.openai_base_url:
+            known = {info.id for each in providers for info in each.models()}
+            providers.append(OpenAICompatibleProvider.from_settings(settings, known))
+        return cls(providers or [DemoProvider(settings.demo_pace_seconds)], settings.default_model)
+
+    def become(self, other: Providers) -> None:
+        """Offer what the other one offers, from now on. Answers in progress go on as they began.
+
+        Raises ValueError if the configured default model is not among it.
+        """
+        replaced = self._providers
+        self._providers, self._configured_default = other._providers, other._configured_default
+        self._seen = {}
+        for provider in replaced:
+            if provider not in self._providers:
+                provider.close()
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether nothing but the built-in demo answers."""
+        return all(provider.name == "demo" for provider in self._providers)
 
     @property
     def default_model(self) -> str:

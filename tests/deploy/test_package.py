@@ -42,7 +42,7 @@ def test_a_wheel_serves_the_pages_with_their_style_and_scripts(installed, env):
     product = Process([f"{installed}/env/bin/chatapp", "run"], installed / "data", env)
     try:
         product.wait_until(lambda: "first one here" in product.log())
-        url = next(line.split()[-1] for line in product.log().splitlines() if "Chat is at" in line)
+        url = next(line.split()[-1] for line in product.log().splitlines() if "Tally is at" in line)
         page = httpx.get(f"{url}/login").text
         linked = [part.split('"')[0] for part in page.split('="/static/')[1:]]
         assert {httpx.get(f"{url}/static/{name}").status_code for name in linked} == {200}

@@ -48,7 +48,7 @@ def test_it_is_alive_while_it_migrates_and_serves_afterwards(old_database, tmp_p
             server.wait_until(lambda: get(f"{url}/healthz"))
             health, page = get(f"{url}/healthz"), get(f"{url}/login")
             other.execute("ROLLBACK")
-            server.wait_until(lambda: "Chat is at http" in server.log())
+            server.wait_until(lambda: "Tally is at http" in server.log())
             served = get(f"{url}/healthz"), get(f"{url}/login")
         finally:
             server.kill()

@@ -57,6 +57,9 @@ class ScriptedProvider:
     def warm_up(self) -> None:
         """Do nothing: nothing here is slow."""
 
+    def close(self):
+        pass
+
     def count_tokens(self, model: str, text: str) -> int | None:
         self.counted.append(text)
         return self.count_rule(text)

@@ -2,14 +2,20 @@
 
 import pytest
 
+from chatapp.kernel.config import Settings
 from chatapp.kernel.errors import InvalidRequest
 from chatapp.providers.base import ModelInfo
 from chatapp.providers.registry import Providers
 from tests.providers.scripted import ScriptedProvider
 
 
+def offered(**settings):
+    """What a site with these settings offers."""
+    return Providers.from_settings(Settings(_env_file=None, **settings))
+
+
 def test_without_a_key_there_is_the_demo_alone():
-    providers = Providers.from_settings()
+    providers = offered()
 
     assert [model.id for model in providers.models()] == ["demo"]
     assert providers.default_model == "demo"
@@ -17,11 +23,11 @@ def test_without_a_key_there_is_the_demo_alone():
 
 @pytest.mark.parametrize("key", ["", "  \n"])
 def test_a_blank_key_is_no_key(key):
-    assert Providers.from_settings(gemini_api_key=key).default_model == "demo"
+    assert offered(gemini_api_key=key).default_model == "demo"
 
 
 def test_with_a_key_there_is_gemini_and_no_demo():
-    providers = Providers.from_settings(gemini_api_key="key")
+    providers = offered(gemini_api_key="key")
 
     assert providers.for_model(providers.default_model).name == "gemini"
     with pytest.raises(InvalidRequest, match=r"^model"):
@@ -29,14 +35,14 @@ def test_with_a_key_there_is_gemini_and_no_demo():
 
 
 def test_a_default_model_newer_than_the_table_is_offered_first():
-    providers = Providers.from_settings(gemini_api_key="key", default_model="gemini-9-flash")
+    providers = offered(gemini_api_key="key", default_model="gemini-9-flash")
 
     assert providers.models()[0].id == providers.default_model == "gemini-9-flash"
     assert providers.model("gemini-9-flash").max_output_tokens > 0
 
 
 def test_a_default_model_from_the_table_is_offered_once():
-    providers = Providers.from_settings(gemini_api_key="key", default_model="gemini-2.5-pro")
+    providers = offered(gemini_api_key="key", default_model="gemini-2.5-pro")
 
     assert [model.id for model in providers.models()].count("gemini-2.5-pro") == 1
     assert providers.default_model == "gemini-2.5-pro"
@@ -44,7 +50,7 @@ def test_a_default_model_from_the_table_is_offered_once():
 
 def test_a_default_model_that_nobody_serves_stops_the_start():
     with pytest.raises(ValueError, match="DEFAULT_MODEL"):
-        Providers.from_settings(default_model="gemini-2.5-flash")
+        offered(default_model="gemini-2.5-flash")
 
 
 @pytest.mark.parametrize("model", ["unknown", "", None, ["list"]])
@@ -62,16 +68,14 @@ def test_of_two_providers_with_one_model_the_first_serves_it():
 
 
 def test_a_saved_choice_that_is_gone_falls_back_to_the_default():
-    providers = Providers.from_settings(gemini_api_key="key")
+    providers = offered(gemini_api_key="key")
 
     assert providers.offered("demo") == providers.offered(None) == providers.default_model
     assert providers.offered("gemini-2.5-pro") == "gemini-2.5-pro"
 
 
 def test_gemini_and_a_compatible_server_are_offered_together():
-    providers = Providers.from_settings(
-        gemini_api_key="key", openai_base_url="http://localhost/v1", openai_models="qwen3:8b"
-    )
+    providers = offered(gemini_api_key="key", openai_base_url="http://localhost/v1", openai_models="qwen3:8b")
 
     assert providers.for_model(providers.default_model).name == "gemini"
     assert providers.for_model("qwen3:8b").name == "openai_compatible"
@@ -82,7 +86,7 @@ def test_gemini_and_a_compatible_server_are_offered_together():
     ("model", "served_by"), [("gemini-9-flash", "gemini"), ("gemini-2.5-pro", "gemini"), ("qwen9", "openai_compatible")]
 )
 def test_a_default_model_is_served_by_whom_its_name_says(model, served_by):
-    providers = Providers.from_settings(gemini_api_key="key", openai_base_url="http://x/v1", default_model=model)
+    providers = offered(gemini_api_key="key", openai_base_url="http://x/v1", default_model=model)
 
     assert providers.default_model == model
     assert providers.for_model(model).name == served_by

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import Literal, Protocol
 
+from chatapp.kernel.config import Settings
 from chatapp.kernel.errors import ContentBlocked, ProviderError, ProviderInterrupted
 from chatapp.providers.base import ChatRequest, Chunk, FinishReason, ModelInfo, Usage, without_system_role
 from chatapp.providers.event_stream import Patience
@@ -78,6 +79,22 @@ class GeminiProvider:
         self._client: Client = SdkClient(api_key, base_url, connect_seconds, idle_seconds)
         if client == "rest":
             self._client = RestClient(api_key, base_url, connect_seconds, pace or Pace())
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> GeminiProvider:
+        """Take a DEFAULT_MODEL that is not in our list, unless it can only be the OpenAI-compatible server's."""
+        chosen = settings.default_model or ""
+        is_new = chosen and chosen not in {info.id for info in MODELS}
+        is_ours = is_new and (chosen.startswith("gemini") or not settings.openai_base_url)
+        return cls(
+            (settings.gemini_api_key or "").strip(),
+            settings.gemini_base_url,
+            settings.provider_connect_seconds,
+            settings.provider_idle_seconds,
+            settings.provider_total_seconds,
+            models=((gemini_model(chosen),) if is_ours else ()) + MODELS,
+            client=settings.gemini_client,
+        )
 
     def models(self) -> tuple[ModelInfo, ...]:
         return self._models

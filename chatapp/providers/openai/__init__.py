@@ -12,12 +12,13 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 from urllib.parse import urlsplit
 
 import gevent
 
+from chatapp.kernel.config import Settings
 from chatapp.kernel.errors import ContentBlocked, ProviderError, ProviderMisconfigured
 from chatapp.providers import refusals
 from chatapp.providers.base import ChatRequest, Chunk, ModelInfo
@@ -77,6 +78,23 @@ class OpenAICompatibleProvider:
         self._asking: dict[str, Asking] = {}
         self._begin_inside: set[str] = set()
         self._asks_at = float("inf")
+
+    @classmethod
+    def from_settings(cls, settings: Settings, known: Set[str] = frozenset()) -> OpenAICompatibleProvider:
+        """Take a DEFAULT_MODEL that is not among the known, the ids of models that others offer.
+
+        Raises ValueError naming OPENAI_MODELS.
+        """
+        chosen = settings.default_model
+        return cls(
+            settings.openai_base_url or "",
+            settings.openai_api_key,
+            settings.provider_connect_seconds,
+            settings.provider_idle_seconds,
+            settings.provider_total_seconds,
+            models=declared_models(settings.openai_models),
+            default_model=None if chosen in known else chosen,
+        )
 
     def models(self) -> tuple[ModelInfo, ...]:
         """Return the configured or listed models. Does not wait: the server is asked in the background."""

@@ -33,7 +33,7 @@ ROUTES = {
     "api.show api.update api.destroy api.send api.join_or_send api.stop",
     "admin": "admin.index admin.invite admin.show_invitations admin.revoke_invitation admin.clear_counts admin.disable admin.enable admin.set_limit "
     "admin.show admin.grant admin.set_period "
-    "tokens.clear_cache",
+    "connections.index connections.save connections.delete tokens.clear_cache",
 }
 KIND = {endpoint: kind for kind, endpoints in ROUTES.items() for endpoint in endpoints.split()}
 # A stream that is refused ends at once: on any other answer htmx would ask for ever.
