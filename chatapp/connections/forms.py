@@ -18,9 +18,9 @@ MODELS_TEXT = _l("Separate names with commas, each with its context if you know 
 KEY_CHARS, ADDRESS_CHARS, MODELS_CHARS = 500, 500, 4000
 
 
-def key_field() -> PasswordField:
+def key_field(html_id: str) -> PasswordField:
     checks = [Length(max=KEY_CHARS), check_printable]
-    return PasswordField(_l("API key"), checks, render_kw={"autocomplete": "off", "maxlength": KEY_CHARS})
+    return PasswordField(_l("API key"), checks, id=html_id, render_kw={"autocomplete": "off", "maxlength": KEY_CHARS})
 
 
 def check_address(form: PageForm, field: StringField) -> None:
@@ -31,7 +31,7 @@ def check_address(form: PageForm, field: StringField) -> None:
 
 
 class GeminiForm(PageForm):
-    key = key_field()
+    key = key_field("gemini-key")
 
     def values(self, stored_key: str | None) -> dict[str, Any]:
         return {"base_url": None, "key": (self.key.data or "").strip() or stored_key}
@@ -47,7 +47,7 @@ class OpenAIForm(PageForm):
         ],
         render_kw={"inputmode": "url", "autocomplete": "off", "placeholder": "http://127.0.0.1:11434/v1"},
     )
-    key = key_field()
+    key = key_field("openai-key")
     models = StringField(_l("Models"), [Length(max=MODELS_CHARS), check_printable], render_kw={"autocomplete": "off"})
 
     def validate_models(self, field: StringField) -> None:
