@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from chatapp.kernel.breath import give_way
+from chatapp.rendering.displays import Displays
 from chatapp.rendering.dollars import told
 from chatapp.rendering.fences import Fences
 from chatapp.rendering.lists import Lists
@@ -22,22 +23,32 @@ TAG = re.compile(
 )
 # Its address may stand in the next line, between the same signs.
 NAME_OF_LINK = re.compile(r"[ >]*\[[^\[\]]+\]:[ \t]*")
-SPECIAL = re.compile(r"[<$\\`~]|^[ >]*\d{1,9}[.)] ", re.MULTILINE)
+SPECIAL = re.compile(r"[<$\\`~]|://|^[ >]*\d{1,9}[.)] ", re.MULTILINE)
+OPENING = re.compile(r"\$\$|\\\[|\\begin\{")
 LONGEST_WORD_CHARS = 2000
+# It pairs the signs of emphasis within a paragraph: 130,000 of them took 2 s.
+SIGNS = re.compile(r"\*+|_+|~+")
+MOST_SIGNS = 20_000
 # Other greenlets get their turn after so many lines.
 BREATH_LINES = 500
 # The parser looks for the end of an address again and again, once for each bracket.
 ENDLESS_ADDRESS = re.compile(rf"(?:://|www\.)\S{{{LONGEST_WORD_CHARS},}}|\){{1000,}}")
 
 
-def has_endless_address(text: str) -> bool:
-    """Say whether a word outside of fenced code would keep the parser for seconds."""
-    if not ENDLESS_ADDRESS.search(text):
+def keeps_the_parser(text: str) -> bool:
+    """Say whether what stands outside of fenced code would keep the parser for seconds."""
+    if not _is_costly(text):
         return False
     lines = text.split("\n")
     fences = Fences(lines, is_whole=True)
-    prose = [line for at, line in enumerate(lines) if not fences.is_code(at)]
-    return ENDLESS_ADDRESS.search("\n".join(prose)) is not None
+    return _is_costly("\n".join("" if fences.is_code(at) else line for at, line in enumerate(lines)))
+
+
+def _is_costly(text: str) -> bool:
+    if ENDLESS_ADDRESS.search(text):
+        return True
+    paragraphs = (each for each in text.split("\n\n") if len(each) > MOST_SIGNS)
+    return any(len(SIGNS.findall(each)) > MOST_SIGNS for each in paragraphs)
 
 
 def put_right(text: str, *, is_whole: bool = True) -> str:
@@ -46,13 +57,16 @@ def put_right(text: str, *, is_whole: bool = True) -> str:
     if not SPECIAL.search(text):
         return text
     lines = text.split("\n")
-    fences, lists = Fences(lines, is_whole), Lists()
+    fences, displays, lists = Fences(lines, is_whole), Displays(lines, is_whole), Lists()
     right: list[str] = []
     paragraph: list[str] = []
     for at, line in enumerate(lines):
         if at % BREATH_LINES == BREATH_LINES - 1:
             give_way()
         is_code = fences.is_code(at)
+        if displays.holds(at, is_code):
+            paragraph.append(displays.shown(line))
+            continue
         shown = fences.shown(at, lists.shifted(line, is_code, fences.is_opening))
         if is_code or not line.strip():
             right += [*_told(paragraph), shown]
@@ -61,6 +75,17 @@ def put_right(text: str, *, is_whole: bool = True) -> str:
             is_address = paragraph and NAME_OF_LINK.fullmatch(paragraph[-1])
             paragraph.append(shown if is_address else _without_block(shown))
     return "\n".join(right + _told(paragraph))
+
+
+def open_display(text: str) -> int:
+    """Return where the formula in lines of its own begins in which a growing text ends; its length without one."""
+    if not OPENING.search(text):
+        return len(text)
+    lines = text.split("\n")
+    fences, displays = Fences(lines, is_whole=False), Displays(lines, is_whole=False)
+    for at in range(len(lines)):
+        displays.holds(at, fences.is_code(at))
+    return sum(len(line) + 1 for line in lines[: displays.first]) if displays.is_open else len(text)
 
 
 def _without_block(line: str) -> str:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import re
 
 from chatapp.kernel.breath import give_way
+from chatapp.rendering.addresses import FULL_WIDTH, LETTERS
 from chatapp.rendering.stand_ins import FOR
 
-ENVIRONMENTS = r"(?:align|equation|gather|multline|eqnarray|alignat|aligned|gathered|cases|array|[bpvBV]?matrix)\*?"
+_NAMES = "align|equation|gather|multline|eqnarray|alignat|flalign|aligned|alignedat|gathered|split|cases|array"
+ENVIRONMENTS = rf"(?:{_NAMES}|[bpvBV]?matrix)\*?"
 TOKEN = re.compile(
     rf"\\begin\{{(?P<name>{ENVIRONMENTS})\}}|(?P<chemistry>\\ce\{{)|\\[\s\S]|(?P<code>`+)|(?P<dollars>\$+)"
+    rf"|(?P<address>https?://[^\s<>()\[\]*~`\\]{{1,500}}+)(?=(?:\*{{1,3}}|~~)[{FULL_WIDTH}{LETTERS}])"
 )
 SINGLE = re.compile(r"(?<!\\)\$+")
 # The parser looks for no longer ends of code.
@@ -23,6 +26,8 @@ LONGEST_CHEMISTRY_CHARS = 400
 DEEPEST_CHEMISTRY = 3
 # Other greenlets get their turn after so many signs.
 BREATH_SIGNS = 500
+# A backtick in each of two cells, not code.
+TWO_CELLS = re.compile(r"`+ +\| +`+")
 LOOKS_LIKE_ROWS = re.compile(r"\\\\|&|=|\\[A-Za-z]")
 
 # \d and its like belong to regular expressions.
@@ -71,6 +76,9 @@ class _Paragraph:
             return self._up_to(found, f"(?<!`){found[0]}(?!`)" if len(found[0]) <= LONGEST_RUN else "")
         if found["dollars"]:
             return self._dollars(found)
+        if found["address"]:
+            # The parser would take the signs behind it for a part of it.
+            return found.end(), f"<{found[0]}>"
         closing = {"\\[": r"\\\]", "\\(": r"\\\)"}.get(found[0], "")
         return self._up_to(found, closing)
 
@@ -120,10 +128,10 @@ class _Paragraph:
         return is_formula(latex, self.text[start - 1 : start] if start else "", after)
 
     def _in_cell(self, start: int, end: int) -> str:
-        """Return a formula so that its bars do not end the cell in which it stands."""
+        """Return a formula or code so that its bars do not end the cell in which it stands."""
         line = self.text[self.text.rfind("\n", 0, start) + 1 : start].lstrip(" >")
         whole = self.text[start:end]
-        if not line.startswith("|") or "\n" in whole or whole[0] == "`":
+        if not line.startswith("|") or "\n" in whole or TWO_CELLS.fullmatch(whole):
             return whole
         return re.sub(r"(?<!\\)\|", FOR["|"], whole)
 

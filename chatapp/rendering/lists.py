@@ -28,11 +28,13 @@ class Lists:
         self._quote = ""
         self._is_after_blank = False
         self._code_shift = 0
+        self._code_text = 0  # The column of the text of the item that holds the code.
+        self._is_code_left: bool | None = None  # Of that column; None before its first line.
 
     def shifted(self, line: str, is_code: bool, is_opening: bool) -> str:
         quote = QUOTE.match(line)[0]  # type: ignore[index]
         if is_code and not is_opening:
-            return " " * self._code_shift + line if line.strip() and not quote else line
+            return self._code(line) if line.strip() and not quote else line
         if quote.count(">") != self._quote.count(">"):
             self._items = []
         self._quote, rest = quote, line[len(quote) :]
@@ -41,11 +43,27 @@ class Lists:
             return line
         self._code_shift = shift = self._shift(rest)
         self._is_after_blank = False
+        if is_opening:
+            self._begin_code(rest, shift)
         return quote + " " * shift + rest if shift else line
+
+    def _begin_code(self, line: str, shift: int) -> None:
+        column = self._items[-1].text if ITEM.match(line) and self._items else _indent(line) + shift
+        self._code_text = next((item.text for item in reversed(self._items) if column >= item.text), 0)
+        self._is_code_left = None
+
+    def _code(self, line: str) -> str:
+        """Return a line of code so that it stays in its item, also where the code begins left of the item's text."""
+        if self._is_code_left is None:
+            self._is_code_left = _indent(line) + self._code_shift < self._code_text
+        if not self._is_code_left:
+            return " " * self._code_shift + line
+        is_fence = line.lstrip(" ").startswith(("```", "~~~"))
+        return " " * self._code_text + (line.lstrip(" ") if is_fence else line)
 
     def _shift(self, line: str) -> int:
         item = ITEM.match(line)
-        indent = len(line) - len(line.lstrip(" "))
+        indent = _indent(line)
         if item and not RULE.match(line) and len(self._items) < DEEPEST and (self._items or indent < 4):
             return self._begin(item, indent)
         if self._is_after_blank or OTHER_BLOCK.match(line) or RULE.match(line):
@@ -68,3 +86,7 @@ class Lists:
         text = indent + shift + len(found["marker"]) + gap
         self._items.append(_Item(indent, shift, text, found["number"] is not None))
         return shift
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))

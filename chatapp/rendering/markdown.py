@@ -99,6 +99,9 @@ OPTIONS.sourcepos = True
 # Models end a line where a line is to end: an address, a verse, a key and its value.
 OPTIONS.hardbreaks = True
 OPTIONS.escaped_char_spans = True
+READING = comrak.ParseOptions()
+# An address between brackets is one.
+READING.relaxed_autolinks = True
 
 # comrak escapes < and > wherever they come from the text, so what looks like a tag is one.
 TAG = re.compile(r"<(/?)[a-z][a-z0-9]*[^<>]*?(/?)>")
@@ -106,7 +109,9 @@ POSITION = re.compile(r' data-sourcepos="(\d+):\d+-(\d+):\d+"')
 # H~2~O is a subscript; one ~ means "about" or "to" in everything longer, and strikes nothing through.
 SUBSCRIPT = re.compile(r"<sub[^>]*>(?P<short>[0-9A-Za-z+-]{1,6}</sub>)?|</sub>")
 # What a backslash stands before is a sign like any other, but it must not make a line's end or a note (PIECE) either.
-ESCAPED = re.compile(r"<span data-escaped-char[^>]*>(?P<sign>[^<]*)</span>(?P<would_be>(?=br ?/?(?:&gt;|<span)|\^))?")
+ESCAPED = re.compile(
+    r"<span data-escaped-char[^>]*>(?P<sign>[^<]*)</span>(?P<would_be>(?=(?i:br) ?/?(?:&gt;|<span)|\^))?"
+)
 NOTE = re.compile(r"[ >]{0,3}\[\^[^\s\[\]]+\]:")
 
 
@@ -115,7 +120,7 @@ def parse(text: str, *, is_whole: bool = True) -> list[Block]:
     formulas = text.count("\\[") + text.count("\\(")
     if len(text) > LONGEST_MARKDOWN_CHARS or formulas > MOST_FORMULAS or text.count("@") > MOST_ADDRESSES:
         raise TooStrange
-    if TOO_WIDE_TABLE.search(text) or dialect.has_endless_address(text):
+    if TOO_WIDE_TABLE.search(text) or dialect.keeps_the_parser(text):
         raise TooStrange
     text = dialect.put_right(text, is_whole=is_whole)
     return _split(_comrak(_with_notes(text) if "\n[^" in f"\n{text}" else text))
@@ -137,7 +142,7 @@ def _with_notes(text: str) -> str:
 
 def _comrak(text: str) -> str:
     try:
-        html = comrak.render_markdown(text, extension_options=EXTENSIONS, render_options=OPTIONS)
+        html = comrak.render_markdown(text, EXTENSIONS, READING, OPTIONS)
         html = ESCAPED.sub(_escaped, html)
         return turned_back(SUBSCRIPT.sub(lambda found: found[0] if found["short"] else "~", html))
     except Exception:
@@ -230,7 +235,7 @@ PIECE = re.compile(
     r'<pre><code(?: class="language-(?P<language>[^"]*)")?>(?P<code>[^<]*)</code></pre>'
     r'|<span data-math-style="(?P<style>inline|display)">(?P<latex>[^<]*)</span>(?P<closing>[.,:;!?)\]]*)'
     r"|(?P<inline_code><code>[^<]*</code>)"
-    r"|(?P<line_break>&lt;br ?/?&gt;)"
+    r"|(?P<line_break>&lt;(?i:br) ?/?&gt;)"
     r"|<(?P<heading>/?h)(?P<level>[1-6])"
     r"|(?P<table></?table)>"
     r'|<a (?P<link>(?:[^">]|"[^"]*")*>)'

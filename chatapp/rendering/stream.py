@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from html import escape
 
+from chatapp.rendering.dialect import open_display
 from chatapp.rendering.markdown import (
     LONGEST_MARKDOWN_CHARS,
     Allowance,
@@ -153,7 +154,7 @@ class MarkdownStream:
     def _render_tail(self) -> str:
         return "".join(
             present(block.html, self.copy_label, has_colours=False, has_maths=self._allowance.is_rich)
-            for block in parse(visible_part(self._open), is_whole=False)
+            for block in parse(visible_part(self._open[: open_display(self._open)]), is_whole=False)
         )
 
     def _show_tail(self, tail: str) -> list[Event]:

@@ -7,7 +7,8 @@ from html import escape
 import pytest
 
 from chatapp.rendering import render
-from tests.rendering.page import streamed
+from tests.rendering.hostile import visible_text
+from tests.rendering.page import Page, streamed
 
 ATTRIBUTES = re.compile(r' (?:dir="auto"|target="_blank"|rel="[^"]*"|tabindex="0")')
 
@@ -46,6 +47,39 @@ LISTS = [
     ("> 1. First\n>   - below", ["First", "below"]),
     ("1. a\n\n  * b\n\n2. c", ["a", "b", "c"]),
 ]
+CODE_LEFT_OF_ITS_ITEM = [
+    ("- a\n  ```\nx\n  y\n  ```\n- b", "x\n  y\n"),
+    ("1. a\n   ```\nx\n```\n2. b", "x\n"),
+    ("- ```\nx\n\ny\n```\n- b", "x\n\ny\n"),
+    ("- a\n  - c\n    ```\n  x\n    y\n    ```\n- b", "  x\n    y\n"),
+]
+DISPLAYS = [
+    "$$\na\n- b\n+ c\n$$",
+    "\\[\n1. a\n> b\n\\]",
+    "$$\na = b\n\nc = d\n$$",
+    "$$\n# A\n=\nb\n$$",
+    "\\begin{align}\na &= b \\\\\n\n- c\n\\end{align}",
+    "\\begin{split}a&=b\\end{split}",
+]
+DISPLAYS_IN_ITEMS = [
+    "- \\[\n  a\n  + b\n\n  - c\n  \\]\n- end",
+    "1. $$\n- b\n$$\n2. end",
+    "> $$\n> - a\n>\n> b\n> $$\n>\n> - end",
+]
+NO_DISPLAYS = [
+    "$$\n- a\n\nend",
+    "> $$\n> - a\n\n$$",
+    "\\[\n```\n\\]\n```\n- a",
+    "\\[\na\n\\[\n- b",
+    "$$\n" + "x\n" * 1_000 + "- a\n\n$$",
+]
+CELLS = [
+    ("`x | y`", ["<code>x | y</code>", "z"]),
+    ("`a\\|b`", ["<code>a|b</code>", "z"]),
+    ("`|`", ["<code>|</code>", "z"]),
+    ("` | `", ["`", "`"]),
+    ("x<BR>y", ["x<br>y", "z"]),
+]
 NUMBERS_BELOW_NUMBERS = [("1. One\n  1. a\n  2. b\n2. Two", 2), ("1. a\n  2. b\n3. c", 1), ("1) a\n  1) b\n    - c", 2)]
 TAGS = [
     ("<answer>\n**42** is it:\n- one\n</answer>", "<strong>42</strong>", "<li>one"),
@@ -83,6 +117,12 @@ ADDRESSES = [
     ("（https://a.b/路?q=值&x=1）", 'href="https://a.b/路?q=值&amp;x=1"'),
     ("https://a.b/%E8%B7%AF。好", ">https://a.b/%E8%B7%AF</a>。好"),
     ("[文](https://a.b/路径。x)", ">文</a>"),
+    ("**https://a.b/c**。", '<strong><a href="https://a.b/c">https://a.b/c</a></strong>。'),
+    ("**见：https://a.b/?q=$c**是", ">https://a.b/?q=$c</a></strong>是"),
+    ("`**https://a.b/**中`", "<code>**https://a.b/**中</code>"),
+    ("https://a.b/**/c", ">https://a.b/**/c</a>"),
+    ("[1: https://a.b/c], [2]", '[1: <a href="https://a.b/c">https://a.b/c</a>], [2]'),
+    ("c://d file://x/y javascript://z", "<p>c://d file://x/y javascript://z</p>"),
 ]
 ENVIRONMENTS = ["\\begin{align}\na &= b \\\\[4pt]\nc &= d\n\\end{align}", "$$a \\\\[4pt] b$$"]
 NESTED = [
@@ -117,6 +157,45 @@ def test_a_list_below_a_number_is_its_own_however_it_is_indented(text, items):
 
     assert re.findall(r"<li>\s*(?:<p>)?([^<\n]*)", found) == items
     assert found.count("<ol>") + found.count('<ol start="10">') == 1
+
+
+@pytest.mark.parametrize(("text", "code"), CODE_LEFT_OF_ITS_ITEM)
+def test_code_that_begins_left_of_its_item_is_in_the_item(text, code):
+    found = html(text)
+
+    assert re.findall("<code>(.*?)</code>", found, re.DOTALL) == [code]
+    assert "<li>b</li>" in found
+
+
+@pytest.mark.parametrize("text", DISPLAYS)
+def test_what_begins_a_line_of_a_formula_is_a_sign_of_the_formula(text):
+    assert html(f"{text}\nend") == "<p>∑<br>\nend</p>"
+
+
+@pytest.mark.parametrize("text", DISPLAYS_IN_ITEMS)
+def test_a_formula_in_a_list_or_quote_ends_there(text):
+    found = html(text)
+
+    assert (found.count("∑"), found.count("<p>∑</p>") + found.count("<li>∑</li>")) == (1, 1)
+    assert "<li>end</li>" in found
+
+
+@pytest.mark.parametrize("text", NO_DISPLAYS)
+def test_signs_of_a_formula_without_an_end_hold_nothing(text):
+    assert "∑" not in html(text)
+    assert "<li>" in html(text)
+
+
+def test_a_formula_over_blank_lines_is_not_shown_before_its_end():
+    page = Page().feed("So\n\n$$\na\n\n- b\n")
+
+    assert visible_text(page.html).split() == ["So"]
+    assert page.feed("$$\n").finish().html.count("<math") == 1
+
+
+@pytest.mark.parametrize(("cell", "cells"), CELLS)
+def test_a_bar_in_code_does_not_end_its_cell(cell, cells):
+    assert re.findall("<td>(.*?)</td>", html(f"| a | b |\n|---|---|\n| {cell} | z |")) == cells
 
 
 @pytest.mark.parametrize(("text", "lists"), NUMBERS_BELOW_NUMBERS)
@@ -178,7 +257,23 @@ def test_each_item_paragraph_and_cell_has_a_direction_of_its_own():
 
 
 ALL = [
-    *(text for text, *_ in [*EMPHASIS, *LISTS, *NUMBERS_BELOW_NUMBERS, *TAGS, *STAYS, *ADDRESSES, *NESTED]),
+    *(
+        text
+        for text, *_ in [
+            *EMPHASIS,
+            *LISTS,
+            *NUMBERS_BELOW_NUMBERS,
+            *TAGS,
+            *STAYS,
+            *ADDRESSES,
+            *NESTED,
+            *CODE_LEFT_OF_ITS_ITEM,
+        ]
+    ),
+    *DISPLAYS,
+    *DISPLAYS_IN_ITEMS,
+    *NO_DISPLAYS,
+    *(f"| a | b |\n|---|---|\n| {cell} | z |" for cell, _ in CELLS),
     *(text.replace("&gt;", ">") for text in NO_FORMULAS),
     *FORMULAS,
     *ENVIRONMENTS,
@@ -207,6 +302,11 @@ COSTLY = [
     "`$` ``",
     "$a$$",
     "1. a\n  1. b\n",
+    "\\[\n",
+    "$$\n",
+    "\\begin{align}\n\\[\n$$ \n",
+    "- ```\nx\n",
+    "http://a.b**中",
 ]
 
 
@@ -217,3 +317,13 @@ def test_hostile_repetition_costs_little(piece):
     render(text)
 
     assert time.thread_time() - began < 5
+
+
+@pytest.mark.parametrize("piece", ["**_ *_", "*a **b", "~__._。 "])
+def test_more_signs_of_emphasis_than_the_parser_pairs_in_time_are_shown_as_they_were_written(piece):
+    assert str(render(piece * 20_000)).startswith('<pre class="plain"')
+    assert "<pre" not in str(render((piece * 100 + "\n\n") * 200)).replace("<pre><code>", "")
+
+
+def test_any_number_of_signs_in_code_is_code():
+    assert str(render("```\n" + "a*b_c " * 15_000 + "\n```\n")).startswith("<figure")

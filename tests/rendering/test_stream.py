@@ -39,7 +39,8 @@ LINES = [
     "```py", "````", "~~~", "  ```", "| a | b |", "|---|---|", "| 1 | 2 |", "<div>", "</div>", "<!--", "-->", "[r]",
     "[r]: https://r.example", "'t'", "$$", "$x$", "\\[", "\\]", "- [ ] t", "  - n", "\t", "*", "**", "\\", "**b",
     "b**", "[l](https://l.example)", "  1. z", "```md", "~~~md", "<b>", "$HOME/$", "| $|a|$ |", ">   - r",
-    "\\begin{align}a&=b\\\\", "c&=d\\end{align}", "\\ce{H2O}", "    code $x$", "https://a.b/c，d", "见https://a.b/路径。好",
+    "\\begin{align}a&=b\\\\", "c&=d\\end{align}", "\\ce{H2O}", "    code $x$", "https://a.b/c，d", "+ c", "$$\\", "  $$", "> $$", "> \\]",
+    "- \\[", "=", "**https://a.b/c**。", "- ```", "| `a | b` | c |", "见https://a.b/路径。好",
 ]  # fmt: skip
 DOCUMENTS = st.lists(st.sampled_from(LINES), max_size=14).map("\n".join)
 

@@ -1,0 +1,74 @@
+"""Formulas in lines of their own: what begins such a line is a sign of the formula, not of a list or a title."""
+
+from __future__ import annotations
+
+import re
+
+from chatapp.rendering.dollars import ENVIRONMENTS, LONGEST_FORMULA_CHARS
+from chatapp.rendering.fences import FENCE
+from chatapp.rendering.stand_ins import NOTHING
+
+OPENING = re.compile(
+    rf"(?P<quote>(?: {{0,3}}> ?)*)(?P<indent> *)(?:(?:[-*+]|\d{{1,9}}[.)]) +)*"
+    rf"(?P<sign>\$\$|\\\[|\\begin\{{(?P<name>{ENVIRONMENTS})\}})"
+)
+QUOTE = re.compile(r" {0,3}> ?")
+
+
+class Displays:
+    """Says of one line after another whether it goes on with a formula that begins above it.
+
+    is_whole: the text does not grow any more. While it grows, a formula without its end is one.
+    """
+
+    def __init__(self, lines: list[str], is_whole: bool) -> None:
+        self.lines = lines
+        self.is_whole = is_whole
+        self.is_open = False  # Its end has not come.
+        self.first = self._last = -1
+        self._indent = ""
+        self._depth = 0
+
+    def holds(self, at: int, is_code: bool) -> bool:
+        """Look at the next line."""
+        if at <= self._last:
+            return True
+        if not is_code and (found := OPENING.match(self.lines[at])):
+            self.first, self._indent, self._depth = at, found["indent"], found["quote"].count(">")
+            self._last = self._end(at, found)
+        return False
+
+    def shown(self, line: str) -> str:
+        """Return a line that holds() held, so that the parser goes on with the paragraph of the formula."""
+        inner, quote = self._inside(line) or "", ""
+        if self._depth:
+            quote = line[: len(line) - len(inner)]
+        rest = inner.lstrip(" ")
+        return f"{quote}{inner[: len(inner) - len(rest)] if rest else self._indent}{NOTHING}{rest}"
+
+    def _end(self, start: int, opened: re.Match[str]) -> int:
+        """Return the last line of the formula; the first one where there is nothing to hold."""
+        closing = {"$$": "$$", "\\[": "\\]"}.get(opened["sign"]) or f"\\end{{{opened['name']}}}"
+        self.is_open = False
+        if closing in self.lines[start][opened.end() :]:
+            return start
+        length = 0
+        for at in range(start + 1, len(self.lines)):
+            line = self._inside(self.lines[at])
+            length += len(self.lines[at]) + 1
+            if line is None or length > LONGEST_FORMULA_CHARS or FENCE.match(line):
+                return start
+            if closing in line:
+                return at
+            if opened["sign"] in line:
+                return start
+        self.is_open = not self.is_whole
+        return len(self.lines) - 1 if self.is_open else start
+
+    def _inside(self, line: str) -> str | None:
+        """Return a line without the signs of the quotes in which the formula stands; None where it is in fewer."""
+        for _ in range(self._depth):
+            if not (found := QUOTE.match(line)):
+                return None
+            line = line[found.end() :]
+        return line
