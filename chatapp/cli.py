@@ -145,7 +145,7 @@ def invite(email: str, admin: bool, limit: int | None) -> None:
     """Print a link that makes an account for one email."""
     email = accounts.clean_email(email)
     if User.by_email(email):
-        raise click.ClickException("There is already an account with this email")
+        raise click.ClickException("An account with this email already exists")
     click.echo(Invitation(email, admin, limit).issue())
 
 

@@ -26,22 +26,22 @@ def tokens_field(label: Any, low: int, required: bool = True) -> IntegerField:
 
 
 class LimitForm(PageForm):
-    limit = tokens_field(_l("Limit in tokens"), 0)
+    limit = tokens_field(_l("Token limit"), 0)
 
 
 class GrantForm(PageForm):
-    tokens = tokens_field(_l("Tokens, a negative number for a correction"), -MAX_LIMIT_TOKENS)
+    tokens = tokens_field(_l("Tokens (negative to subtract)"), -MAX_LIMIT_TOKENS)
     reason = StringField(
-        _l("Why"),
+        _l("Reason"),
         [
-            InputRequired(_l("Say why")),
+            InputRequired(_l("Enter a reason")),
             Length(max=REASON_CHARS, message=_l("Reason: at most %(limit)s characters", limit=REASON_CHARS)),
         ],
     )
 
     def validate_reason(self, field: StringField) -> None:
         if not (field.data or "").strip():
-            raise ValidationError(_l("Say why"))
+            raise ValidationError(_l("Enter a reason"))
         if not is_storable(field.data or ""):
             raise ValidationError(_l("Reason: contains characters that cannot be stored (NUL or lone surrogates)"))
 

@@ -36,7 +36,7 @@ PAGE_SIZE = 100
 @browser_required
 def require_admin() -> None:
     if not current_user.is_admin:
-        raise Forbidden(_("This page is for administrators"))
+        raise Forbidden(_("Only administrators can open this page"))
 
 
 @bp.get("")
@@ -91,7 +91,7 @@ def set_limit(user_id: str) -> ResponseReturnValue:
     with write():
         ledger.set_limit(user.id, form.limit.data, reason)
     note("limit set", user=user.id, tokens=form.limit.data)
-    flash(_("The limit of %(email)s is set.", email=user.email), "message")
+    flash(_("Limit for %(email)s saved.", email=user.email), "message")
     return redirect_to("admin.index", after=request.args.get("after"))
 
 
@@ -116,7 +116,7 @@ def grant(user_id: str) -> ResponseReturnValue:
         form.tokens.errors = [refusal.message]
         return _person_page(user, grant_form=form), 422
     note("tokens granted", user=UUID(user_id), tokens=form.tokens.data)
-    flash(_("The limit of %(email)s is set.", email=email), "message")
+    flash(_("Limit for %(email)s saved.", email=email), "message")
     return redirect_to("admin.show", user_id=user_id)
 
 
@@ -156,10 +156,10 @@ def _person_page(user: User, grant_form: GrantForm | None = None, period_form: P
 def disable(user_id: str) -> ResponseReturnValue:
     user = _user(user_id)
     if user.id == current_user.id:
-        raise Forbidden(_("You cannot shut yourself out"))
+        raise Forbidden(_("You can’t disable your own account"))
     user.disable()
     note("account disabled", user=user.id)
-    flash(_("%(email)s is shut out.", email=user.email), "message")
+    flash(_("%(email)s is disabled.", email=user.email), "message")
     return redirect_to("admin.index")
 
 
@@ -168,7 +168,7 @@ def enable(user_id: str) -> ResponseReturnValue:
     user = _user(user_id)
     user.enable()
     note("account enabled", user=user.id)
-    flash(_("%(email)s may sign in again.", email=user.email), "message")
+    flash(_("%(email)s can sign in again.", email=user.email), "message")
     return redirect_to("admin.index")
 
 
@@ -184,7 +184,7 @@ def invite() -> ResponseReturnValue:
     if not form.validate():
         return _page(invitation_form=form), 422
     if User.by_email(form.email.data):
-        form.email.errors = [_("There is already an account with this email")]
+        form.email.errors = [_("An account with this email already exists")]
         return _page(invitation_form=form), 422
     invitation = Invitation(form.email.data, form.is_admin.data, form.limit.data)
     link = invitation.issue()
@@ -201,7 +201,7 @@ def revoke_invitation(link_digest: str) -> ResponseReturnValue:
     with write():
         Link.close(link.digest, link.expires_at)
     note("invitation revoked")
-    flash(_("The invitation is revoked."), "message")
+    flash(_("Invitation revoked."), "message")
     return redirect_to("admin.index", _anchor="invite")
 
 
@@ -209,7 +209,7 @@ def revoke_invitation(link_digest: str) -> ResponseReturnValue:
 def clear_counts() -> ResponseReturnValue:
     counter().clear()
     note("count cache cleared")
-    flash(_("The count cache is empty."), "message")
+    flash(_("Count cache cleared."), "message")
     return redirect_to("admin.index")
 
 

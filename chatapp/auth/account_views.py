@@ -65,7 +65,7 @@ def change_password() -> ResponseReturnValue:
     user_id, login_id, known = current_user.id, current_user.identity[1], current_user.password_hash
     if not passwords.matches(known, form.current_password.data):
         note("password change failed", is_suspect=True)
-        form.current_password.errors = [_("This is not your password")]
+        form.current_password.errors = [_("Wrong password")]
         return account_page(password_form=form), 422
     password_hash = passwords.make_hash(form.password.data)
     with write() as session:
@@ -75,7 +75,7 @@ def change_password() -> ResponseReturnValue:
         user.password_hash = password_hash
         LoginSession.end_all(user_id, but=login_id)
     note("password changed")
-    flash(_("The password is changed. All other browsers are signed out."), "message")
+    flash(_("Password changed. All other browsers were signed out."), "message")
     return redirect_to("auth.account")
 
 
@@ -87,7 +87,7 @@ def end_session(login_id: str) -> ResponseReturnValue:
         return sign_out()
     login.end()
     note("login ended", login=login_id)
-    flash(_("That browser is signed out."), "message")
+    flash(_("That session was signed out."), "message")
     return redirect_to("auth.account")
 
 
@@ -97,7 +97,7 @@ def end_other_sessions() -> ResponseReturnValue:
     with write():
         LoginSession.end_all(current_user.id, but=current_user.identity[1])
     note("other logins ended")
-    flash(_("All other browsers are signed out."), "message")
+    flash(_("All other browsers were signed out."), "message")
     return redirect_to("auth.account")
 
 
@@ -130,7 +130,7 @@ def create_key() -> ResponseReturnValue:
 def revoke_key(key_id: str) -> ResponseReturnValue:
     ApiKey.for_user(current_user, uuid_or_404(key_id, NotFound)).revoke()
     note("key revoked", key=key_id)
-    flash(_("The key is revoked."), "message")
+    flash(_("Key revoked."), "message")
     return redirect_to("auth.account")
 
 

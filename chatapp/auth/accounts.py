@@ -24,7 +24,7 @@ on_created: list[Callable[[UUID, int | None], None]] = []
 
 
 class EmailTaken(InvalidRequest):
-    default_message = "There is already an account with this email"
+    default_message = "An account with this email already exists"
 
 
 def clean_email(text: str) -> str:
@@ -34,7 +34,7 @@ def clean_email(text: str) -> str:
     """
     email = canonical_email(text)
     if not EMAIL.fullmatch(email) or not email.isprintable() or len(email) > EMAIL_CHARS:
-        raise InvalidRequest(_("This is not an email address"))
+        raise InvalidRequest(_("Enter a valid email address"))
     return email
 
 
@@ -47,12 +47,12 @@ def create(
     """
     user = User(email=clean_email(email), password_hash=password_hash, is_admin=is_admin, timezone=timezone)
     if User.by_email(user.email):
-        raise EmailTaken(_("There is already an account with this email"))
+        raise EmailTaken(_("An account with this email already exists"))
     db.session.add(user)
     try:
         db.session.flush()
     except IntegrityError:
-        raise EmailTaken(_("There is already an account with this email")) from None
+        raise EmailTaken(_("An account with this email already exists")) from None
     # Close its other invitations too: none may recreate the account after it is deleted.
     Link.close_all(user.email)
     # Call each hook once, even if this process created several applications.
@@ -67,7 +67,7 @@ def create_first(email: str, password_hash: str, timezone: str = "UTC") -> User:
         if not is_sqlite():
             session.execute(text("LOCK TABLE users IN EXCLUSIVE MODE"))
         if exist():
-            raise NotFound(_("This site has been set up already. Sign in"))
+            raise NotFound(_("This site is already set up. Sign in"))
         return create(email, password_hash, is_admin=True, timezone=timezone)
 
 

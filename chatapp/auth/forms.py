@@ -97,7 +97,7 @@ class ChangePasswordForm(NewPasswordForm):
 
 class KeyForm(PageForm):
     key_name = StringField(
-        _l("What it is for"),
+        _l("Purpose"),
         [Length(max=100), check_printable],
         render_kw={"maxlength": 100, "autocomplete": "off"},
     )
@@ -114,7 +114,7 @@ class PreferencesForm(PageForm):
     """Fields that are not sent keep their value: the theme switch sends only the theme."""
 
     timezone = SelectField(_l("Time zone"), choices=time_zones)
-    locale = SelectField(_l("Language"), choices=lambda: {"": _("The browser’s language"), **LOCALES})
+    locale = SelectField(_l("Language"), choices=lambda: {"": _("Browser language"), **LOCALES})
     theme = SelectField(
         _l("Appearance"),
         choices=lambda: {"system": _("System"), "light": _("Light"), "dark": _("Dark")},

@@ -37,7 +37,7 @@ class Invitation:
     def issue(self) -> str:
         """Return the URL for the invited person. Raises Forbidden if sign-up is closed."""
         if settings().signup == "closed":
-            raise Forbidden(_("This site takes no new accounts"))
+            raise Forbidden(_("This site accepts no new accounts"))
         token = _sign("invite", asdict(self))
         with write():
             Link.note(_digest(token), self.email, self.is_admin, _expiry("invite", token))
@@ -48,7 +48,7 @@ def read(token: str) -> Invitation:
     """Return a token's invitation. Raises NotFound if it is forged, expired, used or revoked."""
     invitation = content_of(token)
     if settings().signup == "closed" or User.by_email(invitation.email) or Link.is_closed(_digest(token)):
-        raise NotFound(_("This invitation has been used. Sign in, or ask for a new one"))
+        raise NotFound(_("This invitation was already used. Sign in, or ask for a new one"))
     return invitation
 
 
@@ -86,7 +86,7 @@ def check_setup(token: str) -> None:
     """Raise NotFound unless the token may set the site up."""
     _read("setup", token)
     if accounts.exist() or Link.is_closed(_digest(token)):
-        raise NotFound(_("This site has been set up already. Sign in"))
+        raise NotFound(_("This site is already set up. Sign in"))
 
 
 def _sign(purpose: Purpose, content: dict[str, Any]) -> str:
@@ -102,7 +102,7 @@ def _read(purpose: Purpose, token: str) -> dict[str, Any]:
     try:
         content: dict[str, Any] = signer(f"link-{purpose}").loads(token)
     except BadData:
-        raise NotFound(_("This link is not complete. Copy it once more")) from None
+        raise NotFound(_("This link is incomplete. Copy it again")) from None
     if content["until"] < now().timestamp():
         raise NotFound(_("This link has expired. Ask for a new one"))
     return content

@@ -103,7 +103,7 @@ class User(db.Model, UserMixin):
         """
         found = select(User.id).where(User.is_admin, User.is_enabled).order_by(User.id).with_for_update()
         if set(db.session.scalars(found)) == {self.id}:
-            raise Forbidden(_("You are the last administrator. Make somebody else one first"))
+            raise Forbidden(_("You are the only administrator. Make someone else an administrator first"))
 
     def enable(self) -> None:
         """Re-enable the account. Raises InvalidRequest if it is being deleted."""
@@ -293,7 +293,7 @@ class Link(db.Model):
         try:
             db.session.flush()
         except IntegrityError:
-            raise NotFound(_("This invitation has been used. Sign in, or ask for a new one")) from None
+            raise NotFound(_("This invitation was already used. Sign in, or ask for a new one")) from None
 
     @classmethod
     def close_all(cls, email: str) -> int:

@@ -73,11 +73,11 @@ def problem(password: str, email: str = "") -> str | None:
     Source: NIST SP 800-63B, 3.1.1.2; OWASP ASVS 5.0, 6.2.
     """
     if not _is_text(password):
-        return _("The password is too long or has characters that cannot be typed")
+        return _("The password is too long or has characters that can’t be typed")
     if len(password) < MIN_CHARS:
         return _("Use at least %(count)s characters; 15 or more are better", count=MIN_CHARS)
     if is_common(password, _context(canonical_email(email))):
-        return _("This password is among the first that anybody would try")
+        return _("This password is too common")
     return None
 
 

@@ -132,7 +132,7 @@ def browser_required(view: Callable[..., Any]) -> Callable[..., Any]:
     @login_required
     def guarded(*args: Any, **values: Any) -> Any:
         if current_user.login is None:
-            raise Forbidden(_("A personal key cannot do this. Sign in with a browser"))
+            raise Forbidden(_("An API key can’t do this. Sign in with a browser"))
         return view(*args, **values)
 
     return guarded

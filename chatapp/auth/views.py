@@ -64,7 +64,7 @@ def sign_in() -> ResponseReturnValue:
     tries.check(form.email.data)
     if not _try(form.email.data, form.password.data):
         tries.fail(form.email.data)
-        form.password.errors = [_("The email or the password is not right")]
+        form.password.errors = [_("Wrong email or password")]
         return _sign_in_page(form), 401
     forgive()
     return _welcome(_go_on(form), form.email.data)
@@ -171,13 +171,13 @@ def register() -> ResponseReturnValue:
     password_hash = passwords.make_hash(form.password.data)
     with suppress(accounts.EmailTaken), write():
         note("account made", user=accounts.create(form.email.data, password_hash, timezone=form.zone).id)
-    flash(_("If this email had no account yet, it has one now. Sign in with it."), "message")
+    flash(_("If this email had no account, it has one now. Sign in with it."), "message")
     return redirect_to("auth.show_sign_in")
 
 
 def _require_open() -> None:
     if settings().signup != "open":
-        raise NotFound(_("This site takes new people by invitation only"))
+        raise NotFound(_("This site is by invitation only"))
     # The first account is the administrator's, created through the setup link.
     if not accounts.exist():
         raise NotFound(_("This site is not set up yet"))

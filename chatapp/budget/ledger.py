@@ -144,7 +144,7 @@ def grant(user_id: UUID, tokens: int, reason: str) -> None:
     )
     if not changed:
         highest = format_decimal(MAX_LIMIT_TOKENS)
-        raise InvalidRequest(_("The limit would not be from 0 to %(highest)s tokens", highest=highest))
+        raise InvalidRequest(_("The limit must be from 0 to %(highest)s tokens", highest=highest))
     _add_entries(user_id, reason=reason, grant=tokens)
     notices.note(usage_of(user_id))
 

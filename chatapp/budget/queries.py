@@ -91,8 +91,8 @@ def budget_exceeded(budget: Budget, needed_tokens: int) -> BudgetExceeded:
 
 def _when(budget: Budget) -> str:
     if budget.resets_at is None:
-        return _("Your budget is not filled again by itself: ask the person who runs this site.")
-    return _("Your budget is filled again on %(day)s.", day=format_day(budget.resets_at))
+        return _("Your budget doesn’t reset. Ask your administrator for more.")
+    return _("Your budget resets on %(day)s.", day=format_day(budget.resets_at))
 
 
 def estimated_days_until_limit(user_id: UUID, budget: Budget, instant: datetime | None = None) -> int | None:

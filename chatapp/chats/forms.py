@@ -70,7 +70,7 @@ def _check(field: Field) -> None:
 
 def _allowances(current: str | None) -> list[tuple[str, str]]:
     """Return the choices for thinking, plus the current value if it is none of them."""
-    words = (_("Off, or as little as it can"), _("Briefly"), _("Thoroughly"), _("As long as it takes"))
+    words = (_("Minimal"), _("Short"), _("Medium"), _("Maximum"))
     known = list(zip(map(str, options.THINKING_TOKENS), words, strict=True))
     if not current or current in map(str, options.THINKING_TOKENS):
         return known

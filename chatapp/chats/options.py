@@ -66,7 +66,7 @@ def for_new_chat(user: User, form: Mapping[str, str]) -> dict[str, Any]:
     if chosen:
         persona = next((each for each in PERSONAS if each.id == chosen), None)
         if persona is None:
-            raise InvalidRequest(_("persona: there is none of this name"))
+            raise InvalidRequest(_("persona: no persona has this name"))
         values |= {"system_prompt": persona.system_prompt, "temperature": persona.temperature}
     if form.get("model"):
         providers().for_model(form["model"])

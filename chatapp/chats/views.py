@@ -166,7 +166,7 @@ def update(chat_id: UUID) -> ResponseReturnValue:
     if changes.get("archived"):
         # If the chat is open, a notice on the page says so and offers the undo.
         undo = "" if _shown_chat() == chat_id else url_for("chats.unarchive", chat_id=chat_id)
-        return _changed_list(_shown_chat(), _("The chat is in the archive"), undo)
+        return _changed_list(_shown_chat(), _("Chat archived"), undo)
     return _changed_list(_shown_chat())
 
 
@@ -176,7 +176,7 @@ def destroy(chat_id: UUID) -> ResponseReturnValue:
     lifecycle.delete_chat(queries.own_chat(current_user, chat_id))
     if _shown_chat() == chat_id:
         return _go_after_deletion(chat_id)
-    return _changed_list(_shown_chat(), _("The chat was deleted"), url_for("chats.restore", chat_id=chat_id))
+    return _changed_list(_shown_chat(), _("Chat deleted"), url_for("chats.restore", chat_id=chat_id))
 
 
 @bp.post("/chats/<uuid:chat_id>/delete")
@@ -216,7 +216,7 @@ def _shown_chat() -> UUID | None:
 
 
 def _go_after_deletion(chat_id: UUID) -> Response:
-    flash((_("The chat was deleted"), url_for("chats.restore", chat_id=chat_id, open=1)), "undo")  # type: ignore[arg-type]
+    flash((_("Chat deleted"), url_for("chats.restore", chat_id=chat_id, open=1)), "undo")  # type: ignore[arg-type]
     return redirect_to("conversation.index")
 
 

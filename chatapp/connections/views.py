@@ -43,7 +43,7 @@ def on_registered(state: BlueprintSetupState) -> None:
 @browser_required
 def require_admin() -> None:
     if not current_user.is_admin:
-        raise Forbidden(_("This page is for administrators"))
+        raise Forbidden(_("Only administrators can open this page"))
 
 
 @bp.get("")

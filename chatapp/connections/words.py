@@ -22,7 +22,7 @@ def refusal_text(error: ProviderError) -> str:
         ProviderKeyRefused: _("The provider refuses this key. Check that it is complete and still valid."),
         ModelNotFound: _("The provider doesn’t have this model."),
         PlaceNotServed: _("The provider doesn’t serve the country this server runs in."),
-        ProviderMisconfigured: _("Nothing answers like a model’s server at this address. Does it end in /v1?"),
+        ProviderMisconfigured: _("No model server answers at this address. Should it end in /v1?"),
         ProviderQuotaUsedUp: _("The key works, but its quota is used up."),
         ProviderRateLimited: _("The key works, but the provider is limiting its requests. Try again in a minute."),
         ProviderOverloaded: _("The provider is overloaded. Try again in a moment."),

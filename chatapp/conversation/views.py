@@ -238,7 +238,7 @@ def changes(chat_id: UUID) -> ResponseReturnValue:
     chat = queries.own_chat(current_user, chat_id)
     if str(chat.head_id) == request.args.get("seen"):
         return "", 204
-    says = _("The conversation was brought up to date.")
+    says = _("Conversation updated.")
     return _conversation(chat_id, with_id=request.args.get("at", type=UUID), says=says)
 
 

@@ -13,25 +13,25 @@ def ending_text(status: str, usage: dict[str, Any] | None) -> str:
     code = usage.get("error_code")
     if status == "completed":
         cut = {
-            "length": _("The answer has reached its longest length."),
-            "content_filter": _("The answer ends here: the model’s safety rules stopped it."),
+            "length": _("The answer reached the length limit."),
+            "content_filter": _("The model’s safety rules stopped this answer."),
         }
         return cut.get(usage.get("finish_reason") or "", "")
     if status == "stopped":
         if code == "TOKEN_LIMIT_EXCEEDED":
-            return _("The answer ends here: your token budget is used up.")
+            return _("Your token budget is used up, so the answer ends here.")
         return _("You stopped this answer.")
     texts = {
-        "RATE_LIMIT_ERROR": _("The model is receiving too many requests. Try again in a moment."),
+        "RATE_LIMIT_ERROR": _("The model is busy. Try again in a moment."),
         "PROVIDER_TIMEOUT": _("The model took too long to answer."),
-        "PROVIDER_ERROR": _("The model could not answer."),
+        "PROVIDER_ERROR": _("The model couldn’t answer."),
         "CONTENT_BLOCKED": _("The model’s safety rules blocked this message. Try rephrasing it."),
         "TOKEN_LIMIT_EXCEEDED": _("Your token budget is used up."),
     }
     if status == "interrupted":
         if code == "PROVIDER_TIMEOUT":
-            return _("The answer was interrupted: the model fell silent. What had arrived is kept.")
-        return _("The answer was interrupted. What had arrived is kept.")
+            return _("The model stopped responding. The partial answer is saved.")
+        return _("The answer was interrupted. The partial answer is saved.")
     if code == "PROVIDER_ERROR" and (message := usage.get("error_message")):
         # A message from errors.py: a wrong key is a different problem from an empty answer.
         return f"{_(message)}."
@@ -42,7 +42,7 @@ def method_text(method: str | None) -> str:
     """Return how tokens were counted, for display."""
     texts = {
         "api": _("counted by the provider"),
-        "local": _("counted here"),
+        "local": _("counted locally"),
         "estimate": _("estimate"),
         "reported": _("reported by the provider"),
         "fixed": _("fixed"),

@@ -141,7 +141,7 @@ class RateLimited(Refusal):
 class Unavailable(Refusal):
     status = 503
     code = "SERVICE_UNAVAILABLE"
-    default_message = N_("The service cannot take this right now. Try again in a moment")
+    default_message = N_("The service isn’t available right now. Try again in a moment")
 
     def __init__(self, message: str | None = None, *, retry_after_seconds: int = 5) -> None:
         super().__init__(message)
@@ -156,7 +156,7 @@ class ProviderError(ChatAppError):
     """
 
     code = "PROVIDER_ERROR"
-    default_message = N_("The model could not be reached")
+    default_message = N_("The model couldn’t be reached")
 
     def __init__(
         self,
@@ -175,11 +175,11 @@ class ProviderError(ChatAppError):
 
 class ProviderRateLimited(ProviderError):
     code = "RATE_LIMIT_ERROR"
-    default_message = N_("The model is receiving too many requests. Try again in a moment")
+    default_message = N_("The model is busy. Try again in a moment")
 
 
 class ProviderQuotaUsedUp(ProviderError):
-    default_message = N_("This site's quota with the model's provider is used up. Please tell your administrator")
+    default_message = N_("This site’s quota with the model’s provider is used up. Please tell your administrator")
 
 
 class ProviderOverloaded(ProviderError):
@@ -192,12 +192,12 @@ class ProviderTimeout(ProviderError):
 
 
 class ProviderInterrupted(ProviderError):
-    default_message = N_("The connection to the model broke off")
+    default_message = N_("The connection to the model was lost")
 
 
 class ContentBlocked(ProviderError):
     code = "CONTENT_BLOCKED"
-    default_message = N_("The model's safety rules blocked this message")
+    default_message = N_("The model’s safety rules blocked this message")
 
 
 class EmptyAnswer(ProviderError):
@@ -209,16 +209,16 @@ class ContextTooLong(ProviderError):
 
 
 class ProviderMisconfigured(ProviderError):
-    default_message = N_("The connection to the model isn't set up. Please tell your administrator")
+    default_message = N_("The connection to the model isn’t set up. Please tell your administrator")
 
 
 class ProviderKeyRefused(ProviderMisconfigured):
-    default_message = N_("The model's provider refuses this site's key. Please tell your administrator")
+    default_message = N_("The model’s provider refused this site’s key. Please tell your administrator")
 
 
 class ModelNotFound(ProviderMisconfigured):
-    default_message = N_("The provider doesn't have this model. Choose another, or tell your administrator")
+    default_message = N_("The provider doesn’t have this model. Choose another, or tell your administrator")
 
 
 class PlaceNotServed(ProviderMisconfigured):
-    default_message = N_("The provider doesn't serve the place this site runs in. Please tell your administrator")
+    default_message = N_("The provider doesn’t serve the country this site runs in. Please tell your administrator")

@@ -260,9 +260,9 @@ def _not_taken(error: ChatAppError) -> str:
 def _in_words(error: ChatAppError) -> str:
     """Return what went wrong, in the page's language."""
     if isinstance(error.__cause__, HTTPException) and error.status != 404:
-        return _("This request could not be understood")
+        return _("This request couldn’t be understood")
     if isinstance(error, BudgetExceeded):
-        return " ".join((_("This does not fit into what is left of your token budget."), error.hint)).strip()
+        return " ".join((_("This message doesn’t fit into your remaining token budget."), error.hint)).strip()
     return _(error.message)
 
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 import gevent
 
 from chatapp.providers.base import ChatRequest, Chunk, ModelInfo
+from chatapp.providers.demo_cards import CARDS
 from chatapp.providers.demo_texts import (
     ENGLISH_CHAPTERS,
     ENGLISH_POEMS,
@@ -52,6 +53,9 @@ hallo hat hier ich ihr ist jetzt kann kannst könntest lange langen liste mal me
 nachdenken noch nur oder plan schreib schreibe sehr sein sich sie sind tabelle über und uns vom von wann war warum was
 welche wenn wer werden wie wieder wir wird zeig zeige zum zur zwischen
 """
+# A line that begins so is not the rest of the one before, and one that ends so is whole.
+BEGINS_A_LINE = re.compile(r"[|#>`$]|[-*] |\d+\. ")
+ENDS_A_LINE = re.compile(r"\\$|^([|#]|```|\$\$)")
 STOP_WORDS = frozenset(COMMON_WORDS.split())
 
 
@@ -140,7 +144,23 @@ def rest_of_answer(request: ChatRequest) -> str:
 def compose(ask: Ask) -> str:
     """Return a whole answer, in Markdown."""
     body = next(recipe for pattern, recipe in RECIPES if pattern.search(ask.question))
-    return body(ask).strip()
+    answer = body(ask).strip()
+    return answer if body is poem else flowing(answer)
+
+
+def flowing(text: str) -> str:
+    """Join the lines of each paragraph: the sources below are wrapped, and in an answer each line end shows."""
+    lines: list[str] = []
+    is_fenced = False
+    for line in text.split("\n"):
+        is_fenced ^= line.startswith(("```", "$$"))
+        mark, words = re.match(r"(> ?)?(.*)", line, re.DOTALL).groups("")  # type: ignore[union-attr]
+        goes_on = words and not BEGINS_A_LINE.match(words) and lines and lines[-1].removeprefix(mark) and not is_fenced
+        if goes_on and lines[-1].startswith(mark) and not ENDS_A_LINE.search(lines[-1]):
+            lines[-1] += f" {words.strip()}"
+        else:
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def thoughts(ask: Ask) -> str:
@@ -204,8 +224,8 @@ class Ask:
     @property
     def note(self) -> str:
         return self.say(
-            "> 🧪 *Written by the offline demo, not by a model. For a real one, set `GEMINI_API_KEY` and restart.*",
-            "> 🧪 *Das schrieb die Offline-Demo, kein Modell. Für ein echtes: `GEMINI_API_KEY` setzen, neu starten.*",
+            "> 🧪 *From the built-in demo, not a model. An administrator can connect one, or set `GEMINI_API_KEY`.*",
+            "> 🧪 *Aus der eingebauten Demo. Administratoren verbinden ein echtes Modell, oder: `GEMINI_API_KEY`.*",
         )
 
     @property
@@ -251,11 +271,12 @@ the token meter, Stop, reload in mid-answer, a second tab that joins in.
 | *something to think about* | what the model thinks, in a fold |
 | *eine Liste, bitte* | the same in German |
 
-### Plugging in a real model
+### Connecting a real model
 
-1. Get a key at <https://aistudio.google.com/apikey>.
-2. Put `GEMINI_API_KEY=…` into the environment or the `.env` file.
-3. Restart. The demo makes way for Gemini by itself.""",
+1. Get a key at <https://aistudio.google.com/apikey>, or start a server such as Ollama.
+2. As an administrator, open **Administration → Models**, enter it, and test it.
+
+Or set `GEMINI_API_KEY` or `OPENAI_BASE_URL` in the environment and restart.""",
         """Ich bin die **eingebaute Demo**: kein Modell, kein Schlüssel, kein Netz. Der Rest ist echt: das Streaming,
 das Markdown, der Token-Zähler, Stopp, Neuladen mitten in der Antwort, ein zweiter Tab, der einsteigt.
 
@@ -270,11 +291,12 @@ das Markdown, der Token-Zähler, Stopp, Neuladen mitten in der Antwort, ein zwei
 | *einer langen Antwort* | mehrere Bildschirme; drück mittendrin **Stopp** |
 | *etwas zum Nachdenken* | was das Modell denkt, zum Aufklappen |
 
-### Ein echtes Modell anschließen
+### Ein echtes Modell verbinden
 
-1. Einen Schlüssel holen: <https://aistudio.google.com/apikey>.
-2. `GEMINI_API_KEY=…` in die Umgebung oder die Datei `.env` schreiben.
-3. Neu starten. Die Demo macht Gemini von selbst Platz.""",
+1. Hol dir einen Schlüssel auf <https://aistudio.google.com/apikey> oder starte einen Server wie Ollama.
+2. Öffne als Administrator **Verwaltung → Modelle**, gib ihn ein und teste ihn.
+
+Oder setze `GEMINI_API_KEY` oder `OPENAI_BASE_URL` in der Umgebung und starte neu.""",
     )
 
 
@@ -442,7 +464,13 @@ def _any(pattern: str) -> re.Pattern[str]:
 
 Recipe = Callable[[Ask], str]
 
+
+def card(answers: tuple[str, str]) -> Recipe:
+    return lambda ask: f"{ask.say(*answers)}\n\n{ask.note}"
+
+
 RECIPES: tuple[tuple[re.Pattern[str], Recipe], ...] = (
+    *((_any(pattern), card(answers)) for pattern, answers in CARDS.items()),
     (
         _any(r"^\W*(hi|hello|hey|good (morning|evening|day)|hallo|moin|servus|guten (tag|morgen|abend))\b\W*\w*\W*$"),
         greeting,

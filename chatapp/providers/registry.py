@@ -101,7 +101,7 @@ class Providers:
             self._offers()
             return self._seen[model_id]
         except (KeyError, TypeError):
-            raise InvalidRequest(N_("model: this model is not on offer")) from None
+            raise InvalidRequest(N_("model: this model is not available")) from None
 
 
 def providers() -> Providers:

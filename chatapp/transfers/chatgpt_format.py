@@ -26,7 +26,7 @@ def is_chat(value: dict[str, Any]) -> bool:
 def read_chat(value: dict[str, Any], place: str, intake: Intake) -> ReadChat:
     mapping = value.get("mapping")
     if not isinstance(mapping, dict):
-        raise InvalidFile(_("%(place)s is missing or no object", place=f"{place}.mapping"))
+        raise InvalidFile(_("%(place)s is missing or not an object", place=f"{place}.mapping"))
     created_at = intake.instant(value.get("create_time"), intake.now)
     chat = ReadChat(
         key=name_in(value, "conversation_id", "id") or f"{place} {created_at.isoformat()}",

@@ -37,7 +37,7 @@ def is_chat(value: dict[str, Any]) -> bool:
 
 def read_chat(value: dict[str, Any], place: str, intake: Intake) -> ReadChat:
     if not isinstance(value.get("chat_messages"), list):
-        raise InvalidFile(_("%(place)s is missing or no list", place=f"{place}.chat_messages"))
+        raise InvalidFile(_("%(place)s is missing or not a list", place=f"{place}.chat_messages"))
     created_at = intake.instant(value.get("created_at"), intake.now)
     chat = ReadChat(
         key=name_in(value, "uuid", "id") or f"{place} {created_at.isoformat()}",

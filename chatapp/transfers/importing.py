@@ -52,13 +52,13 @@ class Imported:
 def import_texts(user_id: UUID, texts: list[Text], intake: Intake) -> Imported:
     """Take in the chats of a file that can be read. Raises InvalidFile, naming what is wrong, if there are none."""
     if user_id in _importing:
-        raise InvalidRequest(_("Another file is still being imported"), status=409)
+        raise InvalidRequest(_("Another import is still running"), status=409)
     _importing.add(user_id)
     try:
         _check(texts, intake)
         return _take_in(user_id, texts, intake)
     except IntegrityError:
-        raise InvalidRequest(_("Another file is still being imported"), status=409) from None
+        raise InvalidRequest(_("Another import is still running"), status=409) from None
     finally:
         _importing.discard(user_id)
 

@@ -48,7 +48,7 @@ def read_chat(value: dict[str, Any], place: str, intake: Intake) -> ReadChat:
     if not isinstance(messages, dict) or not messages:
         messages = _as_tree(list_in(chat, "messages"))
         if not messages and not isinstance(history.get("messages"), dict):
-            raise InvalidFile(_("%(place)s is missing or no object", place=f"{place}.chat.history.messages"))
+            raise InvalidFile(_("%(place)s is missing or not an object", place=f"{place}.chat.history.messages"))
     created_at = intake.instant(_time(value, "created_at", "timestamp"), intake.now)
     models = [each for each in list_in(chat, "models") if isinstance(each, str)]
     read = ReadChat(

@@ -44,7 +44,9 @@ def read_chat(value: Any, place: str, intake: Intake) -> ReadChat:
         raise InvalidFile(_("%(place)s: two messages have the same id", place=place))
     for number, message in enumerate(chat.messages):
         if message.parent_key is not None and message.parent_key not in keys:
-            raise InvalidFile(_("%(place)s is no message of this chat", place=f"{place}.messages[{number}].parent_id"))
+            raise InvalidFile(
+                _("%(place)s is not a message of this chat", place=f"{place}.messages[{number}].parent_id")
+            )
     chat.messages = parents_first(chat.messages, place, intake)
     if chat.head_key not in keys:
         chat.head_key = chat.messages[-1].key if chat.messages else None

@@ -109,7 +109,7 @@ def _chat(document: Document, value: Any, place: str, intake: Intake) -> ReadCha
         raise _other_json()
     if not document.is_list and value.get("format") == FORMAT:
         own_format.check_format(value)
-        raise InvalidFile(_("%(place)s is missing or no list", place="chats"))
+        raise InvalidFile(_("%(place)s is missing or not a list", place="chats"))
     for each in FORMATS:
         if each.is_chat(value):
             return each.read_chat(value, place, intake)

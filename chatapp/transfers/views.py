@@ -111,11 +111,11 @@ def delete_account() -> ResponseReturnValue:
     """Delete the account with everything in it."""
     user_id, known = current_user.id, current_user.password_hash
     if not passwords.matches(known, request.form.get("current_password", "")):
-        return _page(delete_error=_("This is not your password")), 422
+        return _page(delete_error=_("Wrong password")), 422
     deletion.delete_user(user_id, known)
     note("account deleted", user=user_id)
     sessions.sign_out()
-    flash(_("Your account and everything in it is deleted."), "message")
+    flash(_("Your account and everything in it was deleted."), "message")
     return forget_storage(redirect_to("auth.show_sign_in"))
 
 

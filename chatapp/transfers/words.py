@@ -16,7 +16,7 @@ SHOWN_KINDS = 5
 def imported(found: Imported) -> str:
     said = ngettext("%(num)s chat was imported.", "%(num)s chats were imported.", found.chats)
     if found.known:
-        said += " " + ngettext("%(num)s was here already.", "%(num)s were here already.", found.known)
+        said += " " + ngettext("%(num)s was already here.", "%(num)s were already here.", found.known)
     return " ".join([said, *_not_kept(found.intake), *_changed(found.intake)])
 
 
@@ -50,4 +50,4 @@ def _changed(intake: Intake) -> Iterator[str]:
             intake.changed_dates,
         )
     if intake.has_foreign_bytes:
-        yield _("The file is not all UTF-8, so some characters were replaced.")
+        yield _("The file is not entirely UTF-8, so some characters were replaced.")

@@ -78,7 +78,7 @@ def stored(turn_id: UUID) -> Ending | None:
         method=exchange.method,
         finish_reason=exchange.finish_reason,
         code=exchange.error_code,
-        message=exchange.error_message or _("The model could not finish this answer"),
+        message=exchange.error_message or _("The model couldn’t finish this answer"),
     )
 
 

@@ -126,7 +126,7 @@ def go_on(user: User, chat: Chat, answer: Message, *, key: str | None = None) ->
     saved or charged twice, and questions and answers alternate.
     """
     if not answer.can_go_on:
-        raise InvalidRequest(_("This answer has no rest to ask for"))
+        raise InvalidRequest(_("This answer is already complete"))
     return start(user, chat, CONTINUE, key=key, place=Position(answer.id, continues=True))
 
 
@@ -280,7 +280,9 @@ def _check_share(user_id: UUID) -> None:
     """Raise RateLimited if the user has too many answers in progress: all users share the slots."""
     own = select(func.count()).select_from(Turn).where(Turn.user_id == user_id, Turn.is_open)
     if (db.session.scalar(own) or 0) >= settings().max_user_turns:
-        raise RateLimited(N_("Too many of your answers are in progress. Wait for one to end"), retry_after_seconds=10)
+        raise RateLimited(
+            N_("Too many of your answers are in progress. Wait for one to finish"), retry_after_seconds=10
+        )
 
 
 def _above(place: Position) -> UUID | None:
@@ -330,7 +332,7 @@ def _save_turn(send: _Send, started: Started, sent: list[dict[str, Any]]) -> Non
 def _question_of(answer: Message) -> Message:
     question = db.session.get(Message, answer.parent_id) if answer.parent_id else None
     if answer.role != "assistant" or question is None or question.role != "user":
-        raise InvalidRequest(_("Only an answer to a question can be given again"))
+        raise InvalidRequest(_("Only an answer to a question can be regenerated"))
     return question
 
 

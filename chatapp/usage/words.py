@@ -8,8 +8,8 @@ from flask_babel import gettext as _
 def operation_text(operation: str) -> str:
     """Say what an entry of the ledger is."""
     texts = {
-        "grant": _("granted"),
-        "reserve": _("held before the model was asked"),
+        "grant": _("adjusted"),
+        "reserve": _("reserved before asking the model"),
         "release": _("released at the end"),
         "charge": _("charged"),
         "reset": _("new period"),

@@ -191,7 +191,7 @@ def test_a_grant_that_makes_no_sense_is_refused_beside_its_field(app, browser, u
 def test_a_correction_below_nought_is_refused(browser, user):
     page = browser.post(f"/admin/users/{user.id}/grants", tokens="-100001", reason="x")
 
-    assert (page.status_code, "limit would not be from 0" in error_of(page.text, "tokens")) == (422, True)
+    assert (page.status_code, "limit must be from 0" in error_of(page.text, "tokens")) == (422, True)
     assert 'value="-100001"' in page.text
 
 
@@ -225,4 +225,4 @@ def test_a_refusal_of_the_ledger_is_in_the_language_of_the_page(browser, user):
 
     page = browser.post(f"/admin/users/{user.id}/grants", tokens="-100001", reason="x")
 
-    assert "Das Limit läge nicht zwischen 0 und 1.000.000.000.000.000 Token" in error_of(page.text, "tokens")
+    assert "Die Grenze muss zwischen 0 und 1.000.000.000.000.000 Token liegen" in error_of(page.text, "tokens")

@@ -67,7 +67,7 @@ def test_the_command_line_keeps_the_last_one_too(both_app, admins):
 
     result = run(args=["users", "disable", admins[1].email])
 
-    assert (result.exit_code, "last administrator" in result.stderr) == (1, True)
+    assert (result.exit_code, "only administrator" in result.stderr) == (1, True)
 
 
 def test_somebody_else_and_the_last_person_of_all_may_go(both_app, admins):

@@ -60,7 +60,7 @@ class Browser:
 
 
 def make_account(app: Flask, email: str = "grace@example.org", *, is_admin: bool = False) -> Any:
-    """Create an account with PASSWORD and return its id."""
+    """Create account with PASSWORD and return its id."""
     with app.app_context():
         password_hash = passwords.make_hash(PASSWORD)
         with write():

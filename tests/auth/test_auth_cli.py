@@ -42,9 +42,9 @@ def test_a_user_is_created_and_nothing_but_a_note_is_said(app, flask):
     ("email", "password", "sentence"),
     [
         ("ada@example.org", "short", "Use at least 8 characters; 15 or more are better"),
-        ("ada@example.org", "password", "This password is among the first that anybody would try"),
-        ("nobody", "a horse called battery", "This is not an email address"),
-        ("eve@example.org", "a horse called battery", "There is already an account with this email"),
+        ("ada@example.org", "password", "This password is too common"),
+        ("nobody", "a horse called battery", "Enter a valid email address"),
+        ("eve@example.org", "a horse called battery", "An account with this email already exists"),
     ],
 )
 def test_what_cannot_be_created_is_said_in_a_sentence(flask, other_user, email, password, sentence):

@@ -128,11 +128,11 @@ def test_the_account_page_says_how_many_tries_failed(app, grace, clock):
 
     for _ in range(2):
         guess(app)
-    assert "2 failed tries to sign in since your last sign-in." in owner.get("/account").text
+    assert "2 failed sign-ins since you last signed in." in owner.get("/account").text
 
     owner.post("/logout")
     owner.sign_in()
-    assert "2 failed tries" in owner.get("/account").text
+    assert "2 failed sign-ins" in owner.get("/account").text
 
     owner.post("/logout")
     owner.sign_in()

@@ -263,7 +263,7 @@ def thinking(page: Page, data: Data, url: str) -> None:
 def versions(page: Page, data: Data, url: str) -> None:
     open_chat("Plan for three days in Porto")(page, data, url)
     page.locator(".turn").last.hover()
-    page.get_by_role("button", name="Answer again").last.click()
+    page.get_by_role("button", name="Regenerate").last.click()
     page.locator("#stop").wait_for()
     page.locator("#action button:not(#stop)").wait_for()
 

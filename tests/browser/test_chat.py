@@ -172,14 +172,14 @@ def test_without_budget_the_page_says_when_there_is_some_again(app, open_page, c
     send(page, "Hello")
 
     expect(page.locator(".toast")).to_be_visible()
-    expect(page.locator("#notice")).to_contain_text("It is filled again on")
+    expect(page.locator("#notice")).to_contain_text("It resets on")
     expect(page.locator("#text")).to_have_value("Hello")
 
 
 def test_the_box_says_while_one_types_what_a_message_will_hold(open_page, app):
     page = open_page(person=make_user(app, "frugal@example.org", limit=120))
     page.locator("#text").press_sequentially("Why is the sky blue?", delay=5)
-    expect(page.locator("#draft")).to_contain_text("holds up to 120 of 120 left")
+    expect(page.locator("#draft")).to_contain_text("at most 120 of 120 reserved")
 
     page.locator("#text").press_sequentially(" And what is it made of?" * 6, delay=1)
     expect(page.locator("#draft .over")).to_contain_text("Does not fit")
@@ -445,7 +445,7 @@ def test_who_comes_back_to_a_tab_sees_what_was_said_in_another(page, api, demo):
 
     expect(page.locator(".bubble")).to_have_text(["One", "Two"])
     expect(last_answer(page)).to_contain_text("From elsewhere.")
-    expect(page.locator("#status")).to_have_text("The conversation was brought up to date.")
+    expect(page.locator("#status")).to_have_text("Conversation updated.")
     expect(page.locator("#text")).to_have_value("A draft")
     wait_until(page, FOLLOWED)
 
@@ -507,7 +507,7 @@ def test_what_is_being_changed_is_not_swept_away_by_news(page, api, demo):
     api.send(page.url.rsplit("/")[-1], "Two")
     page.locator(".turn").hover()
     page.get_by_role("link", name="Edit your message").click()
-    page.get_by_role("textbox", name="Your message, in other words").fill("Otherwise")
+    page.get_by_role("textbox", name="Your edited message").fill("Otherwise")
 
     come_back(page)
 

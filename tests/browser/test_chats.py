@@ -63,7 +63,7 @@ def test_a_hit_in_another_version_leads_to_it(look_at, api, demo, scripts):
     chat_id = api.new_chat(title="Bread")
     api.send(chat_id, "How long do I knead it?")
     page = look_at(f"/chats/{chat_id}", java_script_enabled=scripts)
-    page.get_by_role("button", name="Answer again").click()
+    page.get_by_role("button", name="Regenerate").click()
     expect(page.locator(".answer")).to_contain_text("Hello.")
     expect(page.locator(".bill")).to_have_count(1)
     show_chats(page)
@@ -100,8 +100,8 @@ def test_the_open_chat_is_archived_and_says_so(look_at, api):
     page.locator(".chat-row .more").click()
     page.locator("#chat-menu").get_by_role("button", name="Archive").click()
 
-    expect(page.locator("#archived")).to_contain_text("This chat is in the archive.")
-    expect(page.locator("#status")).to_have_text("The chat is in the archive")
+    expect(page.locator("#archived")).to_contain_text("This chat is archived.")
+    expect(page.locator("#status")).to_have_text("Chat archived")
     expect(page.locator(".toast")).to_have_count(0)
 
 
@@ -111,7 +111,7 @@ def test_an_archived_chat_that_is_open_says_so_and_is_taken_back(look_at, api, s
     chat_id = api.new_chat(title="Bread")
     api.call("PATCH", f"/chat/{chat_id}", json={"archived": True})
     page = look_at(f"/chats/{chat_id}", java_script_enabled=scripts)
-    expect(page.locator("#archived")).to_contain_text("This chat is in the archive.")
+    expect(page.locator("#archived")).to_contain_text("This chat is archived.")
 
     page.get_by_role("button", name="Unarchive").click()
 

@@ -138,7 +138,7 @@ def test_what_a_chat_is_to_be_like_is_chosen_by_keyboard_alone(page, api):
     chat = api.call("GET", f"/chat/{listed['id']}").json()
     assert chat["system_prompt"].startswith("You are a patient tutor.")
 
-    tab_to(page, "Settings of this chat", "Shift+Tab")
+    tab_to(page, "Chat settings", "Shift+Tab")
     keys.press("Enter")
     expect(page).to_have_url(re.compile("/settings"))
     tab_to(page, "Instructions for the model")

@@ -232,7 +232,7 @@ def test_a_reconnect_that_is_refused_is_tried_again_until_it_works(app, page, de
     while len(tries) < 2:
         page.wait_for_timeout(50)
     if trouble != "a sign-in page":
-        expect(page.get_by_text("The connection is lost. Trying again")).to_be_visible()
+        expect(page.get_by_text("Connection lost. Reconnecting")).to_be_visible()
     is_well.set()
     hold.set()
 

@@ -27,15 +27,15 @@ def test_an_answer_is_given_again_and_the_old_one_comes_back(chat_page, demo):
     page = chat_page
     demo.will_say("The second answer.")
 
-    act(page, "Answer again")
+    act(page, "Regenerate")
 
     expect(last_answer(page).locator(".prose")).to_have_text("The second answer.")
     expect(page.locator(".answer .versions")).to_contain_text("2/2")
     expect(page.locator(".turn")).to_have_count(1)
-    act(page, "The version before")
+    act(page, "Previous version")
     expect(last_answer(page).locator(".prose")).to_have_text("The first answer.")
     expect(page.locator(".answer .versions")).to_contain_text("1/2")
-    expect(page.get_by_role("button", name="The next version")).to_be_focused()
+    expect(page.get_by_role("button", name="Next version")).to_be_focused()
     page.reload()
     expect(last_answer(page).locator(".prose")).to_have_text("The first answer.")
     assert page.evaluate("document.documentElement.scrollWidth") == page.viewport_size["width"]
@@ -46,7 +46,7 @@ def test_a_question_is_put_in_other_words(chat_page, demo):
     demo.will_say("Another answer.")
 
     act(page, "Edit your message")
-    box = page.get_by_role("textbox", name="Your message, in other words")
+    box = page.get_by_role("textbox", name="Your edited message")
     expect(box).to_be_focused()
     expect(box).to_have_value("What is it?")
     box.fill("What is that?")
@@ -54,7 +54,7 @@ def test_a_question_is_put_in_other_words(chat_page, demo):
 
     expect(page.locator(".bubble")).to_have_text("What is that?")
     expect(last_answer(page).locator(".prose")).to_have_text("Another answer.")
-    act(page, "The version before")
+    act(page, "Previous version")
     expect(page.locator(".bubble")).to_have_text("What is it?")
     expect(last_answer(page).locator(".prose")).to_have_text("The first answer.")
 
@@ -62,7 +62,7 @@ def test_a_question_is_put_in_other_words(chat_page, demo):
 def test_an_edit_that_is_given_up_changes_nothing(app, chat_page):
     page = chat_page
     act(page, "Edit your message")
-    page.get_by_role("textbox", name="Your message, in other words").fill("Something else")
+    page.get_by_role("textbox", name="Your edited message").fill("Something else")
 
     page.keyboard.press("Escape")
 
@@ -94,10 +94,10 @@ def test_what_was_pressed_stays_where_it_is(open_page, api, demo):
         api.send(chat, text)
     page = open_page(f"/chats/{chat}")
     demo.will_say(LONG)
-    act(page, "Answer again")
+    act(page, "Regenerate")
     expect(page.locator(".answer .versions")).to_contain_text("2/2")
     expect(page.locator("#stop")).to_have_count(0)
-    button = page.get_by_role("button", name="The version before")
+    button = page.get_by_role("button", name="Previous version")
     page.locator("#scroll").hover()
     page.mouse.wheel(0, -150)
     wait_until(page, "document.getElementById('latest').hidden === false")
@@ -107,7 +107,7 @@ def test_what_was_pressed_stays_where_it_is(open_page, api, demo):
     button.click()
 
     expect(page.locator(".answer .versions")).to_contain_text("1/2")
-    after = page.get_by_role("button", name="The next version").bounding_box()["y"]
+    after = page.get_by_role("button", name="Next version").bounding_box()["y"]
     assert abs(after - before) < 2
 
 
@@ -121,11 +121,11 @@ def test_all_of_it_works_without_a_script(app, open_page, api, demo):
     expect(page.locator(".seam")).to_be_visible()
     expect(page.locator("#stop")).to_have_count(0)
     page.get_by_role("link", name="Edit your message").click()
-    page.get_by_role("textbox", name="Your message, in other words").fill("Tell me more")
+    page.get_by_role("textbox", name="Your edited message").fill("Tell me more")
     page.locator(".revision").get_by_role("button", name="Send").click()
     expect(page.locator(".bubble")).to_have_text("Tell me more")
     expect(page.locator("#stop")).to_have_count(0)
-    page.get_by_role("button", name="The version before").click()
+    page.get_by_role("button", name="Previous version").click()
 
     expect(page.locator(".bubble")).to_have_text("Tell me")
     assert turns(app) == 3

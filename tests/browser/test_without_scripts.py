@@ -39,7 +39,7 @@ def test_one_signs_in_sends_and_reads(app, plain, demo):
     demo.will_say("Slowly", hold, " done.")
 
     ask(plain, "Hello")
-    expect(plain.get_by_role("button", name="Stop the answer")).to_be_visible()
+    expect(plain.get_by_role("button", name="Stop")).to_be_visible()
     expect(plain.locator("#text")).to_be_hidden()
     hold.set()
 
@@ -54,7 +54,7 @@ def test_one_stops_an_answer(plain, demo):
     ask(plain, "Tell me")
     expect(plain.locator(".prose")).to_have_text("As far as this")
 
-    plain.get_by_role("button", name="Stop the answer").click()
+    plain.get_by_role("button", name="Stop").click()
 
     expect(plain.locator(".answer")).to_contain_text("You stopped this answer.")
 
@@ -62,7 +62,7 @@ def test_one_stops_an_answer(plain, demo):
 def test_one_renames_deletes_and_takes_back(plain, demo):
     ask(plain, "First title")
     expect(plain.locator(".bill")).to_be_visible()
-    plain.get_by_role("link", name="Settings of this chat").click()
+    plain.get_by_role("link", name="Chat settings").click()
     plain.get_by_role("textbox", name="Title").fill("Another title")
     plain.get_by_role("button", name="Save").click()
     plain.get_by_role("button", name="Delete").click()
@@ -77,7 +77,7 @@ def test_one_chooses_a_persona_and_what_this_chat_and_new_ones_are_like(app, use
     plain.get_by_label("Persona").select_option("tutor")
     ask(plain, "Teach me")
     expect(plain.locator(".bill")).to_be_visible()
-    plain.get_by_role("link", name="Settings of this chat").click()
+    plain.get_by_role("link", name="Chat settings").click()
     expect(plain.get_by_label("Instructions")).to_have_value(re.compile("patient tutor"))
     plain.get_by_label("Temperature").fill("0.5")
     plain.get_by_role("button", name="Save").click()
@@ -88,7 +88,7 @@ def test_one_chooses_a_persona_and_what_this_chat_and_new_ones_are_like(app, use
     plain.locator("#defaults").get_by_role("button", name="Save").click()
     plain.goto("/")
     ask(plain, "Hello")
-    plain.get_by_role("link", name="Settings of this chat").click()
+    plain.get_by_role("link", name="Chat settings").click()
 
     expect(plain.get_by_label("Instructions")).to_have_value("Be brief.")
 

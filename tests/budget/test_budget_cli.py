@@ -29,7 +29,7 @@ def test_a_grant_needs_a_reason_and_changes_the_limit(app, flask, user, tokens, 
 def test_a_grant_that_makes_no_sense_is_refused_in_a_sentence(flask, user):
     result = flask("users", "grant", user.email, "-100001", "--reason", "all of it")
 
-    assert (result.exit_code, "limit would not be from 0" in result.stderr) == (1, True)
+    assert (result.exit_code, "limit must be from 0" in result.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_a_message_over_the_budget_is_refused_and_the_page_says_when_it_is_fille
     answer = poor.post("/chats", text="Hello", key=str(uuid4()), headers=HTMX)
 
     assert answer.status_code == 403
-    assert "It is filled again on" in poor.get("/").text
+    assert "It resets on" in poor.get("/").text
 
 
 def test_while_an_answer_is_written_a_page_without_a_script_reloads_itself(browser, demo):

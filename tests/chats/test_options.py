@@ -70,7 +70,7 @@ def test_a_blank_temperature_is_the_models_own(app, browser, api):
         ("thinking_tokens", "-1", "thinking_tokens must be a whole number from 0 to 65536"),
         ("system_prompt", "x" * 8001, "Instructions for the model is longer than 8000 characters"),
         ("system_prompt", "a\0b", "Instructions for the model contains characters that cannot be stored"),
-        ("model", "nobodys", "model: this model is not on offer"),
+        ("model", "nobodys", "model: this model is not available"),
     ],
 )
 def test_what_cannot_be_chosen_is_refused_by_field_and_limit_in_the_form_again(app, browser, api, field, value, says):

@@ -218,7 +218,7 @@ def test_chats_from_before_the_index_are_found_at_once_and_come_into_it_step_by_
 def test_until_old_chats_are_in_the_index_the_page_says_that_some_were_not_searched(both_app, ada, index):
     old_database(both_app, ada, chats=1, messages=300)
     browser = signed_in(both_app, ada.id)
-    note = "Some older messages were not searched."
+    note = "Some older messages weren’t searched."
 
     assert note in browser.get("/chats?q=nowhere").text
     assert note in browser.get("/chats?q=nowhere", headers=HTMX).text

@@ -1,10 +1,14 @@
 """The offline demo."""
 
 import random
+import re
+from pathlib import Path
 
 import pytest
 
+from chatapp.kernel.i18n import catalogue
 from chatapp.providers.demo import DemoProvider
+from chatapp.providers.demo_cards import CODE
 from chatapp.tokens.estimate import calibrated
 from chatapp.turns.lifecycle import CONTINUE as GO_ON
 
@@ -140,3 +144,34 @@ def test_the_demo_thinks_no_further_than_it_may(ask, allowance):
     chunks = DemoProvider(pace_seconds=0).stream(ask("Why is the sky blue?", thinking_tokens=allowance))
 
     assert calibrated("".join(chunk.thought for chunk in chunks)) <= allowance
+
+
+def suggestions(language):
+    """The texts of the cards on an empty page."""
+    source = Path("templates/conversation/_suggestions.html").read_text()
+    return [
+        catalogue(language).gettext(text) for _label, text in re.findall(r'\(_\("([^"]+)"\), _\("([^"]+)"\)\)', source)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("language", "signs"),
+    [
+        ("en", ["raindrops have sorted", "thank you so much", "| **Runs as** |", "def group_anagrams"]),
+        (
+            "de",
+            ["nach Farben sortiert", "vielen Dank für deine Einladung", "| **Läuft als** |", "sortierten Buchstaben"],
+        ),
+    ],
+)
+def test_each_suggestion_of_an_empty_page_gets_an_answer_of_its_own(say, language, signs):
+    answers = [say(text) for text in suggestions(language)]
+
+    assert [sign in answer for sign, answer in zip(signs, answers, strict=True)] == [True] * 4
+
+
+def test_the_code_that_the_demo_shows_passes_the_test_that_comes_with_it():
+    names: dict = {}
+    exec(CODE.removeprefix("```python\n").removesuffix("```"), names)
+
+    names["test_group_anagrams"]()

@@ -389,7 +389,7 @@ def test_bytes_that_are_no_utf_8_are_replaced_and_the_page_says_so(browser):
     page = browser.get(bring(browser, data).headers["Location"]).text
 
     assert shown(read(data)[0][0]) == [("user", "Gr\ufffd\ufffde")]
-    assert "The file is not all UTF-8, so some characters were replaced." in page
+    assert "The file is not entirely UTF-8, so some characters were replaced." in page
 
 
 # Our own

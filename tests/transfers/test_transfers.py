@@ -223,7 +223,7 @@ def test_the_same_file_twice_brings_its_chats_once(app, browser, user):
 
     again = browser.get(bring(browser, a_file()).headers["Location"]).text
 
-    assert "1 was here already" in again
+    assert "1 was already here" in again
     assert count(app, Chat) == 1
     assert count(app, Message) == 2
 
@@ -344,7 +344,7 @@ BAD = [
     (b'[{"mapping": {}},', "not valid JSON"),
     (b'[{"mapping": {}}, {]', "not valid JSON"),
     (b"[1]", "neither an export of this site nor one of ChatGPT, Claude or Open WebUI"),
-    (b'[{"title": "Bread", "mapping": 7}]', "“Bread”.mapping is missing or no object"),
+    (b'[{"title": "Bread", "mapping": 7}]', "“Bread”.mapping is missing or not an object"),
     (b"\xff\xfe", "neither"),
     (b'{"format": "chat-export", "version": 1}', "chats is missing"),
     (b'{"format": "chat-export", "version": 1, "chats": [{}]', "chats[0].created_at"),
@@ -378,7 +378,7 @@ ODD = [
     (wrong(system_prompt="x" * 8001), "system_prompt is longer than 8000"),
     (message(role="robot"), "chats[1].messages[0].role must be user / assistant"),
     (message(content=7), "chats[1].messages[0].content must be a text"),
-    (message(parent_id="nobody"), "chats[1].messages[0].parent_id is no message"),
+    (message(parent_id="nobody"), "chats[1].messages[0].parent_id is not a message"),
     (message(parent_id="m1"), "circle"),
 ]
 
@@ -460,7 +460,7 @@ def test_an_account_is_deleted_with_everything_in_it(both_app):
     done = browser.post(f"{PAGE}/deletion", current_password=PASSWORD)
 
     assert (refused.status_code, done.status_code) == (422, 303)
-    assert "Your account and everything in it is deleted." in browser.get("/login").text
+    assert "Your account and everything in it was deleted." in browser.get("/login").text
     with both_app.app_context():
         assert list(db.session.scalars(db.select(User.id))) == [stranger.id]
     for table in (Chat, Message, Turn, LoginSession):

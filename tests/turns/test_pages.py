@@ -230,7 +230,7 @@ def test_a_failure_says_why_and_offers_to_ask_again(browser, demo):
 
     body = browser.get(f"/turns/{turn_id}/stream").text
 
-    assert "connection to the model isn&#39;t set up. Please tell your administrator." in body
+    assert "connection to the model isn’t set up. Please tell your administrator." in body
     assert "Try again" in body
     assert "Please tell your administrator." in browser.get(address).text
 

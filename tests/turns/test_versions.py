@@ -186,8 +186,8 @@ def test_an_answer_in_two_pieces_is_shown_and_copied_as_one(browser, app, api, d
     press(app, browser, api.messages(chat)[1], "continuation")
 
     page = browser.get(f"/chats/{chat}").text
-    assert "The answer has reached its longest length." not in page
-    assert page.count("Copy the answer") == page.count("Answer again") // 2 == 1
+    assert "The answer reached the length limit." not in page
+    assert page.count("Copy the answer") == page.count("Regenerate") // 2 == 1
     assert browser.get(f"/messages/{api.messages(chat)[3]['id']}.md").text == "Once upon a time."
 
 
@@ -200,7 +200,7 @@ def test_an_answer_that_the_budget_cut_short_goes_on_only_with_a_budget(app, bro
         ledger.set_limit(user.id, left, "test")
 
     page = browser.get(f"/chats/{chat}").text
-    assert "The answer has reached its longest length." in page
+    assert "The answer reached the length limit." in page
     assert "Continue</button>" not in page
 
 

@@ -115,7 +115,7 @@ def test_a_model_that_went_away_before_it_was_asked_costs_nothing(app, api, demo
     from chatapp.providers.registry import Providers
 
     def gone(self, model_id):
-        raise InvalidRequest("model: this model is not on offer")
+        raise InvalidRequest("model: this model is not available")
 
     chat = api.new_chat()
     monkeypatch.setattr(Providers, "for_model", gone)

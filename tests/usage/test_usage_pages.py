@@ -230,7 +230,7 @@ def test_the_page_draws_charts_without_scripts_or_styles_and_has_their_table(app
 def test_an_empty_page_says_so(browser):
     page = browser.get("/usage")
 
-    assert (page.status_code, "Nothing was used in these days." in page.text) == (200, True)
+    assert (page.status_code, "No usage in this period." in page.text) == (200, True)
 
 
 # Exports
@@ -277,7 +277,7 @@ def test_an_exchange_is_explained_on_both_databases(both_app, both_api, demo):
     with both_app.app_context():
         owner_id = db.session.scalars(db.select(Chat.user_id)).one()
 
-    assert "held before the model was asked" in signed_in(both_app, owner_id).get(f"/usage/exchanges/{answer_id}").text
+    assert "reserved before asking the model" in signed_in(both_app, owner_id).get(f"/usage/exchanges/{answer_id}").text
 
 
 def test_an_export_goes_out_while_it_is_read(app, user, browser, monkeypatch):
@@ -333,7 +333,7 @@ def test_the_page_shows_formula_reservation_settlement_and_what_was_sent(api, br
     assert "6 + 42 + 150 + 10" in page
     assert page.count("counted by the provider") >= 3
     for words in (
-        "held before the model was asked",
+        "reserved before asking the model",
         "released at the end",
         "charged",
         "You help.",
@@ -352,8 +352,8 @@ def test_the_difference_to_the_providers_figure_is_explained(api, browser, demo)
     api.send(chat, "And now?")
     page = browser.get(f"/usage/exchanges/{api.messages(chat)[3]['id']}").text
 
-    assert "against 90 reported" in page
-    assert "25 for thoughts" in page
+    assert "the provider reported 90" in page
+    assert "25 for thinking" in page
     assert "history, not charged again" in page
 
 
@@ -363,13 +363,13 @@ def test_an_exchange_that_cost_nothing_says_why(api, browser, demo):
     api.send(chat, "Hello?")
     page = browser.get(f"/usage/exchanges/{api.messages(chat)[1]['id']}").text
 
-    assert "tries that were made by themselves cost nothing" in page
+    assert "automatic retries are free" in page
 
 
 def test_an_unknown_price_is_said_and_not_guessed(api, browser, demo):
     _, answer_id, _ = exchange(api, demo)
 
-    assert "there is no price for scripted" in browser.get(f"/usage/exchanges/{answer_id}").text
+    assert "No price known for scripted" in browser.get(f"/usage/exchanges/{answer_id}").text
 
 
 def test_the_bill_opens_the_explanation_in_its_place(api, browser, demo):
@@ -398,10 +398,10 @@ def test_a_notice_stands_until_it_is_put_away(app, user, browser):
     with app.app_context(), write():
         held = ledger.reserve(user.id, turn := uuid4(), 85_000, 64, 0).tokens
         ledger.settle(user.id, turn, held, 85_000)
-    assert all("Most of your token budget is used" in browser.get(path).text for path in ("/", "/usage", "/"))
+    assert all("tokens left until" in browser.get(path).text for path in ("/", "/usage", "/"))
 
     assert browser.post("/usage/notices/seen").status_code == 303
 
-    assert "Most of your token" not in browser.get("/").text
+    assert "tokens left until" not in browser.get("/").text
     with app.app_context():
         assert db.session.scalar(db.select(BudgetNotice.seen_at)) is not None

@@ -62,7 +62,7 @@ class ListenerSlot:
     def acquire(self, key: UUID, limit: int) -> ListenerSlot:
         """Count it for a user or a turn. Raises RateLimited if there are too many."""
         if self._of[key] >= limit:
-            raise RateLimited(N_("Too many connections listen already"), retry_after_seconds=15)
+            raise RateLimited(N_("Too many connections are open already"), retry_after_seconds=15)
         self._of[key] += 1
         self._ids.append(key)
         return self

@@ -216,7 +216,7 @@ def test_who_is_shut_out_at_any_point_is_charged_once(app, api, demo, sqlite_url
 
 @pytest.mark.parametrize(
     ("by", "said"),
-    [("page", b"your token budget is used up"), ("cookie", b'"code": "TOKEN_LIMIT_EXCEEDED"')],
+    [("page", b"Your token budget is used up"), ("cookie", b'"code": "TOKEN_LIMIT_EXCEEDED"')],
     ids=["page", "cookie"],
 )
 def test_a_limit_that_is_lowered_in_mid_answer_ends_it_there(app, api, user, demo, watching, said, sqlite_url):

@@ -21,17 +21,17 @@ def browser(app, user):  # noqa: F811
 
 
 WORDS = {
-    "wrong key": "The model's provider refuses this site's key. Please tell your administrator.",
+    "wrong key": "The model’s provider refused this site’s key. Please tell your administrator.",
     "503 for ever": "The model is overloaded. Try again in a moment.",
     "an empty answer": "The model gave no answer.",
-    "safety after text": "The answer ends here: the model’s safety rules stopped it.",
-    "recitation after text": "The answer ends here: the model’s safety rules stopped it.",
-    "length": "The answer has reached its longest length.",
-    "RATE_LIMIT_ERROR": "The model is receiving too many requests. Try again in a moment.",
+    "safety after text": "The model’s safety rules stopped this answer.",
+    "recitation after text": "The model’s safety rules stopped this answer.",
+    "length": "The answer reached the length limit.",
+    "RATE_LIMIT_ERROR": "The model is busy. Try again in a moment.",
     "CONTENT_BLOCKED": "The model’s safety rules blocked this message. Try rephrasing it.",
-    ("interrupted", "PROVIDER_TIMEOUT"): "The answer was interrupted: the model fell silent. What had arrived is kept.",
-    ("interrupted", "PROVIDER_ERROR"): "The answer was interrupted. What had arrived is kept.",
-    "PROVIDER_ERROR": "The model could not be reached.",
+    ("interrupted", "PROVIDER_TIMEOUT"): "The model stopped responding. The partial answer is saved.",
+    ("interrupted", "PROVIDER_ERROR"): "The answer was interrupted. The partial answer is saved.",
+    "PROVIDER_ERROR": "The model couldn’t be reached.",
     None: "",
 }
 
