@@ -160,7 +160,7 @@ def test_an_error_page_of_a_proxy_does_not_land_in_the_conversation(page, compla
 
     send(page, "Hello")
 
-    expect(page.locator(".toast")).to_contain_text("The server did not answer")
+    expect(page.locator(".toast")).to_contain_text("The server didn’t answer")
     expect(page.locator("#text")).to_have_value("Hello")
     assert "Bad gateway" not in page.content()
 
@@ -182,7 +182,7 @@ def test_the_box_says_while_one_types_what_a_message_will_hold(open_page, app):
     expect(page.locator("#draft")).to_contain_text("at most 120 of 120 reserved")
 
     page.locator("#text").press_sequentially(" And what is it made of?" * 6, delay=1)
-    expect(page.locator("#draft .over")).to_contain_text("Does not fit")
+    expect(page.locator("#draft .over")).to_contain_text("Needs")
 
     page.locator("#text").fill("")
     expect(page.locator("#draft")).to_be_hidden()
