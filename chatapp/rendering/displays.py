@@ -9,7 +9,7 @@ from chatapp.rendering.fences import FENCE
 from chatapp.rendering.stand_ins import NOTHING
 
 OPENING = re.compile(
-    rf"(?P<quote>(?: {{0,3}}> ?)*)(?P<indent> *)(?:(?:[-*+]|\d{{1,9}}[.)]) +)*"
+    rf"(?P<quote>(?: {{0,3}}> ?)*)(?P<indent> *)(?:(?:[-*+]|\d{{1,9}}[.)]) +)*(?:[^`$\\|]*[:,.：，。] *)?"
     rf"(?P<sign>\$\$|\\\[|\\begin\{{(?P<name>{ENVIRONMENTS})\}})"
 )
 QUOTE = re.compile(r" {0,3}> ?")

@@ -235,7 +235,7 @@ PIECE = re.compile(
     r'<pre><code(?: class="language-(?P<language>[^"]*)")?>(?P<code>[^<]*)</code></pre>'
     r'|<span data-math-style="(?P<style>inline|display)">(?P<latex>[^<]*)</span>(?P<closing>[.,:;!?)\]]*)'
     r"|(?P<inline_code><code>[^<]*</code>)"
-    r"|(?P<line_break>&lt;(?i:br) ?/?&gt;)"
+    r"|(?P<line_break>&lt;(?i:br) ?/?&gt;(?:<br>)?)"
     r"|<(?P<heading>/?h)(?P<level>[1-6])"
     r"|(?P<table></?table)>"
     r'|<a (?P<link>(?:[^">]|"[^"]*")*>)'
@@ -289,7 +289,7 @@ class _Pieces:
             # h1 is the page's and h2 its sections'.
             return f"<{piece['heading']}{min(int(piece['level']) + 2, 6)}"
         if piece["line_break"]:
-            # Models write it into table cells, where Markdown has no line end of its own.
+            # Models write it into table cells, where Markdown has no line end of its own, and at the ends of lines.
             return "<br>"
         if piece["table"]:
             is_start = piece["table"] == "<table"

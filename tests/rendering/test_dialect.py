@@ -78,7 +78,7 @@ CELLS = [
     ("`a\\|b`", ["<code>a|b</code>", "z"]),
     ("`|`", ["<code>|</code>", "z"]),
     ("` | `", ["`", "`"]),
-    ("x<BR>y", ["x<br>y", "z"]),
+    ("x<BR>y<br/>", ["x<br>y<br>", "z"]),
 ]
 NUMBERS_BELOW_NUMBERS = [("1. One\n  1. a\n  2. b\n2. Two", 2), ("1. a\n  2. b\n3. c", 1), ("1) a\n  1) b\n    - c", 2)]
 TAGS = [
@@ -241,6 +241,15 @@ def test_a_bare_address_ends_before_a_full_width_sign(text, expected):
 @pytest.mark.parametrize("text", ENVIRONMENTS)
 def test_environments_that_stand_bare_are_formulas(text):
     assert html(text) == "<p>∑</p>"
+
+
+@pytest.mark.parametrize("sign", ["$$", "\\["])
+def test_a_formula_in_lines_of_its_own_may_begin_behind_a_colon(sign):
+    assert html(f"That is: {sign}\na\n+ b\n{sign.replace('[', ']')}") == "<p>That is: ∑</p>"
+
+
+def test_a_tag_at_the_end_of_a_line_ends_it_once():
+    assert html("a<br>\nb<br/>\n\nc") == "<p>a<br>\nb<br></p>\n<p>c</p>"
 
 
 def test_a_line_ends_where_it_ends():
