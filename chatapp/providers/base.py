@@ -8,6 +8,9 @@ from typing import Literal, Protocol
 
 from chatapp.providers.parts import Part, Text
 
+# An answer is never asked to be shorter, however full the window is.
+LEAST_ANSWER_TOKENS = 16
+
 Role = Literal["user", "assistant"]
 FinishReason = Literal["stop", "length", "content_filter"]
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,6 +37,7 @@ READ_BYTES = 16_384
 KEPT_CONNECTIONS = 64
 KEPT_SECONDS = 60.0
 LONGEST_REFUSAL_BYTES = 65536
+MOST_REFUSAL_PIECES = LONGEST_REFUSAL_BYTES // READ_BYTES
 # A token is a few letters, and a chunk with one token takes a few hundred bytes.
 BYTES_PER_TOKEN = 2000
 LEAST_BYTES = 4_000_000
@@ -126,6 +128,7 @@ class JsonServer:
     def __init__(self, url: str, connect_seconds: float, pace: Pace | None = None) -> None:
         parts = urlsplit(url)
         self._host, self._path = parts.hostname or "", parts.path.rstrip("/")
+        self._query = parts.query
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._host_header = parts.netloc.rpartition("@")[2]
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
@@ -179,7 +182,7 @@ class JsonServer:
                 sock.sendall(request)
                 response.begin()
                 if response.status != 200:
-                    raise Refused(response.status, response.headers, response.read(LONGEST_REFUSAL_BYTES))
+                    raise Refused(response.status, response.headers, _refusal(response))
             yield _Reply(sock, response)
             is_whole = not response.will_close
         except (OSError, http.client.HTTPException, zlib.error) as error:
@@ -207,10 +210,13 @@ class JsonServer:
         if self._target and self._proxy:
             fields |= self._proxy.headers
         lines = [
-            f"{method} {self._target}{self._path}{path} HTTP/1.1",
+            f"{method} {self._target}{self._path}{self._with_query(path)} HTTP/1.1",
             *(f"{name}: {value}" for name, value in fields.items()),
         ]
         return "\r\n".join([*lines, "", ""]).encode() + content
+
+    def _with_query(self, path: str) -> str:
+        return f"{path}{'&' if '?' in path else '?'}{self._query}" if self._query else path
 
     def _connect(self) -> socket.socket:
         first = (self._proxy.host, self._proxy.port) if self._proxy else (self._host, self._port)
@@ -247,6 +253,15 @@ class JsonServer:
 class _Reply:
     sock: socket.socket
     response: http.client.HTTPResponse
+
+
+def _refusal(response: http.client.HTTPResponse) -> bytes:
+    """Return the beginning of a refusal, decoded; as it came where it cannot be."""
+    said = response.read(LONGEST_REFUSAL_BYTES)
+    try:
+        return b"".join(islice(_decoder(response.headers.get("Content-Encoding", ""))(said), MOST_REFUSAL_PIECES))
+    except (http.client.HTTPException, zlib.error):
+        return said
 
 
 def _has_news(sock: socket.socket) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from chatapp.kernel.errors import ProviderMisconfigured
+from chatapp.providers.passed_over import name_once
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +20,8 @@ LONGEST_LINE_BYTES = 8_000_000
 LONGEST_DOCUMENT_BYTES = 2_000_000
 BOM = b"\xef\xbb\xbf"
 UNREADABLE = object()
+# A line that begins with a colon is a comment.
+FIELDS = (b"", b"event", b"id", b"retry", b"data")
 
 
 def read_events(pieces: Iterator[bytes]) -> Iterator[list[bytes]]:
@@ -42,9 +45,9 @@ def is_json(data: bytes) -> bool:
 
 
 def parsed(data: bytes) -> Any:
-    """Parse JSON; UNREADABLE if it is invalid. An invalid UTF-8 byte only loses its character."""
+    """Parse JSON; UNREADABLE if it is invalid. A byte order mark is skipped, a broken byte loses only its character."""
     try:
-        return json.loads(data.decode(errors="replace"), strict=False)
+        return json.loads(data.removeprefix(BOM).decode(errors="replace"), strict=False)
     except (ValueError, RecursionError):
         return UNREADABLE
 
@@ -127,6 +130,8 @@ class _Event:
             return [_as_error(line[6:].strip())]  # As llama.cpp wrote.
         if line.startswith(b"event:") and line[6:].strip().lower().endswith((b"error", b"exception")):
             self._is_error = True
+        elif line.partition(b":")[0] not in FIELDS:
+            name_once("A model's server", "a line", "plain text")
         return []
 
     def _end(self) -> list[bytes]:

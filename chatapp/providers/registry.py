@@ -39,7 +39,11 @@ class Providers:
         name says so or there is no other provider. Raises ValueError if OPENAI_MODELS cannot be parsed.
         """
         providers: list[Provider] = []
-        if (settings.gemini_api_key or "").strip():
+        has_gemini, chosen = (settings.gemini_api_key or "").strip(), settings.default_model or ""
+        if has_gemini and chosen.startswith("models/gemini"):
+            # As Google's lists write it.
+            settings = settings.model_copy(update={"default_model": chosen.removeprefix("models/")})
+        if has_gemini:
             providers.append(GeminiProvider.from_settings(settings))
         if settings.openai_base_url:
             known = {info.id for each in providers for info in each.models()}

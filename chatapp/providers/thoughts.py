@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-# The tags of DeepSeek, Qwen, Mistral, Kimi, ByteDance, Cohere and gpt-oss, and those that users' prompts ask for.
+# The tags of DeepSeek, Qwen, Mistral, Kimi, ByteDance, Cohere, Gemma and gpt-oss, and those that prompts ask for.
 TAGS = {
     "<think>": "</think>",
     "<thinking>": "</thinking>",
@@ -23,6 +23,7 @@ TAGS = {
     "◁think▷": "◁/think▷",
     "<|begin_of_thought|>": "<|end_of_thought|>",
     "<|start_thinking|>": "<|end_thinking|>",
+    "<|channel>thought": "<channel|>",
     **{
         f"{start}<|channel|>{channel}<|message|>": "<|channel|>final<|message|>"
         for start in ("", "<|start|>assistant")
@@ -34,7 +35,7 @@ NO_THOUGHT = ("<|channel|>final<|message|>", "<|start|>assistant<|channel|>final
 # Marks that some servers fail to strip from the answer.
 MARKS = (
     *("<|return|>", "<|end|>", "<|start_response|>", "<|end_response|>"),
-    *("<|begin_of_solution|>", "<|end_of_solution|>"),
+    *("<|begin_of_solution|>", "<|end_of_solution|>", "<turn|>"),
 )
 MARK = re.compile("|".join(map(re.escape, MARKS)), re.IGNORECASE)
 LONGEST_TAG = max(map(len, [*TAGS, *TAGS.values()]))
@@ -157,7 +158,7 @@ class ThoughtSplitter:
 
     def _in_answer(self, is_over: bool) -> Split:
         text, self._waiting = self._waiting, ""
-        if self._closing.startswith("<|"):
+        if "|>" in self._closing:
             keep = 0 if is_over else _beginning_of(MARKS, text)
             text, self._waiting = _cut(text, keep)
             text = MARK.sub("", text)

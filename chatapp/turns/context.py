@@ -16,10 +16,9 @@ from chatapp.chats.models import Message
 from chatapp.kernel.config import settings
 from chatapp.kernel.errors import InvalidMessage
 from chatapp.kernel.extensions import db
-from chatapp.providers.base import ModelInfo
+from chatapp.providers.base import LEAST_ANSWER_TOKENS, ModelInfo
 from chatapp.tokens.estimate import calibrated, prompt_bound
 
-LEAST_ANSWER_TOKENS = 16
 # Few texts have more characters per token. Anything longer than HISTORY_TOKENS times this is not even read.
 MOST_CHARS_PER_TOKEN = 8
 

@@ -22,7 +22,7 @@ from chatapp.kernel.errors import (
 )
 from chatapp.providers.retry import stream_with_retries
 from tests.providers.conftest import KEY
-from tests.scripted_gemini import Answer, blocks, refuses, says
+from tests.scripted_gemini import Answer, ScriptedGemini, blocks, refuses, says
 
 pytestmark = pytest.mark.slow
 
@@ -87,11 +87,16 @@ def test_each_refusal_has_its_kind(server, fail, answer, expected, seconds):
     assert error.retry_after_seconds == seconds
 
 
-def test_an_address_that_moved_is_a_wrong_setting(server, fail, gemini_client):
-    server.script(Answer(status=302, headers={"Location": "http://elsewhere.test/"}, body=""))
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_an_address_that_moved_is_a_wrong_setting_and_gets_no_key(server, fail, status):
+    elsewhere = ScriptedGemini().start()
+    server.script(Answer(status=status, headers={"Location": f"{elsewhere.url}/v1beta/models/x"}, body=""))
 
-    # The SDK goes there, and finds nobody.
-    assert kind(fail()[1]) == (ProviderMisconfigured if gemini_client == "rest" else ProviderError, False)
+    try:
+        assert kind(fail()[1]) == (ProviderMisconfigured, False)
+        assert elsewhere.requests == []
+    finally:
+        elsewhere.stop()
 
 
 @pytest.mark.parametrize(

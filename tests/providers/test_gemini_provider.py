@@ -9,7 +9,7 @@ import pytest
 from chatapp.kernel.errors import ProviderError, ProviderInterrupted, ProviderMisconfigured
 from chatapp.providers import passed_over
 from chatapp.providers.base import Usage
-from chatapp.providers.gemini import MODELS, thinking_of
+from chatapp.providers.gemini import MODELS, GeminiProvider, thinking_of
 from chatapp.providers.gemini.sdk import SdkClient
 from tests.providers.conftest import KEY
 from tests.scripted_gemini import counts, refuses, says
@@ -267,6 +267,17 @@ def test_chunks_without_anything_are_passed_over(server, gemini, ask, text_of, c
     server.script(says({"chunk": chunk}, "one"))
 
     assert text_of(gemini.stream(ask())) == "one"
+
+
+def test_words_that_keep_the_connection_open_are_passed_over_and_named(server, ask, text_of, caplog):
+    passed_over._named.clear()
+    server.script(says({"raw": "data: ping\n\n"}, "one", {"raw": "data: [DONE]\n\n"}, finish="STOP"))
+
+    # google-genai reads events itself.
+    provider = GeminiProvider(KEY, server.url, connect_seconds=2, idle_seconds=5, total_seconds=20)
+    assert text_of(provider.stream(ask())) == "one"
+    assert "no JSON" in caplog.text
+    provider.close()
 
 
 # --- counting

@@ -17,8 +17,9 @@ from chatapp.kernel.errors import (
     ProviderTimeout,
 )
 from chatapp.providers.base import Chunk, Usage
-from chatapp.providers.openai import OpenAICompatibleProvider, declared_models
+from chatapp.providers.openai import OpenAICompatibleProvider, _headers, declared_models
 from chatapp.providers.retry import stream_with_retries
+from tests.scripted_gemini import Answer
 from tests.scripted_openai import ScriptedOpenAI, refuses, says
 
 KEY = "sk-the-secret-key"
@@ -78,6 +79,31 @@ def test_what_is_sent_is_what_all_servers_know(provider, openai, ask):
         "max_tokens": 1000,
         "temperature": 0.5,
     }
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_an_address_that_moved_gets_no_key(provider, openai, ask, status):
+    elsewhere = ScriptedOpenAI().start()
+    openai.script(Answer(status=status, headers={"Location": f"{elsewhere.url}/chat/completions"}, body=""))
+
+    try:
+        with pytest.raises(ProviderMisconfigured):
+            list(provider.stream(ask("Hi")))
+        assert elsewhere.requests == []
+    finally:
+        elsewhere.stop()
+
+
+def test_what_an_address_asks_for_stands_behind_every_path(openai, make, ask):
+    with pytest.raises(ProviderError):
+        list(make(url=f"{openai.url}/?api-version=2026-01-01").stream(ask("Hi", model="m")))
+
+    assert openai.requests[-1].path == "/v1/chat/completions?api-version=2026-01-01"
+
+
+def test_azure_gets_the_key_in_its_own_header():
+    assert _headers("x.openai.azure.com:443", KEY)["api-key"] == KEY
+    assert "api-key" not in _headers("azure.com.example", KEY)
 
 
 def test_without_a_key_none_is_sent(make, ask):

@@ -97,6 +97,12 @@ PARTS = {
     ],
     "events that keep the connection open": [{"raw": "data:\n\ndata: ping\n\n: ping\n\n"}, FOUR],
     "line ends of one CR": [{"raw": 'data: {"choices":[{"delta":{"content":"It is four."}}]}\r\r'}],
+    "an empty delta beside a message": [{"chunk": {"choices": [{"delta": {}, "message": {"content": FOUR}}]}}],
+    "an empty delta beside what was said": [
+        FOUR,
+        {"chunk": {"choices": [{"delta": {}, "message": {"content": FOUR}, "finish_reason": "stop"}]}},
+    ],
+    "a chunk within data": [{"chunk": {"code": 0, "data": choice({"content": FOUR})["chunk"]}}],
     "another choice beside it": [
         {"chunk": {"choices": [{"index": 1, "delta": {"content": "no"}}, {"index": 0, "delta": {"content": FOUR}}]}}
     ],
@@ -195,6 +201,7 @@ ERRORS = {
     "msg": {"code": "Arrearage", "msg": "x"},
     "a message alone": {"code": 503, "message": "x"},
     "FastChat's": {"text": "**NETWORK ERROR**", "error_code": 50001},
+    "one within data": {"data": {"error": {"code": 503}, "choices": []}},
     "a choice's": {"choices": [{"delta": {"content": "no"}, "finish_reason": "error", "error": {"code": 503}}]},
 }
 
@@ -340,6 +347,7 @@ TAGGED = {
         f"<|START_THINKING|>{THOUGHT}<|END_THINKING|><|START_RESPONSE|>{FOUR}<|END_RESPONSE|>",
         (FOUR, THOUGHT),
     ),
+    "Gemma's channel": (f"<|channel>thought\n{THOUGHT}\n<channel|>{FOUR}<turn|>", (FOUR, THOUGHT)),
     "no opening tag": (f"{THOUGHT}\n</think>\n\n{FOUR}", (FOUR, THOUGHT)),
     "no closing tag": (f"<think>{THOUGHT}", ("", THOUGHT)),
     "tags in a fence": ("```xml\n<think>\nhere\n</think>\n```\n", ("```xml\n<think>\nhere\n</think>\n```\n", "")),
@@ -384,6 +392,44 @@ LISTS = {
     "names alone": {"data": ["m", "m"]},
     "text-generation-webui": {"model_names": ["m"]},
 }
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"id": "m", "parameters": {"max_seq_len": 4096}},
+        {"id": "m", "metadata": {"context_length": 4096}},
+        {"id": "m", "context_size": 4096},
+        {"id": "m", "limits": {"max_context_window_tokens": 4096}},
+    ],
+)
+def test_a_listed_window_is_read_by_every_name(entry):
+    assert listed_models({"data": [entry]})[0].max_input_tokens == 4096
+
+
+@pytest.mark.parametrize("body", [b'{"data": [{"id": "m\xff"}]}', b'\xef\xbb\xbf{"data": [{"id": "m\\ufffd"}]}'])
+def test_a_broken_byte_or_a_mark_costs_no_list(openai, provider, body):
+    openai.script(Answer(to="models", steps=[{"raw_hex": body.hex()}], finish=None))
+
+    assert [info.id for info in provider.list_models()] == ["m\ufffd"]
+
+
+def test_what_is_no_list_of_models_is_named_in_the_log(openai, provider, caplog):
+    openai.script(Answer(to="models", body="upstream connect error"))
+
+    with pytest.raises(ProviderError):
+        provider.list_models()
+    assert "something other than a list of models" in caplog.text
+
+
+def test_plain_words_in_place_of_a_stream_are_named_in_the_log(openai, heard, caplog):
+    passed_over._named.clear()
+    openai.script(Answer(body="upstream connect error\n"))
+
+    with pytest.raises(ProviderInterrupted):
+        heard()
+    assert "plain text" in caplog.text
+    assert "upstream" not in caplog.text
 
 
 @pytest.mark.parametrize("name", LISTS)

@@ -41,6 +41,15 @@ def test_a_default_model_newer_than_the_table_is_offered_first():
     assert providers.model("gemini-9-flash").max_output_tokens > 0
 
 
+def test_a_default_model_may_be_written_as_googles_lists_write_it():
+    providers = offered(
+        gemini_api_key="key", default_model="models/gemini-2.5-pro", openai_base_url="http://127.0.0.1:9/v1"
+    )
+
+    assert providers.default_model == "gemini-2.5-pro"
+    assert providers.for_model("gemini-2.5-pro").name == "gemini"
+
+
 def test_a_default_model_from_the_table_is_offered_once():
     providers = offered(gemini_api_key="key", default_model="gemini-2.5-pro")
 

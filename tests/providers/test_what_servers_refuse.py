@@ -105,6 +105,52 @@ def test_what_is_refused_by_name_is_left_out_once_and_remembered(provider, picky
     assert len(picky.requests) == (2 if is_right(picky.requests[0].body) else 3)
 
 
+@pytest.mark.parametrize(("is_right", "status", "body"), REFUSED)
+def test_what_is_refused_within_a_stream_is_left_out_and_remembered_too(provider, picky, ask, is_right, status, body):
+    picky.wants(is_right, body)
+    picky.refusal = (200, f"data: {json.dumps({'error': body, 'code': status})}\n\n")
+
+    for _ in range(2):
+        request = ask("Hi", model="m", system_prompt="Be brief.", temperature=0.5)
+        assert "".join(chunk.delta for chunk in stream_with_retries(provider, request, tries=1)).startswith("You said")
+    assert [is_right(request.body) for request in picky.requests][-2:] == [True, True]
+
+
+def test_a_refusal_that_comes_compressed_is_read(provider, picky, ask):
+    picky.script(Answer(status=400, body=json.dumps(OPENAI), gzip=True))
+
+    assert list(provider.stream(ask("Hi", model="m")))
+    assert "max_completion_tokens" in picky.requests[-1].body
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br"])
+def test_a_refusal_in_a_coding_that_is_not_so_keeps_its_status(provider, picky, ask, coding):
+    picky.script(Answer(status=401, body="no", headers={"Content-Encoding": coding}))
+
+    with pytest.raises(ProviderKeyRefused):
+        list(provider.stream(ask("Hi", model="m")))
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ({"message": "This model's maximum context length is 4096 tokens"}, 400),
+        ({"message": "Too many requests"}, 429),
+        ({"type": "rate_limit_error", "message": "Check your current quota"}, 429),
+        ({"message": "insufficient_quota"}, 402),
+        ({"type": "overloaded_error"}, 503),
+        ({"message": "content_policy_violation"}, 400),
+        ({"message": "The model `x` does not exist"}, 404),
+        ({"type": "authentication_error"}, 401),
+        ({"type": "invalid_request_error", "message": "Unknown field"}, 400),
+        ({"code": "429", "message": "overloaded"}, 429),
+        ({"code": 1008, "message": "boom"}, 500),
+    ],
+)
+def test_an_error_without_a_status_is_given_the_one_it_means(said, status):
+    assert refusals.status_in(said, 500) == status
+
+
 def test_a_length_limit_goes_under_its_newer_name(provider, picky, ask):
     picky.wants(without("max_tokens"), OPENAI)
 

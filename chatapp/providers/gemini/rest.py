@@ -5,7 +5,6 @@ A reply may have any shape; unexpected content is skipped.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +12,7 @@ from urllib.parse import quote
 
 from chatapp.kernel.errors import ProviderError
 from chatapp.providers.event_stream import JsonServer, Patience, Refused, cause_of, most_bytes, network_failure
+from chatapp.providers.events import UNREADABLE, parsed
 from chatapp.providers.gemini import wire
 from chatapp.providers.gemini.wire import GOOGLE, ChunkContent, GeminiRequest, ReportedUsage
 from chatapp.providers.pace import Pace
@@ -93,8 +93,13 @@ def _merged(events: list[bytes]) -> Iterator[list[ChunkContent]]:
     chunks: list[ChunkContent] = []
     try:
         for data in events:
-            # An invalid UTF-8 byte loses its character, not the answer.
-            chunk = json.loads(data.decode(errors="replace"))
+            chunk = parsed(data)
+            if chunk is UNREADABLE and (data[:1] not in b"{[" or data == b"[DONE]"):
+                # Words, most likely to keep the connection open. The answer still needs a proper end.
+                name_once("Gemini", "an event", "no JSON")
+                continue
+            if chunk is UNREADABLE:
+                raise ValueError
             # A proxy that drops alt=sse returns all chunks as one list.
             chunks += map(_said, chunk if isinstance(chunk, list) else [chunk])
     except Exception:
@@ -153,7 +158,5 @@ def _first(value: Any) -> Any:
 
 
 def _json(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
+    found = parsed(body)
+    return None if found is UNREADABLE else found

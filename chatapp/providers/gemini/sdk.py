@@ -128,6 +128,8 @@ class SdkClient:
             "event_hooks": {"request": [set_phase_timeouts]},
             # We read the environment ourselves, so that NO_PROXY means the same to both clients.
             "trust_env": False,
+            # A redirect would carry the key to wherever it leads.
+            "follow_redirects": False,
             "proxy": self._proxy and httpx2.Proxy(self._proxy.url, headers=self._proxy.headers),
         }
         options: Any = {"base_url": self._base_url, "api_version": "v1beta", "client_args": client_args}

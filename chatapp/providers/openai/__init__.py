@@ -9,7 +9,6 @@ Source: OpenAI API reference, "Create chat completion" and "The chat completion 
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Iterator, Sequence, Set
@@ -23,6 +22,7 @@ from chatapp.kernel.errors import ContentBlocked, ProviderError, ProviderMisconf
 from chatapp.providers import refusals
 from chatapp.providers.base import ChatRequest, Chunk, ModelInfo
 from chatapp.providers.event_stream import JsonServer, Patience, Refused, cause_of, most_bytes, network_failure
+from chatapp.providers.events import UNREADABLE, parsed
 from chatapp.providers.openai.asking import Asking
 from chatapp.providers.openai.models import ASSUMED_INPUT_TOKENS, declared_models, info_of, listed_models
 from chatapp.providers.openai.wire import Reading
@@ -37,6 +37,8 @@ AFTER_FINISH_SECONDS = 10.0  # After a finish reason only the usage may follow.
 LIST_SECONDS = 5.0
 ASK_AGAIN_SECONDS = 30.0
 MOST_THOUGHT_TOKENS = 32_768
+# There the key has a header of its own; the other one is for tokens of Microsoft's directory.
+AZURE = (".azure.com", ".azure.us", ".azure.cn")
 
 
 class OpenAICompatibleProvider:
@@ -62,7 +64,7 @@ class OpenAICompatibleProvider:
     ) -> None:
         self._host = urlsplit(base_url).netloc.rpartition("@")[2]
         self._server = JsonServer(base_url.rstrip("/"), connect_seconds, pace or Pace())
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._headers = _headers(self._host, api_key) if api_key else {}
         self._idle_seconds = idle_seconds
         self._total_seconds = total_seconds
         self._models = tuple(models)
@@ -124,9 +126,12 @@ class OpenAICompatibleProvider:
         """Ask the server for its models and remember them. Raises ProviderError."""
         patience = Patience(LIST_SECONDS, time.monotonic() + LIST_SECONDS)
         try:
-            reply = json.loads(self._server.ask("GET", "/models", self._headers, None, patience))
+            reply = parsed(self._server.ask("GET", "/models", self._headers, None, patience))
         except Exception as error:
             raise _translate(error, has_begun=False, has_piece=False) from None
+        if reply is UNREADABLE:
+            logger.warning("%s answered with something other than a list of models", self._host)
+            raise ProviderError
         found = listed_models(reply)
         if not found:
             logger.warning("%s lists no chat model", self._host)
@@ -192,6 +197,11 @@ class OpenAICompatibleProvider:
             logger.warning(
                 "%s returned no list of models and will be asked again; is OPENAI_BASE_URL right?", self._host
             )
+
+
+def _headers(host: str, api_key: str) -> dict[str, str]:
+    azure = {"api-key": api_key} if host.partition(":")[0].endswith(AZURE) else {}
+    return {"Authorization": f"Bearer {api_key}", **azure}
 
 
 def _next(upstream: Iterator[bytes], reading: Reading) -> bytes | None:

@@ -10,11 +10,10 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from chatapp.providers.base import ChatRequest, PromptMessage, without_system_role
+from chatapp.providers.base import LEAST_ANSWER_TOKENS, ChatRequest, PromptMessage, without_system_role
 from chatapp.providers.refusals import TOO_LONG, Told
 from chatapp.tokens.estimate import calibrated, prompt_bound
 
-LEAST_ANSWER_TOKENS = 16
 REFUSING = (400, 404, 405, 415, 422, 500, 501)
 LENGTH_NAMES = ("max_tokens", "max_completion_tokens")
 OPTIONAL = ("stream_options", "temperature", *LENGTH_NAMES)

@@ -18,11 +18,14 @@ MAX_MODELS = 500
 LABEL_CHARS = 60
 LIST_KEYS = ("data", "models", "result", "results", "model_names", "items")
 NAME_KEYS = ("id", "model", "name", "model_name", "key")
-# vLLM: max_model_len; LM Studio: max_context_length; OpenRouter: context_length; llama.cpp: meta.n_ctx_train.
+# vLLM: max_model_len; LM Studio: max_context_length; OpenRouter: context_length; llama.cpp: meta.n_ctx_train;
+# TabbyAPI: parameters.max_seq_len; DeepInfra: metadata.context_length.
 CONTEXT_KEYS = (
     *("loaded_context_length", "max_model_len", "max_context_length", "context_length", "context_window"),
-    *("max_input_tokens", "max_context_window", "n_ctx", "n_ctx_train", "inputTokenLimit"),
+    *("max_input_tokens", "max_context_window", "n_ctx", "n_ctx_train", "inputTokenLimit", "max_seq_len"),
+    *("max_context_window_tokens", "max_context_tokens", "context_size", "ctx_len", "max_sequence_length"),
 )
+FURTHER_PLACES = ("parameters", "metadata", "settings", "config")
 KIND_KEYS = ("type", "task", "mode", "model_type", "pipeline_tag")
 CANNOT_CHAT_TYPES = re.compile(
     r"^(text-)?embed|rerank|^image(?!-text-to-text)|^audio(?!-text-to-text)|transcri|speech|^tts|^stt|moderation|"
@@ -134,7 +137,7 @@ def _outputs(architecture: Any) -> list[str]:
 
 def _places(entry: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the entry and its nested objects that may have figures or kinds."""
-    inner = (entry.get(key) for key in ("meta", "model_info", "limits", "top_provider", "details"))
+    inner = (entry.get(key) for key in ("meta", "model_info", "limits", "top_provider", "details", *FURTHER_PLACES))
     return [entry, *(place for place in inner if isinstance(place, dict))]
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass, field
+from email.message import Message
 from typing import Any
 
-from chatapp.kernel.errors import ProviderError, ProviderInterrupted
+from chatapp.kernel.errors import ProviderInterrupted
 from chatapp.providers import passed_over, refusals
 from chatapp.providers.base import Chunk, FinishReason, Usage
+from chatapp.providers.event_stream import Refused
 from chatapp.providers.figures import tokens
 from chatapp.providers.thoughts import Split, ThoughtSplitter
 
@@ -52,6 +54,7 @@ PASSED_OVER = ("redacted_thinking", "reasoning.encrypted", "ping")
 
 ERROR_KEYS = ("detail", "error_message", "error_msg", "errorMessage", "error_code", "errorCode", "status_code", "msg")
 # The keys under which a chunk without choices has its text.
+WRAPPERS = ("data", "result", "response", "output", "body")
 ANSWER_KEYS = ("message", "response", "delta", "content", "text")
 
 
@@ -77,7 +80,10 @@ class Reading:
     broke_off: str = ""
 
     def take(self, data: bytes) -> list[Chunk]:
-        """Return what is new in one event. Raises ProviderError for an error instead of a chunk."""
+        """Return what is new in one event.
+
+        For an error instead of a chunk raises Refused before the first piece, ProviderInterrupted after it.
+        """
         if len(data) < LONGEST_DONE_BYTES and data.strip(b'" ').upper() in (b"[DONE]", b"DONE"):
             self.is_done = True
             return []
@@ -122,8 +128,10 @@ class Reading:
         if not isinstance(chunk, dict):
             name_once("an event", chunk)
             return None
-        if (error := error_in(chunk)) is not None:
+        inner = _unwrapped(chunk)
+        if (error := error_in(chunk) or error_in(inner)) is not None:
             raise self._failure(error)
+        chunk = inner
         self.has_begun = True
         choice = self._choice(chunk)
         text, thought = self._words_of(choice)
@@ -150,7 +158,8 @@ class Reading:
         return chunk if any(key in chunk for key in ANSWER_KEYS) else {}
 
     def _words_of(self, choice: dict[str, Any]) -> tuple[str, str]:
-        text, thought = words_of(choice)
+        # Beside an empty delta, a message is the answer so far once more.
+        text, thought = ("", "") if self.has_piece and choice.get("delta") == {} else words_of(choice)
         if len(text) + len(thought) > MAX_PIECE_CHARACTERS:
             raise ProviderInterrupted
         self.has_piece = self.has_piece or bool(text or thought)
@@ -172,12 +181,20 @@ class Reading:
         if self.broke_off:
             name_once("a finish reason", reason)
 
-    def _failure(self, error: Any) -> ProviderError:
+    def _failure(self, error: Any) -> Exception:
+        if not self.has_piece:
+            return Refused(refusals.status_in(error, 500), Message(), json.dumps(error).encode())
         told = refusals.read(error)
         logger.warning("The OpenAI-compatible server sent an error instead of a chunk: %s", told.for_log)
-        if self.has_piece:
-            return ProviderInterrupted()
-        return refusals.error_for(refusals.status_in(error, 500), told)
+        return ProviderInterrupted()
+
+
+def _unwrapped(chunk: dict[str, Any]) -> dict[str, Any]:
+    """Return the chunk that some proxies put into an object of their own."""
+    if "choices" in chunk:
+        return chunk  # Nearly every chunk.
+    inner = (chunk.get(key) for key in WRAPPERS)
+    return next((each for each in inner if isinstance(each, dict) and "choices" in each), chunk)
 
 
 def error_in(chunk: dict[str, Any]) -> Any:
@@ -220,7 +237,11 @@ def _index(choice: dict[str, Any]) -> int:
 
 def words_of(choice: dict[str, Any]) -> tuple[str, str]:
     """Return the text and the thought of a choice, from its delta, a whole message, or its own text."""
-    said = next((choice[key] for key in ("delta", "message") if isinstance(choice.get(key), dict)), None)
+    said = next(
+        (choice[key] for key in ("delta", "message") if isinstance(choice.get(key), dict) and choice[key]), None
+    )
+    if said is None and isinstance(choice.get("delta"), dict):
+        said = {}
     if said is not None and isinstance(said.get("message"), dict):
         said = said["message"]  # Cohere's own format.
     if said is None:
