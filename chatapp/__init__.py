@@ -111,11 +111,13 @@ def _register(app: Flask) -> None:
     from chatapp.conversation.views import bp as conversation
     from chatapp.kernel import assets
     from chatapp.kernel.server import health
+    from chatapp.personas.views import bp as personas
     from chatapp.site.views import bp as site
     from chatapp.transfers.views import bp as transfers
     from chatapp.usage.views import bp as usage
 
-    for blueprint in (auth, chats, conversation, transfers, usage, api, tokens, admin, connections, site, health.bp):
+    pages = (auth, chats, personas, conversation, transfers, usage, admin, connections, site)
+    for blueprint in (*pages, api, tokens, health.bp):
         app.register_blueprint(blueprint)
     health.init_app(app)
     assets.init_app(app)

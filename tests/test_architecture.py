@@ -12,7 +12,7 @@ LAYERS = (
     {"tokens", "rendering"},
     {"providers"},
     {"auth", "connections"},
-    {"budget"},
+    {"budget", "personas"},
     {"exchanges"},
     {"chats"},
     {"turns"},

@@ -42,6 +42,8 @@ class Chat(db.Model):
     system_prompt: Mapped[str] = mapped_column(default="")
     temperature: Mapped[float | None]
     thinking_tokens: Mapped[int | None]
+    persona: Mapped[str | None] = mapped_column(String(60))
+    """The name of the persona with which it began, as it was then."""
     pinned: Mapped[bool] = mapped_column(default=False)
     archived: Mapped[bool] = mapped_column(default=False)
     head_id: Mapped[UUID | None]

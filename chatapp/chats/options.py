@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flask_babel import gettext as _
-
 from chatapp.auth.models import User
 from chatapp.budget.pricing import Price, prices
-from chatapp.chats.personas import PERSONAS
 from chatapp.kernel.database import now
-from chatapp.kernel.errors import InvalidRequest
+from chatapp.personas import choice
 from chatapp.providers.base import ModelInfo
 from chatapp.providers.registry import providers
 
@@ -56,7 +53,7 @@ def offers() -> list[Offer]:
 def for_new_chat(user: User, form: Mapping[str, str]) -> dict[str, Any]:
     """Return a new chat's columns: the user's defaults, overridden by a persona, then by the form's model."""
     defaults = Options.of_user(user)
-    values = {
+    values: dict[str, Any] = {
         "model": providers().offered(defaults.model),
         "system_prompt": defaults.system_prompt,
         "temperature": defaults.temperature,
@@ -64,10 +61,8 @@ def for_new_chat(user: User, form: Mapping[str, str]) -> dict[str, Any]:
     }
     chosen = form.get("persona")
     if chosen:
-        persona = next((each for each in PERSONAS if each.id == chosen), None)
-        if persona is None:
-            raise InvalidRequest(_("persona: no persona has this name"))
-        values |= {"system_prompt": persona.system_prompt, "temperature": persona.temperature}
+        values |= choice.chosen(user, chosen).options
+        values["model"] = providers().offered(values["model"])
     if form.get("model"):
         providers().for_model(form["model"])
         values["model"] = form["model"]

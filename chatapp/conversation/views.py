@@ -25,7 +25,6 @@ from chatapp.budget import notices
 from chatapp.budget.queries import usage_of
 from chatapp.chats import options, queries
 from chatapp.chats.models import Chat, Message
-from chatapp.chats.personas import PERSONAS
 from chatapp.chats.sidebar import shown_sidebar
 from chatapp.conversation import page, words
 from chatapp.conversation import stream as stream_frames
@@ -34,6 +33,7 @@ from chatapp.kernel.database import is_store_trouble, release, write
 from chatapp.kernel.errors import KeyReused, NotFound, RateLimited, Unavailable
 from chatapp.kernel.extensions import db, limiter
 from chatapp.kernel.web import form_again, is_htmx, redirect_to
+from chatapp.personas import choice
 from chatapp.providers.registry import providers
 from chatapp.turns import lifecycle
 from chatapp.turns.lifecycle import Started
@@ -83,7 +83,8 @@ def index() -> ResponseReturnValue:
 def _first_page(problem: str = "") -> str:
     """Render the start page. problem: why the message was rejected."""
     model = providers().offered(current_user.default_model)
-    values: dict[str, Any] = {"chat": None, "exchanges": [], "versions": {}, "turn_id": None, "personas": PERSONAS}
+    values: dict[str, Any] = {"chat": None, "exchanges": [], "versions": {}, "turn_id": None}
+    values["personas"] = choice.choices(current_user)
     return render_template("conversation/show.html", **values, **page.composer(model, problem))
 
 

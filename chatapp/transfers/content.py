@@ -41,6 +41,7 @@ class ReadChat:
     system_prompt: str = ""
     temperature: float | None = None
     thinking_tokens: int | None = None
+    persona: str | None = None
     pinned: bool = False
     archived: bool = False
     head_key: str | None = None

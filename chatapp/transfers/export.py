@@ -3,7 +3,7 @@
 The JSON, version 1:
 
     {"format": "chat-export", "version": 1, "exported_at": instant, "chats": [chat, …]}
-    chat = {"id", "title", "model", "system_prompt", "temperature", "thinking_tokens", "pinned", "archived",
+    chat = {"id", "title", "model", "system_prompt", "temperature", "thinking_tokens", "persona", "pinned", "archived",
             "created_at", "updated_at", "head_id", "messages": [message, …]}
     message = {"id", "parent_id", "role", "content", "thoughts", "status", "model", "tokens_consumed", "usage",
                "continues", "created_at"}
@@ -43,6 +43,7 @@ CHAT_FIELDS = (
     "system_prompt",
     "temperature",
     "thinking_tokens",
+    "persona",
     "pinned",
     "archived",
     "created_at",

@@ -23,6 +23,7 @@ from chatapp.kernel.config import settings
 from chatapp.kernel.database import retry_write, write
 from chatapp.kernel.errors import InvalidRequest
 from chatapp.kernel.extensions import db
+from chatapp.personas.models import NAME_CHARS
 from chatapp.providers.registry import providers
 from chatapp.transfers import reading
 from chatapp.transfers.bounds import Intake, InvalidFile
@@ -187,6 +188,7 @@ def _values(chat: ReadChat, user_id: UUID, chat_id: UUID, intake: Intake) -> dic
         "system_prompt": chat.system_prompt,
         "temperature": chat.temperature,
         "thinking_tokens": chat.thinking_tokens,
+        "persona": chat.persona[:NAME_CHARS] if chat.persona else None,
         "pinned": chat.pinned,
         "archived": chat.archived,
         "head_id": _message_id(chat_id, chat.head_key),

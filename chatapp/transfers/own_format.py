@@ -33,6 +33,7 @@ def read_chat(value: Any, place: str, intake: Intake) -> ReadChat:
         system_prompt=of.text("system_prompt", ""),
         temperature=of.number("temperature", float, MAX_TEMPERATURE),
         thinking_tokens=of.number("thinking_tokens", int, MAX_THINKING_TOKENS),
+        persona=of.text("persona", None),
         pinned=of.flag("pinned"),
         archived=of.flag("archived"),
         head_key=of.text("head_id", None),

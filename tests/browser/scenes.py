@@ -468,6 +468,8 @@ MORE_SCENES: dict[str, Callable[[Page, Data, str], None]] = {
     "connections": at("/admin/connections"),
     "connection-refused": refused_form(at("/admin/connections"), address="nowhere"),
     "no-network": at("/offline"),
+    "personas": at("/personas"),
+    "persona-refused": refused_form(at("/personas"), temperature="9"),
     "settings-refused": refused_form(settings, title=" ", system_prompt="x" * 9000, temperature="9"),
     "defaults-refused": refused_form(at("/account"), system_prompt="x" * 9000),
     "password-refused": refused_form(at("/account"), current_password="not this one", password="short"),

@@ -5,8 +5,8 @@ from html import escape
 import pytest
 
 from chatapp.chats.models import Chat
-from chatapp.chats.personas import PERSONAS
 from chatapp.kernel.extensions import db
+from chatapp.personas.builtin import PERSONAS
 from chatapp.providers.base import ModelInfo
 from tests.auth.browser import error_of, signed_in
 from tests.providers.scripted import ScriptedProvider

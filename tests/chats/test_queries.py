@@ -75,7 +75,7 @@ def fill(app, person, chats, messages):
 
 # The login with its user, the chats of the sidebar, the budget; a search reads what waits for the index, its texts in lots, the
 # chats and what they show; a chat adds itself, its open turn, its messages and their versions.
-BOUNDS = [("/", 4), ("/chats", 4), ("/chats?archived=1", 4), ("/chats?q=bread", 8), ("/chats?limit=2000", 4)]
+BOUNDS = [("/", 5), ("/chats", 4), ("/chats?archived=1", 4), ("/chats?q=bread", 8), ("/chats?limit=2000", 4)]
 
 
 @pytest.mark.parametrize(("path", "bound"), [*BOUNDS, ("/chats/{chat}", 8), ("/chats/{chat}/export.md", 8)])

@@ -13,6 +13,7 @@ from chatapp.auth.models import ApiKey, LoginSession, User
 from chatapp.chats.models import Message
 from chatapp.kernel.database import write
 from chatapp.kernel.extensions import db
+from chatapp.personas.models import Persona
 from chatapp.turns.models import Turn
 from tests.auth.browser import Browser, signed_in
 from tests.streams import Api
@@ -23,10 +24,10 @@ SECRET = "only-adas-own-words"
 ROUTES = {
     "open": "auth.show_sign_in auth.sign_in auth.show_register auth.register auth.show_invitation "
     "auth.accept_invitation auth.show_setup auth.set_up auth.sign_out health.alive health.ready static favicon site.manifest site.offline site.service_worker",
-    "own": "conversation.index chats.index chats.changes conversation.begin chats.save_defaults usage.index auth.account auth.create_key auth.show_keys auth.change_password "
+    "own": "conversation.index personas.index personas.prompts personas.create chats.index chats.changes conversation.begin chats.save_defaults usage.index auth.account auth.create_key auth.show_keys auth.change_password "
     "auth.save_preferences auth.end_other_sessions api.create api.index tokens.stats tokens.usage tokens.estimate "
     "usage.download usage.put_notices_away conversation.estimate transfers.index transfers.all_json transfers.all_markdown transfers.delete_account transfers.create",
-    "owned": "conversation.show chats.update chats.destroy chats.delete chats.edit chats.menu chats.rename chats.restore "
+    "owned": "personas.edit personas.update personas.delete conversation.show chats.update chats.destroy chats.delete chats.edit chats.menu chats.rename chats.restore "
     "chats.title_status chats.unarchive "
     "conversation.send conversation.changes conversation.stop conversation.stream conversation.source conversation.show_message conversation.continue_answer conversation.edit conversation.select "
     "conversation.create_version usage.show auth.revoke_key auth.end_session transfers.export_one "
@@ -58,7 +59,10 @@ def ada(app, user, api):
     chat = api.new_chat(title=f"{SECRET} title", system_prompt=f"{SECRET} prompt")
     api.send(chat, f"{SECRET} question")
     signed_in(app, user.id)
+    with app.app_context(), write():
+        persona = Persona.add(db.session.get_one(User, user.id), {"name": "Mine", "instructions": SECRET})
     with app.app_context():
+        db.session.add(persona)
         one = lambda column, where: str(db.session.scalar(db.select(column).where(where)))  # noqa: E731
         return {
             "chat_id": chat,
@@ -69,6 +73,8 @@ def ada(app, user, api):
             "user_id": str(user.id),
             "answer_id": one(Turn.answer_id, Turn.user_id == user.id),
             "kind": "json",
+            "what": "persona",
+            "item_id": str(persona.id),
             "filename": "css/none.css",
             "token": "none",
             "link_digest": "none",
