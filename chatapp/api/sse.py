@@ -7,14 +7,10 @@ import re
 from typing import Any
 from uuid import UUID
 
+from chatapp.turns.live.listeners import sse_headers
 from chatapp.turns.live.log import Ending, Piece
 
-HEADERS = {
-    "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-cache, no-transform",
-    # Otherwise nginx buffers the answer and delivers it all at the end.
-    "X-Accel-Buffering": "no",
-}
+HEADERS = sse_headers("no-cache, no-transform")
 KEEP_ALIVE = ": keep-alive\n\n"
 POSITION = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):(\d{1,9}|end)\Z")
 

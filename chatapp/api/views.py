@@ -23,8 +23,8 @@ from chatapp.kernel.database import release, write
 from chatapp.kernel.errors import ChatNotFound
 from chatapp.kernel.extensions import db, limiter
 from chatapp.turns import lifecycle
-from chatapp.turns.live.listeners import ListenerSlot, for_a_while, streamed
-from chatapp.turns.live.log import HEARTBEAT_SECONDS, Ending, Heard, Piece
+from chatapp.turns.live.listeners import ListenerSlot, LoginCheck, for_a_while, streamed
+from chatapp.turns.live.log import Ending, Heard, Piece
 from chatapp.turns.live.process import live_turns, text_so_far
 from chatapp.turns.models import Turn
 
@@ -154,15 +154,13 @@ def _frames(
     is_good: Callable[[], bool],
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[str]:
-    """Yield a turn's events. is_good, called every 15 s, returns whether the login is still valid."""
-    checked_at = clock()
+    """Yield a turn's events. is_good returns whether the login is still valid (LoginCheck)."""
+    login = LoginCheck(is_good, clock)
     if offset == 0:
         yield sse.position(turn_id)
     for item in heard:
-        if item is None or clock() - checked_at >= HEARTBEAT_SECONDS:
-            checked_at = clock()
-            if not is_good():
-                return
+        if login.has_ended(item):
+            return
         if isinstance(item, Piece):
             yield sse.piece(turn_id, item)
         elif isinstance(item, Ending):

@@ -16,14 +16,10 @@ from uuid import UUID
 from flask_babel import gettext as _
 
 from chatapp.rendering import MarkdownStream
-from chatapp.turns.live.log import HEARTBEAT_SECONDS, Ending, Heard, Piece, Thought
+from chatapp.turns.live.listeners import LoginCheck, sse_headers
+from chatapp.turns.live.log import Ending, Heard, Piece, Thought
 
-HEADERS = {
-    "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-store",
-    # Otherwise nginx buffers the answer and delivers it all at the end.
-    "X-Accel-Buffering": "no",
-}
+HEADERS = sse_headers("no-store")
 # The headers are sent with the first bytes, so the page knows that it is connected.
 HELLO = ": connected\n\n"
 KEEP_ALIVE = ": keep-alive\n\n"
@@ -46,18 +42,16 @@ def frames(
     """Yield the events of a turn.
 
     opening: a line to put before the text (Exchange.opening). ended renders what changes around the answer, or returns
-    None if it cannot right now. is_good, called every 15 s, returns whether the login is still valid. If heard stops
+    None if it cannot right now. is_good returns whether the login is still valid (LoginCheck). If heard stops
     without an Ending, or the ending cannot be rendered, the stream stops without `done` and the page reconnects.
     """
     answer = AnswerFrames(answer_id, _("Copy"), opening)
-    checked_at = clock()
+    login = LoginCheck(is_good, clock)
     yield HELLO
     for item in heard:
-        if clock() - checked_at >= HEARTBEAT_SECONDS or item is None:
-            checked_at = clock()
-            if not is_good():
-                yield DONE
-                return
+        if login.has_ended(item):
+            yield DONE
+            return
         if isinstance(item, Piece):
             if frame := answer.grow(item):
                 yield frame

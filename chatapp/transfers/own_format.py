@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 from flask_babel import gettext as _
 
 from chatapp.chats.changes import MAX_TEMPERATURE, MAX_THINKING_TOKENS
+from chatapp.exchanges.models import Status
 from chatapp.transfers.bounds import Intake, InvalidFile
 from chatapp.transfers.content import ROLES, ReadChat, ReadMessage, parents_first
 from chatapp.transfers.export import VERSION
 
-STATUSES = ("completed", "stopped", "interrupted", "failed")
+ENDED = tuple(status for status in get_args(Status) if status != "in_progress")
 
 
 def check_format(head: dict[str, Any]) -> None:
@@ -66,7 +67,7 @@ def _message(value: Any, place: str, intake: Intake) -> ReadMessage:
         created_at=of.instant("created_at"),
         thoughts=of.text("thoughts", ""),
         # An answer that was being written when it was exported is not being written here.
-        status="interrupted" if status == "in_progress" else of.one_of("status", STATUSES, "completed"),
+        status="interrupted" if status == "in_progress" else of.one_of("status", ENDED, "completed"),
         model=of.text("model", None),
         continues=of.flag("continues"),
     )

@@ -13,7 +13,7 @@ from flask import Response
 from chatapp.kernel.config import settings
 from chatapp.kernel.errors import RateLimited, Unavailable
 from chatapp.kernel.text import N_
-from chatapp.turns.live.log import Heard
+from chatapp.turns.live.log import HEARTBEAT_SECONDS, Heard
 
 LAG_EVERY_SECONDS = 0.1
 # Over HTTP/1.1 a browser opens six connections to a host, for all tabs. Two stay free for pages and for Stop.
@@ -122,6 +122,35 @@ class Listeners:
     def __len__(self) -> int:
         """Return how many counts are held; 0 if nobody is listening."""
         return self._of.total()
+
+
+class LoginCheck:
+    """Whether the login behind a stream is still valid, asked every HEARTBEAT_SECONDS.
+
+    is_good asks the database. It is a check and no generator: a layer more would cost every piece of every stream.
+    """
+
+    def __init__(self, is_good: Callable[[], bool], clock: Callable[[], float] = time.monotonic) -> None:
+        self._is_good = is_good
+        self._clock = clock
+        self._checked_at = clock()
+
+    def has_ended(self, item: Heard) -> bool:
+        """Return whether the stream must end before this item."""
+        if item is not None and self._clock() - self._checked_at < HEARTBEAT_SECONDS:
+            return False
+        self._checked_at = self._clock()
+        return not self._is_good()
+
+
+def sse_headers(cache_control: str) -> dict[str, str]:
+    """Return the headers of a stream of Server-Sent Events."""
+    return {
+        "Content-Type": "text/event-stream; charset=utf-8",
+        "Cache-Control": cache_control,
+        # Otherwise nginx buffers the answer and delivers it all at the end.
+        "X-Accel-Buffering": "no",
+    }
 
 
 def for_a_while(heard: Iterable[Heard], seconds: float, clock: Callable[[], float] = time.monotonic) -> Iterator[Heard]:
