@@ -20,7 +20,7 @@ MOST_PIECES = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class ShownTurn:
     """A question and its answer. While in progress: also its turn, and the text and thoughts so far, if known."""
 
     question: Message | None
@@ -57,9 +57,9 @@ def own_chat(user: User, chat_id: UUID, *, or_deleted: bool = False) -> Chat:
         raise ChatNotFound() from None
 
 
-def exchanges(messages: Iterable[Message]) -> list[Exchange]:
+def shown_turns(messages: Iterable[Message]) -> list[ShownTurn]:
     """Pair each question with the answer below it, in order."""
-    found: list[Exchange] = []
+    found: list[ShownTurn] = []
     for message in messages:
         last = found[-1] if found else None
         if message.role == "user":
@@ -67,16 +67,16 @@ def exchanges(messages: Iterable[Message]) -> list[Exchange]:
             if message.continues and last and last.answer:
                 opening = open_fence(last.opening + last.answer.content)
                 found[-1] = replace(last, is_continued=True)
-            found.append(Exchange(message, None, opening=opening))
+            found.append(ShownTurn(message, None, opening=opening))
         elif last and last.question and last.answer is None:
             found[-1] = replace(last, answer=message)
         else:
-            found.append(Exchange(None, message))
+            found.append(ShownTurn(None, message))
     return found
 
 
 def opening_of(question: Message) -> str:
-    """Return Exchange.opening for the answer to a question."""
+    """Return ShownTurn.opening for the answer to a question."""
     if not question.continues or question.parent_id is None:
         return ""
     opening = ""

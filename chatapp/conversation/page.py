@@ -38,7 +38,7 @@ def shown(chat: Chat, *, before: UUID | None = None, with_id: UUID | None = None
     # A page starts with a question: an answer on its own would appear without it.
     if has_earlier and messages[0].role == "assistant":
         messages = messages[1:]
-    exchanges = queries.exchanges(messages)
+    exchanges = queries.shown_turns(messages)
     if turn is not None:
         live = live_turns().peek(turn.id)
         exchanges = [

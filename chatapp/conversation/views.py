@@ -301,7 +301,7 @@ def started_fragment(started: Started, is_new: bool = False) -> str:
     return render_template(
         "conversation/_started.html",
         chat=chat,
-        exchange=queries.Exchange(question, answer, started.turn_id, opening=queries.opening_of(question)),
+        exchange=queries.ShownTurn(question, answer, started.turn_id, opening=queries.opening_of(question)),
         versions={},
         turn_id=started.turn_id,
         list=None if listed.version == request.headers.get("X-List-Version") else listed,
