@@ -56,8 +56,10 @@ ALIKE = {
     "⁃": "-",
     "־": "-",
     "⁄": "/",
-    **dict.fromkeys("‘’‚‛′‵ʼʻʹ´׳", "'"),
-    **dict.fromkeys("“”„‟″״", '"'),
+    **dict.fromkeys("‘’‚‛′‵ʼʻʹʾʿ´׳‹›", "'"),
+    **dict.fromkeys("“”„‟″״«»", '"'),
+    # Two keyboards' signs for the same "to" in Japanese: 10〜20, 10～20.
+    **dict.fromkeys("〜〰∼", "~"),
 }
 
 

@@ -8,6 +8,7 @@ and pages are only ever added. The same table works in SQLite and PostgreSQL and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import zip_longest
@@ -37,6 +38,8 @@ STEP_CHARS = 5000
 # From Knuth's MMIX: spreads numbers evenly over 64 bits, the upper ones best.
 MULTIPLIER = 6364136223846793005
 HEX = "0123456789ABCDEF"
+# More signs fold to these than when some pages were made, so pages are not asked for them.
+REFOLDED = re.compile("['\"~]")
 
 
 def grams(folded: str) -> set[str]:
@@ -91,7 +94,7 @@ def pages_with(user_id: UUID, last: int, terms: Iterable[str]) -> Iterator[list[
 
 def _tested(terms: Iterable[str]) -> list[str]:
     """Return some of the words' n-grams: those of four characters, spread over each word; for short words, all."""
-    of_words = [_runs(term) for term in terms]
+    of_words = [_runs(part) for term in terms for part in REFOLDED.sub(" ", term).split() or [term]]
     turns = zip_longest(*of_words)
     return list(dict.fromkeys(gram for turn in turns for gram in turn if gram))[:TESTED_GRAMS]
 

@@ -6,6 +6,7 @@ changed. A chat that passes a bound is left out with its reason; a file that pas
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,8 @@ from chatapp.kernel.text import clean_model_text
 
 MEBIBYTE = 2**20
 FIRST = datetime(1970, 1, 1, tzinfo=UTC)
+# Seconds since 1970 and their like, as a text. A date has eight digits.
+EPOCH = re.compile(r"\s*[0-9]{9,19}(?:\.[0-9]{1,9})?\s*")
 SHOWN_REASONS = 3
 SHOWN_REASON_CHARS = 120
 
@@ -122,6 +125,8 @@ class Intake:
 
 def _read_instant(value: Any) -> datetime:
     """Raises ValueError for what is no instant, OverflowError for one that Python does not know."""
+    if isinstance(value, str) and EPOCH.fullmatch(value):
+        value = float(value)
     if isinstance(value, str):
         found = datetime.fromisoformat(value)
         return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)

@@ -9,6 +9,7 @@ from typing import Any
 
 from flask_babel import gettext as _
 
+from chatapp.kernel.text import clean_model_text
 from chatapp.transfers.bounds import Intake, InvalidFile, too_many_messages
 
 ROLES = ("user", "assistant")
@@ -113,8 +114,8 @@ def text_in(value: Any, *names: str) -> str:
 
 
 def name_in(value: Any, *names: str) -> str | None:
-    """Return a title, a model or the like: short, on one line."""
-    return " ".join(text_in(value, *names)[:1000].split()) or None
+    """Return a title, a model or the like: short, clean, on one line."""
+    return " ".join(clean_model_text(text_in(value, *names)[:1000]).split()) or None
 
 
 def fenced(text: str, language: str = "") -> str:

@@ -103,7 +103,7 @@ def _take_in(user_id: UUID, texts: list[Text], intake: Intake) -> Imported:
     again = Intake(intake.bounds, intake.now)
     for chat in _chats(texts, again):
         give_way()
-        chat_id = uuid5(user_id, f"chat {chat.key}")
+        chat_id = _id(user_id, f"chat {chat.key}")
         if chat_id in written or _is_there(user_id, chat.key, chat_id):
             known += 1
             continue
@@ -215,4 +215,9 @@ def _message_values(message: ReadMessage, chat_id: UUID) -> dict[str, Any]:
 
 
 def _message_id(chat_id: UUID, key: str | None) -> UUID | None:
-    return None if key is None else uuid5(chat_id, key)
+    return None if key is None else _id(chat_id, key)
+
+
+def _id(of: UUID, key: str) -> UUID:
+    """Return the id that is made from another one and a key of the file's, which may hold half a character."""
+    return uuid5(of, key.encode("utf-8", "backslashreplace").decode())

@@ -14,6 +14,7 @@ from sqlalchemy import event, func, insert, select
 
 from chatapp.auth.models import User
 from chatapp.chats import housekeeping, indexing, search
+from chatapp.chats.folding import fold
 from chatapp.chats.indexing import Indexer
 from chatapp.chats.models import Chat, Message, SearchBacklog, SearchPage, SearchPending
 from chatapp.chats.search_index import grams, pages_with, signature
@@ -99,6 +100,14 @@ def test_in_every_script_words_are_found_with_marks_and_without_whole_and_inside
     for number, pair in enumerate(SAME):
         both = {f"written {number}", f"typed {number}"}
         assert [query for query in pair if not both <= find(query)] == []
+
+
+def test_a_page_made_before_more_signs_were_folded_alike_still_gives_its_texts(say, find, index, monkeypatch):
+    monkeypatch.setattr(indexing, "fold", lambda text: fold(text.replace("〜", "-").replace("«", "<")))
+    say("Opening hours", "10〜20時 «Привет»")
+    index()
+
+    assert find("10～20時") == find('"привет') == {"Opening hours"}
 
 
 def test_short_words_and_signs_are_told_apart_by_the_index_too(say, find, index):

@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from tests.auth.browser import signed_in
+from tests.conftest import make_user
 from tests.transfers.files import bring, good, gpt, own, read, says, shown, text, zipped
 
 
@@ -243,6 +244,31 @@ def test_files_of_any_name_in_a_zip_file_are_told_apart_by_what_they_hold():
     )
 
     assert [chat.title for chat in chats] == ["Bread", "A tree"]
+
+
+@pytest.mark.parametrize("odd", ["\ud83d", "a\0b"])
+@pytest.mark.parametrize("where", ["title", "conversation_id", "node", "model"])
+def test_half_a_character_or_a_nul_in_a_name_costs_no_chat(both_app, odd, where):
+    metadata = {"model_slug": odd} if where == "model" else {}
+    chat = gpt(text("user", "Hi"), text("assistant", "Hello", metadata=metadata)) | {where: odd}
+    if where == "node":
+        chat["mapping"] = json.loads(json.dumps(chat["mapping"]).replace("n1", json.dumps(odd)[1:-1]))
+    browser = signed_in(both_app, make_user(both_app, "eve@example.org").id)
+
+    page = browser.get(
+        bring(browser, [chat, gpt(text("user", "Other"), conversation_id="g2")]).headers["Location"]
+    ).text
+
+    assert "2 chats were imported." in page
+
+
+@pytest.mark.parametrize(
+    "time", [1_700_000_000.5, 1_700_000_000_500, "1700000000.5", "1700000000500", "2023-11-14T22:13:20.5Z"]
+)
+def test_an_instant_is_read_as_a_number_or_a_text(time):
+    [chat], intake = read([gpt(text("user", "Hi"), create_time=time)])
+
+    assert (chat.created_at.isoformat(), intake.changed_dates) == ("2023-11-14T22:13:20.500000+00:00", 0)
 
 
 # Claude
