@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 
-from chatapp.rendering.dollars import ENVIRONMENTS, LONGEST_FORMULA_CHARS
+from chatapp.rendering.dollars import ENVIRONMENTS, LONGEST_FORMULA_CHARS, is_prose
 from chatapp.rendering.fences import FENCE
 from chatapp.rendering.stand_ins import NOTHING
 
 OPENING = re.compile(
-    rf"(?P<quote>(?: {{0,3}}> ?)*)(?P<indent> *)(?:(?:[-*+]|\d{{1,9}}[.)]) +)*(?:[^`$\\|]*[:,.：，。] *)?"
+    rf"(?P<quote>(?: {{0,3}}+> ?+)*+)(?P<indent> *+)(?:(?:[-*+]|\d{{1,9}}[.)]) ++)*+(?:[^`$\\|]*[:,.：，。] *+)?"
     rf"(?P<sign>\$\$|\\\[|\\begin\{{(?P<name>{ENVIRONMENTS})\}})"
 )
 QUOTE = re.compile(r" {0,3}> ?")
+# $$ within a line may be the number of a process.
+EDGE = re.compile(r"^ *\$\$|\$\$[ .,;:!?]*$")
 
 
 class Displays:
@@ -50,7 +52,8 @@ class Displays:
         """Return the last line of the formula; the first one where there is nothing to hold."""
         closing = {"$$": "$$", "\\[": "\\]"}.get(opened["sign"]) or f"\\end{{{opened['name']}}}"
         self.is_open = False
-        if closing in self.lines[start][opened.end() :]:
+        begun = self.lines[start][opened.end() :]
+        if closing in begun or self._reads(start, begun):
             return start
         length = 0
         for at in range(start + 1, len(self.lines)):
@@ -58,12 +61,16 @@ class Displays:
             length += len(self.lines[at]) + 1
             if line is None or length > LONGEST_FORMULA_CHARS or FENCE.match(line):
                 return start
-            if closing in line:
+            if closing in line and (closing != "$$" or EDGE.search(line)):
                 return at
-            if opened["sign"] in line:
+            if opened["sign"] in line or self._reads(at, line):
                 return start
         self.is_open = not self.is_whole
         return len(self.lines) - 1 if self.is_open else start
+
+    def _reads(self, at: int, line: str) -> bool:
+        """Say whether a line is a sentence; of one that grows nobody knows."""
+        return (self.is_whole or at < len(self.lines) - 1) and is_prose(line)
 
     def _inside(self, line: str) -> str | None:
         """Return a line without the signs of the quotes in which the formula stands; None where it is in fewer."""

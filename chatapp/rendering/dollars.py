@@ -110,9 +110,9 @@ class _Paragraph:
         if len(run) == 2 and (end := self._end(r"\$\$", start)):
             # The number of a process, or a variable's variable.
             inner, after = self.text[start : end - 2], self.text[end : end + 1]
-            is_prose = "\n" not in inner and PROSE.search(inner) and not OPERATOR.search(inner) and "\\" not in inner
             is_named = not inner[:1].isspace() and inner[-1:].isspace() and _is_word(after)
-            return (start, FOR["$"] * 2) if is_prose or is_named else (end, self._in_cell(found.start(), end))
+            is_words = "\n" not in inner and is_prose(inner)
+            return (start, FOR["$"] * 2) if is_words or is_named else (end, self._in_cell(found.start(), end))
         if len(run) != 1:
             return start, run
         closing = SINGLE.search(self.text, start, start + LONGEST_FORMULA_CHARS)
@@ -167,6 +167,11 @@ def is_formula(latex: str, before: str, after: str) -> bool:
         or not _balances(latex)
         or (PROSE.search(latex) and not OPERATOR.search(latex))
     )
+
+
+def is_prose(latex: str) -> bool:
+    """Say whether one line between the signs of a formula is a sentence."""
+    return PROSE.search(latex) is not None and not OPERATOR.search(latex) and "\\" not in latex
 
 
 def _is_word(character: str) -> bool:

@@ -67,6 +67,9 @@ DISPLAYS_IN_ITEMS = [
     "> $$\n> - a\n>\n> b\n> $$\n>\n> - end",
 ]
 NO_DISPLAYS = [
+    "$$ is the number of the shell.\n\n- one\n\nUse $$ again.",
+    "Kill it: $$\n- one\n\nor $$ again",
+    "$$\nforgotten\n\nThen some words.\n\n- one\n\n$$",
     "$$\n- a\n\nend",
     "> $$\n> - a\n\n$$",
     "\\[\n```\n\\]\n```\n- a",
@@ -315,6 +318,8 @@ COSTLY = [
     "$$\n",
     "\\begin{align}\n\\[\n$$ \n",
     "- ```\nx\n",
+    "> " * 40 + "$x\n",
+    "$$\n" + "a: b\n" * 5,
     "http://a.b**中",
 ]
 
