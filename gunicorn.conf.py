@@ -14,6 +14,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from gunicorn.http import message
+from sqlalchemy.orm import configure_mappers
 
 from chatapp.kernel.config import ConfigurationError, load
 from chatapp.kernel.logs import without_dropped_peers, without_request_lines
@@ -109,12 +110,14 @@ def post_worker_init(worker):
     worker.log.error_log.addFilter(without_dropped_peers)
     worker.log.error_log.addFilter(without_request_lines)
     app.extensions["worker"] = worker
-    if settings.loop_alarm_ms:
-        LoopAlarm(settings.loop_alarm_ms).start()
     app.extensions["providers"].warm_up()
+    # Otherwise the first request does it, and all others wait for some 100 ms.
+    configure_mappers()
     with app.app_context():
         live.look()
     app.extensions["live_turns"].start()
+    if settings.loop_alarm_ms:
+        LoopAlarm(settings.loop_alarm_ms).start()
     # Don't scan permanent objects on every collection.
     gc.collect()
     gc.freeze()
