@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from chatapp.budget import notices
 from chatapp.budget.queries import Budget, usage_of
 from chatapp.chats.models import Chat
 from chatapp.exchanges.admission import bounds_of, held_for_texts
@@ -24,6 +25,11 @@ class Preview:
     held_tokens: int
     budget: Budget
     fits: bool
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether to show it unasked: the budget is low, or too low for this message."""
+        return not self.fits or notices.has_come_to(self.budget, 80)
 
 
 def preview(user_id: UUID, chat: Chat | None, text: str, model: str | None = None) -> Preview | None:

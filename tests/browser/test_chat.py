@@ -176,15 +176,25 @@ def test_without_budget_the_page_says_when_there_is_some_again(app, open_page, c
     expect(page.locator("#text")).to_have_value("Hello")
 
 
-def test_the_box_says_while_one_types_what_a_message_will_hold(open_page, app):
+def test_what_a_draft_costs_shows_when_the_meter_is_pointed_at(open_page, app):
     page = open_page(person=make_user(app, "frugal@example.org", limit=120))
     page.locator("#text").press_sequentially("Why is the sky blue?", delay=5)
     expect(page.locator("#draft")).to_contain_text("at most 120 of 120 reserved")
+    expect(page.locator("#draft")).to_be_hidden()
 
-    page.locator("#text").press_sequentially(" And what is it made of?" * 6, delay=1)
+    page.locator("#meter").hover()
+
+    expect(page.locator("#draft")).to_be_visible()
+
+
+def test_a_draft_that_does_not_fit_says_so_unasked(open_page, app):
+    page = open_page(person=make_user(app, "frugal@example.org", limit=120))
+    page.locator("#text").press_sequentially("And what is it made of? " * 9, delay=1)
     expect(page.locator("#draft .over")).to_contain_text("Needs")
+    expect(page.locator("#draft")).to_be_visible()
 
     page.locator("#text").fill("")
+
     expect(page.locator("#draft")).to_be_hidden()
 
 

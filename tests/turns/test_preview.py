@@ -3,6 +3,7 @@
 import pytest
 
 from chatapp.budget import ledger
+from chatapp.budget.models import UserUsage
 from chatapp.kernel.database import write
 from chatapp.kernel.extensions import db
 from chatapp.providers.registry import providers
@@ -109,3 +110,11 @@ def test_what_a_model_must_think_is_foretold_where_it_is_charged(app, user, sett
         monkeypatch.setattr(providers(), "model", lambda model: thinker)
 
         assert preview(user.id, None, DRAFT).held_tokens == plain + thoughts
+
+
+@pytest.mark.parametrize(("used", "is_shown"), [(79_000, False), (80_000, True)])
+def test_what_a_draft_costs_is_shown_unasked_from_80_percent_of_the_budget_on(app, user, browser, used, is_shown):
+    with app.app_context(), write():
+        db.session.get_one(UserUsage, user.id).total_tokens_used = used
+
+    assert ('class="urgent"' in browser.post("/drafts", text=DRAFT).text) == is_shown
