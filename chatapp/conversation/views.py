@@ -34,6 +34,7 @@ from chatapp.kernel.errors import KeyReused, NotFound, RateLimited, Unavailable
 from chatapp.kernel.extensions import db, limiter
 from chatapp.kernel.web import form_again, is_htmx, redirect_to
 from chatapp.personas import choice
+from chatapp.providers.base import ModelInfo
 from chatapp.providers.registry import providers
 from chatapp.turns import lifecycle
 from chatapp.turns.lifecycle import Started
@@ -72,6 +73,11 @@ def model_label(model_id: str) -> str:
     """Return a model's display name; its id if it is no longer offered."""
     labels = {info.id: info.label for info in providers().models()}
     return labels.get(model_id, model_id)
+
+
+@bp.app_template_global()
+def offered_models() -> list[ModelInfo]:
+    return providers().models()
 
 
 @bp.get("/")
@@ -176,16 +182,18 @@ def create_version(message_id: UUID) -> ResponseReturnValue:
     """Regenerate an answer or revise a question. The old version is kept."""
     message, chat = _own_message(message_id)
     key = request.form.get("key") or str(uuid4())
+    # The menu's choice goes before the composer's.
+    model = request.form.get("with_model") or request.form.get("model") or None
     if message.role == "assistant":
-        return _redrawn(lifecycle.regenerate(current_user, chat, message, key=key))
+        return _redrawn(lifecycle.regenerate(current_user, chat, message, key=key, model=model))
     if message.continues:
         raise NotFound()
     try:
-        return _redrawn(lifecycle.revise(current_user, chat, message, page.posted_text(), key=key))
+        return _redrawn(lifecycle.revise(current_user, chat, message, page.posted_text(), key=key, model=model))
     except KeyReused:
         # An earlier page was submitted again with a different text.
         message, chat = _own_message(message_id)
-        return _redrawn(lifecycle.revise(current_user, chat, message, page.posted_text()))
+        return _redrawn(lifecycle.revise(current_user, chat, message, page.posted_text(), model=model))
 
 
 @bp.post("/messages/<uuid:message_id>/continuation")

@@ -108,15 +108,17 @@ def start(
     return started
 
 
-def revise(user: User, chat: Chat, question: Message, text: object, *, key: str | None = None) -> Started:
+def revise(
+    user: User, chat: Chat, question: Message, text: object, *, key: str | None = None, model: str | None = None
+) -> Started:
     """Ask a reworded question as a new version of the old one. Raises what start does."""
-    return start(user, chat, text, key=key, place=Position(question.parent_id))
+    return start(user, chat, text, key=key, place=Position(question.parent_id), model=model)
 
 
-def regenerate(user: User, chat: Chat, answer: Message, *, key: str | None = None) -> Started:
+def regenerate(user: User, chat: Chat, answer: Message, *, key: str | None = None, model: str | None = None) -> Started:
     """Answer a question again; the old answer is kept. Raises what start does."""
     question = _question_of(answer)
-    return start(user, chat, question.content, key=key, place=Position(question_id=question.id))
+    return start(user, chat, question.content, key=key, place=Position(question_id=question.id), model=model)
 
 
 def go_on(user: User, chat: Chat, answer: Message, *, key: str | None = None) -> Started:

@@ -34,6 +34,26 @@ document.addEventListener("submit", event => {
   if (event.target.matches("[data-leaves]")) attempt(() => names().forEach(name => localStorage.removeItem(name)));
 });
 
+// The model that was chosen is kept with the draft until something is sent with it.
+const modelOf = composer => `${nameOf(composer)}:model`;
+const restoreModel = () => {
+  const select = form().elements.model, kept = attempt(() => localStorage.getItem(modelOf(form())));
+  if (select && [...select.options].some(option => option.value === kept)) select.value = kept;
+};
+if (form()) restoreModel();
+document.addEventListener("change", event => {
+  if (event.target.matches("#composer [name=model]")) attempt(() => localStorage.setItem(modelOf(form()), event.target.value));
+});
+// A model from the menu of an answer becomes the chat's, so the box shows it.
+document.addEventListener("click", ({ target }) => {
+  const chosen = target.closest("[name=with_model]"), select = form()?.elements.model;
+  if (chosen && select) select.value = chosen.value;
+});
+// Regenerate and edit send the model, too; the server keeps it in the chat.
+document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
+  if (form() && ctx.response.status === 200 && ctx.request.body?.has?.("model") && ctx.target?.id === "log") attempt(() => localStorage.removeItem(modelOf(form())));
+});
+
 let sent = "", name = "", rest = null;
 document.addEventListener("htmx:before:request", ({ detail: { ctx } }) => {
   if (ctx.sourceElement.id !== "composer") return;

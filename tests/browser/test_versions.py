@@ -129,3 +129,43 @@ def test_all_of_it_works_without_a_script(app, open_page, api, demo):
 
     expect(page.locator(".bubble")).to_have_text("Tell me")
     assert turns(app) == 3
+
+
+def asked(demo):
+    """The model that was asked last."""
+    return [request.model for request in demo.requests if request.kind == "stream"][-1]
+
+
+def test_an_answer_is_given_again_by_a_model_from_the_menu(chat_page, demo):
+    page = chat_page
+    page.locator(".turn").last.hover()
+    page.locator(".with-model summary").click()
+    other = page.locator(".with-model button").nth(1)
+    chosen = other.get_attribute("value")
+
+    other.click()
+
+    expect(page.locator(".answer .versions")).to_contain_text("2/2")
+    assert asked(demo) == chosen
+    expect(page.locator("#composer [name=model]")).to_have_value(chosen)
+
+
+def test_regenerating_and_editing_use_the_model_in_the_box(chat_page, demo):
+    page = chat_page
+    page.locator("#composer [name=model]").select_option(index=2)
+    chosen = page.locator("#composer [name=model]").input_value()
+
+    act(page, "Regenerate")
+    expect(page.locator(".answer .versions")).to_contain_text("2/2")
+
+    assert asked(demo) == chosen
+
+
+def test_a_model_that_was_chosen_is_still_chosen_after_a_reload(chat_page):
+    page = chat_page
+    page.locator("#composer [name=model]").select_option(index=2)
+    chosen = page.locator("#composer [name=model]").input_value()
+
+    page.reload()
+
+    expect(page.locator("#composer [name=model]")).to_have_value(chosen)
