@@ -34,7 +34,8 @@ class Lists:
     def shifted(self, line: str, is_code: bool, is_opening: bool) -> str:
         quote = QUOTE.match(line)[0]  # type: ignore[index]
         if is_code and not is_opening:
-            return self._code(line) if line.strip() and not quote else line
+            is_quoted = quote and self._quote
+            return self._code(line) if line.strip() and not is_quoted else line
         if quote.count(">") != self._quote.count(">"):
             self._items = []
         self._quote, rest = quote, line[len(quote) :]

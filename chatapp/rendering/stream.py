@@ -129,8 +129,9 @@ class MarkdownStream:
     def _close_blocks(self) -> list[Event]:
         events: list[Event] = []
         self._has_new_lines = False
-        while length := _final_length(self._open):
-            events += self._append(parse(self._open[:length], is_whole=False))
+        while final := _final(self._open):
+            length, blocks = final
+            events += self._append(blocks)
             self._open = self._open[length:].lstrip("\n")
         return events
 
@@ -185,21 +186,25 @@ def open_fence(text: str) -> str:
     return opening
 
 
-def _final_length(source: str) -> int:
-    """Return how much of the source no later line can change. The source begins with a top-level block."""
+def _final(source: str) -> tuple[int, list[Block]] | None:
+    """Return how much of the source no later line can change, and its blocks; None where that is nothing.
+
+    The source begins with a top-level block.
+    """
     complete = source.rfind("\n") + 1
     if opened := OPEN_FENCE.match(source):
         closing = _closing_fence(opened).search(source, opened.end(), complete)
-        return closing.end() + 1 if closing else 0
+        return (closing.end() + 1, parse(source[: closing.end() + 1], is_whole=False)) if closing else None
     blocks = parse(source[:complete], is_whole=False)
     last = next((index for index in range(len(blocks) - 1, 0, -1) if blocks[index].first_line), 0)
     if not last:
-        return 0
+        return None
     lines = source.split("\n", blocks[last].first_line - 1)[:-1]
     # A line right above that belongs to no block is part of a link's definition, which may still grow.
     if lines[-1].strip() and blocks[last - 1].last_line < len(lines):
-        return 0
-    return sum(len(line) + 1 for line in lines)
+        return None
+    # The lines behind them tell how they are read: a formula without an end is one while it may still end.
+    return sum(len(line) + 1 for line in lines), blocks[:last]
 
 
 def _closing_fence(opened: re.Match[str]) -> re.Pattern[str]:

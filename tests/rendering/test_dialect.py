@@ -50,6 +50,7 @@ LISTS = [
 CODE_LEFT_OF_ITS_ITEM = [
     ("- a\n  ```\nx\n  y\n  ```\n- b", "x\n  y\n"),
     ("1. a\n   ```\nx\n```\n2. b", "x\n"),
+    ("1. a\n   ```\nx\n> y\n```\n2. b", "x\n> y\n"),
     ("- ```\nx\n\ny\n```\n- b", "x\n\ny\n"),
     ("- a\n  - c\n    ```\n  x\n    y\n    ```\n- b", "  x\n    y\n"),
 ]
@@ -187,6 +188,11 @@ def test_a_formula_in_a_list_or_quote_ends_there(text):
 def test_signs_of_a_formula_without_an_end_hold_nothing(text):
     assert "∑" not in html(text)
     assert "<li>" in html(text)
+
+
+@pytest.mark.parametrize("text", NO_DISPLAYS)
+def test_what_turns_out_to_be_no_formula_replaces_nothing_that_was_sent(text):
+    assert "reset" not in streamed(f"{text}\n\nSome words.\n\nend\n", longest=5).events
 
 
 def test_a_formula_over_blank_lines_is_not_shown_before_its_end():
