@@ -50,7 +50,7 @@ LISTS = [
 CODE_LEFT_OF_ITS_ITEM = [
     ("- a\n  ```\nx\n  y\n  ```\n- b", "x\n  y\n"),
     ("1. a\n   ```\nx\n```\n2. b", "x\n"),
-    ("1. a\n   ```\nx\n> y\n```\n2. b", "x\n> y\n"),
+    ("1. a\n   ```\nx\n> y\n```\n2. b", "x\n&gt; y\n"),
     ("- ```\nx\n\ny\n```\n- b", "x\n\ny\n"),
     ("- a\n  - c\n    ```\n  x\n    y\n    ```\n- b", "  x\n    y\n"),
 ]
