@@ -162,7 +162,7 @@ def test_a_length_limit_goes_under_its_newer_name(provider, picky, ask):
 def test_a_server_that_refuses_everything_is_asked_a_few_times(provider, picky, ask):
     picky.wants(lambda body: False, OPENAI)
 
-    with pytest.raises(Exception, match="could not be reached"):
+    with pytest.raises(Exception, match="couldn’t be reached"):
         list(provider.stream(ask("Hi", model="m")))
 
     assert len(picky.requests) <= 4
