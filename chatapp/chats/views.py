@@ -44,6 +44,8 @@ def shared() -> dict[str, Any]:
     locale = get_locale()
     return {
         "theme_cookie": cookies.name("theme"),
+        "fold_cookie": cookies.name("folded"),
+        "is_folded": bool(request and request.cookies.get(cookies.name("folded"))),
         "theme": theme if theme in THEMES else "system",
         "language": str(locale or "en").replace("_", "-"),
         "direction": getattr(locale, "text_direction", "ltr"),

@@ -21,7 +21,7 @@ STYLES = [
     *("composer", "notices", "forms", "usage", "print"),
 ]
 SCRIPTS = [
-    *("theme", "toasts", "composer", "prompts", "drafts", "follow", "revise", "stream", "copy", "menu", "list"),
+    *("theme", "side", "toasts", "composer", "prompts", "drafts", "follow", "revise", "stream", "copy", "menu", "list"),
     *("shortcuts", "offline", "start"),
 ]
 MIMETYPES = {

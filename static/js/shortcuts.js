@@ -15,7 +15,7 @@ document.addEventListener("keydown", event => {
   if (mod && key === "k") {
     event.preventDefault();
     const side = byId("side");
-    if (side && getComputedStyle(side).display === "none") side.showPopover();
+    if (side && getComputedStyle(side).display === "none") document.querySelector(".open-side").click();
     const search = byId("search");
     search?.focus();
     search?.select();
