@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from chatapp.auth.models import User
 from chatapp.chats.models import Chat, Message, branch
-from chatapp.kernel.errors import ChatNotFound, ChatNotYours
+from chatapp.kernel.errors import ChatNotFound, ChatNotYours, NotFound
 from chatapp.kernel.extensions import db
 from chatapp.rendering import open_fence
 
@@ -55,6 +55,14 @@ def own_chat(user: User, chat_id: UUID, *, or_deleted: bool = False) -> Chat:
         return Chat.for_user(user, chat_id, or_deleted=or_deleted)
     except ChatNotYours:
         raise ChatNotFound() from None
+
+
+def own_message(user: User, message_id: UUID) -> tuple[Message, Chat]:
+    """Load a message of one of a user's chats, and the chat. Raises NotFound, also for another user's."""
+    message = db.session.get(Message, message_id)
+    if message is None:
+        raise NotFound()
+    return message, own_chat(user, message.chat_id)
 
 
 def shown_turns(messages: Iterable[Message]) -> list[ShownTurn]:

@@ -168,7 +168,7 @@ def estimate() -> ResponseReturnValue:
 
 
 def _edit_page(problem: str, message_id: UUID) -> str:
-    message, chat = _own_message(message_id)
+    message, chat = queries.own_message(current_user, message_id)
     if message.role == "assistant":
         return _chat_page(problem, chat.id)
     return _edit_form("conversation/edit.html", message, chat, problem=problem, draft=page.posted_text())
@@ -180,7 +180,7 @@ def _edit_page(problem: str, message_id: UUID) -> str:
 @limit_sends
 def create_version(message_id: UUID) -> ResponseReturnValue:
     """Regenerate an answer or revise a question. The old version is kept."""
-    message, chat = _own_message(message_id)
+    message, chat = queries.own_message(current_user, message_id)
     key = request.form.get("key") or str(uuid4())
     # The menu's choice goes before the composer's.
     model = request.form.get("with_model") or request.form.get("model") or None
@@ -192,7 +192,7 @@ def create_version(message_id: UUID) -> ResponseReturnValue:
         return _redrawn(lifecycle.revise(current_user, chat, message, page.posted_text(), key=key, model=model))
     except KeyReused:
         # An earlier page was submitted again with a different text.
-        message, chat = _own_message(message_id)
+        message, chat = queries.own_message(current_user, message_id)
         return _redrawn(lifecycle.revise(current_user, chat, message, page.posted_text(), model=model))
 
 
@@ -200,7 +200,7 @@ def create_version(message_id: UUID) -> ResponseReturnValue:
 @login_required
 @limit_sends
 def continue_answer(message_id: UUID) -> ResponseReturnValue:
-    message, chat = _own_message(message_id)
+    message, chat = queries.own_message(current_user, message_id)
     return _redrawn(lifecycle.go_on(current_user, chat, message, key=request.form.get("key") or None))
 
 
@@ -208,7 +208,7 @@ def continue_answer(message_id: UUID) -> ResponseReturnValue:
 @login_required
 def select(message_id: UUID) -> ResponseReturnValue:
     """Show another version of a message, and the branch below it."""
-    message, chat = _own_message(message_id)
+    message, chat = queries.own_message(current_user, message_id)
     chat_id = chat.id
     lifecycle.choose(chat, message)
     if not is_htmx():
@@ -219,7 +219,7 @@ def select(message_id: UUID) -> ResponseReturnValue:
 @bp.get("/messages/<uuid:message_id>/edit")
 @login_required
 def edit(message_id: UUID) -> ResponseReturnValue:
-    message, chat = _own_message(message_id)
+    message, chat = queries.own_message(current_user, message_id)
     if message.role != "user" or message.continues:
         raise NotFound()
     return _edit_form("conversation/_edit.html" if is_htmx() else "conversation/edit.html", message, chat)
@@ -234,7 +234,7 @@ def _edit_form(template: str, message: Message, chat: Chat, **refused: str) -> s
 @login_required
 def show_message(message_id: UUID) -> ResponseReturnValue:
     """Render a question as in the conversation; cancelling an edit returns to it."""
-    message, chat = _own_message(message_id)
+    message, chat = queries.own_message(current_user, message_id)
     if message.role != "user" or not is_htmx():
         return redirect_to("conversation.show", chat_id=chat.id, _anchor=f"m{message_id}")
     return render_template("conversation/_question.html", message=message, versions=queries.versions([message]))
@@ -297,7 +297,7 @@ def stop(turn_id: UUID) -> ResponseReturnValue:
 @login_required
 def source(message_id: UUID) -> ResponseReturnValue:
     """Return a message's source; a continued answer in one piece."""
-    message, _chat = _own_message(message_id)
+    message, _chat = queries.own_message(current_user, message_id)
     return Response(queries.whole_text(message), content_type="text/plain; charset=utf-8")
 
 
@@ -339,14 +339,6 @@ def _conversation(chat_id: UUID, *, with_id: UUID | None = None, says: str = "")
         **notices.shown(current_user.id),
         says=says,
     )
-
-
-def _own_message(message_id: UUID) -> tuple[Message, Chat]:
-    """Load a message of one of the user's chats. Raises NotFound, also for another user's."""
-    message = db.session.get(Message, message_id)
-    if message is None:
-        raise NotFound()
-    return message, queries.own_chat(current_user, message.chat_id)
 
 
 def _ended(turn_id: UUID) -> Callable[[Ending], str | None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -20,7 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from chatapp.chats.models import Chat, Message
 from chatapp.kernel.breath import give_way
 from chatapp.kernel.config import settings
-from chatapp.kernel.database import retry_write, write
+from chatapp.kernel.database import now, retry_write, write
 from chatapp.kernel.errors import InvalidRequest
 from chatapp.kernel.extensions import db
 from chatapp.personas.models import NAME_CHARS
@@ -107,11 +108,19 @@ def _take_in(user_id: UUID, texts: list[Text], intake: Intake) -> Imported:
         if chat_id in written or _is_there(user_id, chat.key, chat_id):
             known += 1
             continue
-        _write(chat, user_id, chat_id, again)
+        _write(chat, user_id, chat_id, again.now)
         written[chat_id] = None
         messages += len(chat.messages)
     _show(user_id, list(written))
     return Imported(intake, len(written), messages, known)
+
+
+def add(user_id: UUID, chat: ReadChat) -> UUID:
+    """Take in one chat that is known to be sound; return its id."""
+    chat_id = _id(user_id, f"chat {chat.key}")
+    _write(chat, user_id, chat_id, now())
+    _show(user_id, [chat_id])
+    return chat_id
 
 
 def _is_there(user_id: UUID, key: str, chat_id: UUID) -> bool:
@@ -127,11 +136,11 @@ def _is_there(user_id: UUID, key: str, chat_id: UUID) -> bool:
     return found
 
 
-def _write(chat: ReadChat, user_id: UUID, chat_id: UUID, intake: Intake) -> None:
+def _write(chat: ReadChat, user_id: UUID, chat_id: UUID, instant: datetime) -> None:
     """Write a chat, hidden. One that was deleted, or left behind by an import that broke off, makes room."""
     _remove(chat_id)
     with write() as session:
-        session.execute(insert(Chat), [_values(chat, user_id, chat_id, intake)])
+        session.execute(insert(Chat), [_values(chat, user_id, chat_id, instant)])
     for messages in _batches(chat.messages):
         rows = [_message_values(message, chat_id) for message in messages]
         with write() as session:
@@ -177,7 +186,7 @@ def _show(user_id: UUID, chat_ids: list[UUID]) -> None:
         give_way()
 
 
-def _values(chat: ReadChat, user_id: UUID, chat_id: UUID, intake: Intake) -> dict[str, Any]:
+def _values(chat: ReadChat, user_id: UUID, chat_id: UUID, instant: datetime) -> dict[str, Any]:
     """Return a chat's columns."""
     title = " ".join((chat.title or "").split())
     return {
@@ -193,8 +202,8 @@ def _values(chat: ReadChat, user_id: UUID, chat_id: UUID, intake: Intake) -> dic
         "archived": chat.archived,
         "head_id": _message_id(chat_id, chat.head_key),
         "created_at": chat.created_at,
-        "updated_at": min(chat.updated_at, intake.now),
-        "deleted_at": intake.now,
+        "updated_at": min(chat.updated_at, instant),
+        "deleted_at": instant,
     }
 
 

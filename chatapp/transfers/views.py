@@ -19,12 +19,13 @@ from chatapp.chats import queries
 from chatapp.kernel.breath import Breath
 from chatapp.kernel.config import settings
 from chatapp.kernel.database import now, release
-from chatapp.kernel.errors import InvalidRequest
+from chatapp.kernel.errors import InvalidRequest, NotFound
 from chatapp.kernel.extensions import limiter
 from chatapp.kernel.security_log import note
 from chatapp.kernel.web import forget_storage, redirect_to
 from chatapp.transfers import deletion, export, importing, unpacking, words
 from chatapp.transfers.bounds import MEBIBYTE, Bounds, Intake, InvalidFile
+from chatapp.transfers.fork import fork
 
 bp = Blueprint("transfers", __name__)
 
@@ -81,6 +82,17 @@ def export_one(chat_id: UUID, kind: str) -> Response:
     if kind == "json":
         return _file(export.as_json(current_user.id, chat.id), "application/json", name)
     return _file(export.as_markdown(current_user.id, chat.id), "text/markdown", name)
+
+
+@bp.post("/messages/<uuid:message_id>/fork")
+@login_required
+@limiter.limit("20 per minute", key_func=lambda: str(current_user.id))
+def fork_chat(message_id: UUID) -> ResponseReturnValue:
+    """Copy a conversation up to an answer into a new chat, and open it."""
+    answer, chat = queries.own_message(current_user, message_id)
+    if answer.role != "assistant":
+        raise NotFound()
+    return redirect_to("conversation.show", chat_id=fork(chat, answer))
 
 
 @bp.post("/account/data/imports")

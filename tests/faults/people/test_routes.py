@@ -30,7 +30,7 @@ ROUTES = {
     "owned": "personas.edit personas.update personas.delete conversation.show chats.update chats.destroy chats.delete chats.edit chats.menu chats.rename chats.restore "
     "chats.title_status chats.unarchive "
     "conversation.send conversation.changes conversation.stop conversation.stream conversation.source conversation.show_message conversation.continue_answer conversation.edit conversation.select "
-    "conversation.create_version usage.show auth.revoke_key auth.end_session transfers.export_one "
+    "conversation.create_version usage.show auth.revoke_key auth.end_session transfers.export_one transfers.fork_chat "
     "api.show api.update api.destroy api.send api.join_or_send api.stop",
     "admin": "admin.index admin.invite admin.show_invitations admin.revoke_invitation admin.clear_counts admin.disable admin.enable admin.set_limit "
     "admin.show admin.grant admin.set_period "
