@@ -21,8 +21,8 @@ STYLES = [
     *("composer", "notices", "forms", "usage", "print"),
 ]
 SCRIPTS = [
-    *("theme", "side", "toasts", "composer", "prompts", "drafts", "follow", "revise", "stream", "copy", "menu", "list"),
-    *("shortcuts", "offline", "start"),
+    *("theme", "side", "toasts", "composer", "prompts", "drafts", "follow", "anchor", "news"),
+    *("revise", "stream", "copy", "menu", "list", "shortcuts", "offline", "start"),
 ]
 MIMETYPES = {
     ".css": "text/css; charset=utf-8",

@@ -1,0 +1,40 @@
+// What the reader looks at stays in its place while something is unfolded, exchanged or put in above it.
+const log = document.getElementById("log");
+let anchor = null;
+
+const topOf = element => element.getBoundingClientRect().top;
+const byId = element => ({ find: () => document.getElementById(element.id), at: topOf(element) });
+const stay = place => log.dispatchEvent(new CustomEvent("stay", { detail: place }));
+const stays = ctx => ctx.sourceElement?.closest?.("[data-stay]");
+
+function keepSummary({ target }) {
+  const summary = target.closest("summary");
+  if (summary) stay({ find: () => summary, at: topOf(summary) });
+}
+function followSent({ detail: { ctx } }) {
+  if (ctx.target === log && !stays(ctx)) log.dispatchEvent(new Event("follow"));
+}
+function remember({ detail: { ctx } }) {
+  if (ctx.reader) anchor = byId(ctx.reader);
+  // Another version of a message: the button that was pressed.
+  else if (ctx.target === log && stays(ctx)) anchor = { ...byId(ctx.sourceElement), button: true };
+  else if (ctx.target?.matches?.(".earlier")) {
+    // Earlier messages: the first that was shown before.
+    const first = ctx.target.nextElementSibling;
+    if (first) anchor = { find: () => first, at: topOf(first) };
+  }
+}
+function putBack() {
+  if (!anchor) return;
+  const { find, at, button } = anchor, element = find();
+  anchor = null;
+  stay({ find, at });
+  if (button && element) (element.disabled ? element.form.querySelector("button:enabled") : element)?.focus({ preventScroll: true });
+}
+
+if (log) {
+  log.addEventListener("click", keepSummary);
+  document.addEventListener("htmx:before:request", followSent);
+  document.addEventListener("htmx:before:swap", remember);
+  document.addEventListener("htmx:after:swap", putBack);
+}
