@@ -54,6 +54,7 @@ GLANCE_SECONDS = 0.1
 limit_sends = limiter.shared_limit(lambda: f"{settings().sends_per_minute} per minute", scope="sends")
 
 bp.add_app_template_global(words.ending_text)
+bp.add_app_template_global(words.is_long)
 bp.add_app_template_global(words.method_text)
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from flask_babel import gettext as _
 
+FOLDED_LINES, LINE_CHARS = 12, 65
+
 
 def ending_text(status: str, usage: dict[str, Any] | None) -> str:
     """Return how an answer ended, for display; "" if it ended normally. usage: Message.usage."""
@@ -36,6 +38,12 @@ def ending_text(status: str, usage: dict[str, Any] | None) -> str:
         # A message from errors.py: a wrong key is a different problem from an empty answer.
         return f"{_(message)}."
     return texts.get(code or "", _("Something went wrong while answering."))
+
+
+def is_long(text: str) -> bool:
+    """Return whether a message of one's own takes more lines than a page shows unasked, on a wide screen."""
+    lines = text[: FOLDED_LINES * LINE_CHARS + 1].split("\n")
+    return sum(1 + len(line) // LINE_CHARS for line in lines) > FOLDED_LINES
 
 
 def method_text(method: str | None) -> str:
