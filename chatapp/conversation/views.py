@@ -55,6 +55,7 @@ limit_sends = limiter.shared_limit(lambda: f"{settings().sends_per_minute} per m
 
 bp.add_app_template_global(words.ending_text)
 bp.add_app_template_global(words.is_long)
+bp.add_app_template_global(words.is_mendable)
 bp.add_app_template_global(words.method_text)
 
 

@@ -6,6 +6,18 @@ from typing import Any
 
 from flask_babel import gettext as _
 
+from chatapp.kernel.errors import (
+    ModelNotFound,
+    PlaceNotServed,
+    ProviderKeyRefused,
+    ProviderMisconfigured,
+    ProviderQuotaUsedUp,
+)
+
+MENDABLE = {
+    each.default_message
+    for each in (ProviderMisconfigured, ProviderKeyRefused, ModelNotFound, PlaceNotServed, ProviderQuotaUsedUp)
+}
 FOLDED_LINES, LINE_CHARS = 12, 65
 
 
@@ -31,13 +43,27 @@ def ending_text(status: str, usage: dict[str, Any] | None) -> str:
         "TOKEN_LIMIT_EXCEEDED": _("Your token budget is used up."),
     }
     if status == "interrupted":
-        if code == "PROVIDER_TIMEOUT":
-            return _("The model stopped responding. The partial answer is saved.")
-        return _("The answer was interrupted. The partial answer is saved.")
+        return _interrupted_text(code, has_text=bool(usage.get("answer_tokens")))
     if code == "PROVIDER_ERROR" and (message := usage.get("error_message")):
         # A message from errors.py: a wrong key is a different problem from an empty answer.
         return f"{_(message)}."
     return texts.get(code or "", _("Something went wrong while answering."))
+
+
+def _interrupted_text(code: str | None, *, has_text: bool) -> str:
+    """has_text: whether something of the answer had arrived."""
+    if code == "PROVIDER_TIMEOUT":
+        if has_text:
+            return _("The model stopped responding. The partial answer is saved.")
+        return _("The model stopped responding. No answer arrived.")
+    if has_text:
+        return _("The answer was interrupted. The partial answer is saved.")
+    return _("The answer was interrupted before it began.")
+
+
+def is_mendable(usage: dict[str, Any] | None) -> bool:
+    """Return whether an administrator can mend what an answer failed of: the key, the address, the model, the quota."""
+    return (usage or {}).get("error_message") in MENDABLE
 
 
 def is_long(text: str) -> bool:
