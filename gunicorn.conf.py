@@ -20,7 +20,7 @@ from chatapp.kernel.config import ConfigurationError, load
 from chatapp.kernel.logs import without_dropped_peers, without_request_lines
 from chatapp.kernel.server.loop_alarm import LoopAlarm
 
-# Files that are made from here on, databases first, are for this account of the machine alone.
+# Files created from here on, such as databases, are readable by this system account only.
 os.umask(0o077)
 try:
     settings = load()
@@ -32,17 +32,17 @@ wsgi_app = "wsgi:app"
 bind = f"{f'[{settings.host}]' if ':' in settings.host else settings.host}:{settings.port}"
 workers = settings.web_concurrency
 worker_class = "chatapp.kernel.server.drain.DrainWorker"
-# At the limit not even a health check gets in, so listeners are refused before it (MAX_LISTENERS).
+# At the limit not even a health check gets in, so listeners are refused earlier (MAX_LISTENERS).
 worker_connections = settings.max_listeners + 2000
 # nginx keeps idle connections for 60 s; ours must outlive them, or it sends a request into a closed one.
 keepalive = 75
 timeout = 30
 graceful_timeout = settings.drain_seconds + 5
-# A worker that is replaced after so many requests would leave the only one's streams without service for seconds.
+# Don't replace a worker after a number of requests: a single worker's streams would be cut for seconds.
 max_requests = 0
 
-# A message may stand in the URL (GET form): 5,000 emoji are 60,000 characters. gunicorn takes no larger number than its
-# own 8,190, and with 0 it searches everything that has come again with each packet: 20 MB without a line end took 29 s.
+# A URL may hold a message (GET form): 5,000 emoji are 60,000 characters. gunicorn caps this setting at 8,190, and with
+# 0 it rescans everything received with each packet: 20 MB without a line end took 29 s.
 message.MAX_REQUEST_LINE = limit_request_line = 128 * 1024
 limit_request_fields = 60
 limit_request_field_size = 8190
@@ -75,10 +75,10 @@ def on_starting(server):
     from chatapp.kernel.extensions import db
     from chatapp.kernel.server.upgrading import answering
 
-    is_handed_down = "LISTEN_FDS" in os.environ or "GUNICORN_FD" in os.environ  # The socket, by another process.
+    is_handed_down = "LISTEN_FDS" in os.environ or "GUNICORN_FD" in os.environ  # Another process passes the socket.
     if not is_handed_down:
         _check_address(server)
-    # Not the one that is served: each worker makes its own. Limits would start a thread, which a fork must not inherit.
+    # For migrations only: each worker creates its own. Rate limits would start a thread, which a fork must not inherit.
     try:
         app = create_app(rate_limits=False)
     except ConfigurationError as error:
@@ -91,7 +91,7 @@ def on_starting(server):
             url = db.engine.url.render_as_string()  # Without the password.
             sys.exit(f"The database {url} cannot be used. Is DATABASE_URL right?\n{error.orig}")
         except SystemExit:
-            # The line above this one names the revision that this program does not know.
+            # The log line above names the revision that this program doesn't know.
             sys.exit("The database was last used by a newer version of this program. Start that one, or restore a copy")
         for engine in app.extensions["sqlalchemy"].engines.values():
             engine.dispose()  # A connection must not be shared with a fork.
@@ -111,7 +111,7 @@ def post_worker_init(worker):
     worker.log.error_log.addFilter(without_request_lines)
     app.extensions["worker"] = worker
     app.extensions["providers"].warm_up()
-    # Otherwise the first request does it, and all others wait for some 100 ms.
+    # Otherwise the first request does this, and all others wait about 100 ms for it.
     configure_mappers()
     with app.app_context():
         live.look()

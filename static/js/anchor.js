@@ -1,4 +1,4 @@
-// What the reader looks at stays in its place while something is unfolded, exchanged or put in above it.
+// Keeps what the reader is looking at in place while something is unfolded, replaced or inserted above it.
 const log = document.getElementById("log");
 let anchor = null;
 
@@ -16,10 +16,10 @@ function followSent({ detail: { ctx } }) {
 }
 function remember({ detail: { ctx } }) {
   if (ctx.reader) anchor = byId(ctx.reader);
-  // Another version of a message: the button that was pressed.
+  // For another version of a message, hold the button that was pressed.
   else if (ctx.target === log && stays(ctx)) anchor = { ...byId(ctx.sourceElement), button: true };
   else if (ctx.target?.matches?.(".earlier")) {
-    // Earlier messages: the first that was shown before.
+    // For earlier messages, hold the first one that was already shown.
     const first = ctx.target.nextElementSibling;
     if (first) anchor = { find: () => first, at: topOf(first) };
   }

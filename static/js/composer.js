@@ -1,4 +1,4 @@
-// The message box: Enter sends, it grows with its text and counts its length.
+// The message box: Enter sends; it grows with its text and counts characters.
 const box = () => document.getElementById("text");
 const form = () => document.getElementById("composer");
 const growsByItself = CSS.supports("field-sizing", "content");
@@ -31,23 +31,23 @@ document.addEventListener("input", event => {
 
 document.addEventListener("keydown", event => {
   if (event.target.id !== "text" || event.key !== "Enter" || event.shiftKey) return;
-  // While an input method composes, Enter chooses a word; on a touch keyboard it is the only way to a new line.
+  // In an input method, Enter chooses a word; on a touch keyboard it is the only way to start a new line.
   if (event.isComposing || event.keyCode === 229 || !(hasKeyboard() || event.ctrlKey || event.metaKey)) return;
   event.preventDefault();
   if (event.target.value.trim() && !document.getElementById("stop")) form().requestSubmit();
 });
 
-// The button that stops goes with the answer's end, and the focus with it.
+// The Stop button disappears when the answer ends, and the focus with it.
 document.addEventListener("click", event => { if (event.target.closest("#stop") && hasKeyboard()) box().focus(); });
 
-// Send and Stop take each other's place: the second click of a double one would take back what the first has done.
+// Send and Stop replace each other, so the second click of a double click would undo the first.
 document.addEventListener("click", event => {
   if (event.detail < 2 || !event.target.closest("#action")) return;
   event.preventDefault();
   event.stopPropagation();
 }, true);
 
-// A new chat gets a message box of its own.
+// A new chat gets its own message box.
 document.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => {
   if (ctx.target?.id === "log" && document.activeElement === document.body && hasKeyboard()) box().focus();
 });

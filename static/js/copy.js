@@ -1,20 +1,20 @@
-// Copies a message as it was written, the text of a code block, or what is shown once.
+// Copies a message's source, a code block, or a secret that is shown once.
 const DONE_MS = 1600;
 
 const text = async button => {
   if (button.dataset.copyText) return button.dataset.copyText;
   const address = button.dataset.copy;
-  // Without line ends at its end: a terminal would run what is pasted.
+  // No line ends at the end: a terminal would run the pasted text.
   if (!address) return button.closest("figure").querySelector("code").textContent.replace(/\n+$/, "");
   const answer = await fetch(address);
   if (!answer.ok) throw new Error(answer.status);
   return answer.text();
 };
 const write = async promise => {
-  // Asked for inside the click and filled later: some browsers forbid writing after a wait.
+  // Created during the click and filled later: some browsers forbid writing after a wait.
   if (navigator.clipboard && window.ClipboardItem)
     return navigator.clipboard.write([new ClipboardItem({ "text/plain": promise.then(t => new Blob([t], { type: "text/plain" })) })]);
-  // Without HTTPS there is no clipboard but this one.
+  // Without HTTPS this is the only clipboard.
   const box = Object.assign(document.createElement("textarea"), { value: await promise, className: "unseen" });
   document.body.append(box);
   box.select();

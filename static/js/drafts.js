@@ -1,5 +1,5 @@
-// What is typed is kept until the server has taken it: over a reload, a login that ended and a send that failed.
-// It is kept in this browser, for this user and this chat, and forgotten at sign-out.
+// Keeps typed text until the server has accepted it: through a reload, an expired login and a failed send.
+// Stored in this browser, per user and chat, and removed at sign-out.
 const PREFIX = "draft:";
 const box = () => document.getElementById("text");
 const form = () => document.getElementById("composer");
@@ -7,10 +7,10 @@ const nameOf = composer => PREFIX + composer.dataset.draft;
 const isMine = name => name.startsWith(PREFIX + form().dataset.draft.split(":")[0]);
 const names = () => Object.keys(localStorage).filter(name => name.startsWith(PREFIX));
 
-// Storage may be full or forbidden: then a draft lives as long as its page.
+// If storage is full or forbidden, a draft lasts as long as its page.
 const attempt = action => { try { return action(); } catch { return undefined; } };
 const keep = () => attempt(() => {
-  // With its key: what was taken although no answer came back is not taken twice.
+  // With its key, so that a message the server accepted without our hearing of it isn't accepted twice.
   if (box().value) localStorage.setItem(nameOf(form()), JSON.stringify({ text: box().value, key: form().elements.key.value }));
   else localStorage.removeItem(nameOf(form()));
 });
@@ -34,7 +34,7 @@ document.addEventListener("submit", event => {
   if (event.target.matches("[data-leaves]")) attempt(() => names().forEach(name => localStorage.removeItem(name)));
 });
 
-// The model that was chosen is kept with the draft until something is sent with it.
+// Keeps the chosen model with the draft until something is sent with it.
 const modelOf = composer => `${nameOf(composer)}:model`;
 const restoreModel = () => {
   const select = form().elements.model, kept = attempt(() => localStorage.getItem(modelOf(form())));
@@ -44,12 +44,12 @@ if (form()) restoreModel();
 document.addEventListener("change", event => {
   if (event.target.matches("#composer [name=model]")) attempt(() => localStorage.setItem(modelOf(form()), event.target.value));
 });
-// A model from the menu of an answer becomes the chat's, so the box shows it.
+// A model chosen in an answer's menu becomes the chat's, so show it in the box.
 document.addEventListener("click", ({ target }) => {
   const chosen = target.closest("[name=with_model]"), select = form()?.elements.model;
   if (chosen && select) select.value = chosen.value;
 });
-// Regenerate and edit send the model, too; the server keeps it in the chat.
+// Regenerate and edit send the model too; the server stores it with the chat.
 document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
   if (form() && ctx.response.status === 200 && ctx.request.body?.has?.("model") && ctx.target?.id === "log") attempt(() => localStorage.removeItem(modelOf(form())));
 });
@@ -62,12 +62,12 @@ document.addEventListener("htmx:before:request", ({ detail: { ctx } }) => {
 });
 document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
   if (ctx.sourceElement.id !== "composer" || ctx.response.status !== 200) return;
-  // The server took the message. What was typed meanwhile stays.
+  // The server accepted the message. Keep what was typed meanwhile.
   rest = box().value.startsWith(sent) ? box().value.slice(sent.length) : box().value;
   attempt(() => localStorage.removeItem(name));
   box().value = "";
 });
-// A new chat gets a message box of its own.
+// A new chat gets its own message box.
 document.addEventListener("htmx:after:swap", () => {
   if (rest === null) return;
   fill(rest);

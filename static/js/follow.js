@@ -1,5 +1,5 @@
-// The end of the conversation stays in sight while it grows, until the reader scrolls up: that always wins.
-// "stay" events say which element to keep where it is; data-follows tells the other scripts.
+// Keeps the end of a growing conversation in view until the reader scrolls up, which always wins.
+// A "stay" event names an element to hold in place; data-follows tells the other scripts.
 const scroll = document.getElementById("scroll"), log = document.getElementById("log");
 const latest = document.getElementById("latest");
 const NEAR_PX = 64, HOLD_MS = 400;
@@ -11,8 +11,8 @@ const follows = () => "follows" in scroll.dataset;
 const follow = does => scroll.toggleAttribute("data-follows", does);
 const showLatest = () => { latest.hidden = follows() || gap() < NEAR_PX; };
 
-// What is held stays where the reader has it, whatever is put in above it. Messages off the screen get their true
-// height only when they are drawn, so it is put right again for a moment.
+// Holds an element in place while content is inserted above it. Messages off the screen get their true height only
+// when they are drawn, so keep correcting for a moment.
 let held = null, release = 0;
 function hold(place) {
   held = place;
@@ -43,7 +43,7 @@ function begin() {
   go();
 }
 
-// Scroll events come a frame late, when a table has already grown below: only a smaller scrollTop is the reader's doing.
+// Scroll events arrive a frame late, after content below has grown. Only a smaller scrollTop comes from the reader.
 function takeSides() {
   if (held) return;
   if (scroll.scrollTop < top - 2 && scroll.scrollHeight >= height) follow(false);
@@ -68,17 +68,17 @@ function readerMoves({ type, deltaY }) {
   held = null;
   if (type === "wheel" && deltaY < 0 && scroll.scrollTop > 0) follow(false);
 }
-// A selection means that the reader is reading there.
+// A selection means the reader is reading there.
 function readerSelects() {
   const selection = getSelection();
   if (selection.type === "Range" && log.contains(selection.anchorNode)) follow(false);
 }
 function toLatest() {
-  // The button goes, and the keyboard reads on.
+  // The button disappears; keep the keyboard in the conversation.
   scroll.focus({ preventScroll: true });
   begin();
 }
-// What fits is shown whole.
+// Show all of what was unfolded, if it fits.
 function showUnfolded({ target }) {
   if (!target.open || held?.find() !== target.firstElementChild) return;
   const over = target.lastElementChild.getBoundingClientRect().bottom - scroll.getBoundingClientRect().bottom + 16;
@@ -87,7 +87,7 @@ function showUnfolded({ target }) {
   putRight();
 }
 function open() {
-  // The address names a message: show that one.
+  // Show the message that the URL names.
   const asked = location.hash && document.getElementById(location.hash.slice(1));
   if (!asked || !log.contains(asked)) return begin();
   asked.scrollIntoView();

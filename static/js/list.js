@@ -1,11 +1,11 @@
-// The list of chats stays as it was scrolled and as long as it was unfolded, whatever is done with it.
+// Keeps the scroll position and length of the list of chats, whatever replaces it.
 const NAME = "list-top";
 const list = () => document.getElementById("chats");
 let top = 0, shown = list(), listed = shown?.dataset.listed;
 
 const keep = () => { try { sessionStorage.setItem(NAME, top); } catch { /* Forbidden: it begins at its top. */ } };
 document.addEventListener("scroll", event => {
-  // The hits of a search have a top of their own.
+  // Search results have their own position.
   if (event.target !== list() || !list().dataset.listed) return;
   top = list().scrollTop;
   keep();
@@ -21,13 +21,13 @@ if (list()) {
   putBack();
   list().querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
 }
-// An answer that grows swaps many times a second, and the list stays as it is.
+// A growing answer swaps many times a second without changing the list.
 document.addEventListener("htmx:after:swap", () => {
   if (list() === shown) return;
   shown = list();
   putBack();
 });
-// Back in this tab, show changes to the list of chats. Search results and a title that is being edited stay.
+// On returning to this tab, update the list of chats, but keep search results and a title being edited.
 let asks = false;
 const comeBack = async () => {
   const now = list();
@@ -39,19 +39,19 @@ const comeBack = async () => {
     const text = answer.status === 200 && await answer.text();
     if (text && list() === now && !now.contains(document.activeElement)) await htmx.swap({ text, target: now, swap: "none" });
   } catch {
-    // Without a network the list stays as it is.
+    // Offline: leave the list alone.
   } finally {
     asks = false;
   }
 };
 document.addEventListener("visibilitychange", comeBack);
 addEventListener("focus", comeBack);
-document.getElementById("side")?.addEventListener("toggle", putBack);  // A drawer that is shut forgets it.
+document.getElementById("side")?.addEventListener("toggle", putBack);  // A closed drawer loses it.
 document.addEventListener("htmx:config:request", ({ detail: { ctx } }) => {
   if (listed) ctx.request.headers["X-Listed"] = listed;
   ctx.request.headers["X-List-Version"] = list()?.dataset.version ?? "";
 });
-// The hits of a search and a title that is being changed stay, whatever becomes of the list meanwhile.
+// Keep search results and a title being edited, even if the list is replaced meanwhile.
 document.addEventListener("htmx:before:swap", ({ detail: { ctx, tasks } }) => {
   const own = tasks.findIndex(({ type, target }) => type === "oob" && target === list());
   if (own < 0) return;

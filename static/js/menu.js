@@ -1,4 +1,4 @@
-// The menu of a chat in the sidebar: one for all, filled by the server, shown beside the button that asked for it.
+// The menu of a chat in the sidebar: one element for all chats, filled by the server and shown beside its button.
 const menu = document.getElementById("chat-menu");
 
 if (menu) {
@@ -7,7 +7,7 @@ if (menu) {
   document.addEventListener("htmx:before:request", ({ detail: { ctx } }) => { if (ctx.target === menu) before = document.activeElement; });
   document.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => {
     if (ctx.target !== menu) return goBack();
-    // Who did not wait for it is writing by now. A finger on the button leaves the focus where it was in some browsers.
+    // Someone who didn't wait is typing by now. In some browsers, tapping the button leaves the focus where it was.
     const now = document.activeElement;
     if (now !== before && now.matches("input, textarea")) return;
     opener = ctx.sourceElement;
@@ -19,7 +19,7 @@ if (menu) {
     menu.style.top = `${Math.min(at.bottom + 4, innerHeight - menu.offsetHeight - 8)}px`;
     menu.querySelector("button, a")?.focus();
   });
-  // The press that shuts the menu is no wish to open it again.
+  // The press that closes the menu must not open it again.
   let isShut = false;
   document.addEventListener("pointerdown", ({ target }) => { isShut = menu.matches(":popover-open") && opener?.contains(target); }, true);
   document.addEventListener("click", event => {
@@ -34,8 +34,7 @@ if (menu) {
     opener?.setAttribute("aria-expanded", String(isOpen));
     if (!isOpen) goBack();
   });
-  // What had the focus is gone with the menu, or with the list that was swapped: it goes to the same chat, or to what
-  // took its place.
+  // The focused element is gone with the menu or the replaced list. Focus the same chat, or what took its place.
   const goBack = () => {
     const now = document.activeElement;
     // A menu that has just closed keeps the focus until the next frame.
@@ -55,14 +54,14 @@ if (menu) {
   });
 }
 
-// What the browser calls the page, when what the page calls itself has changed.
+// Update the browser's title when the page's heading changes.
 document.addEventListener("htmx:after:swap", () => {
   const title = document.querySelector("h1#title")?.textContent.trim();
   const whole = `${title} · ${document.querySelector("meta[name=application-name]").content}`;
   if (title && whole !== document.title) document.title = whole;
 });
 
-// A title that is being changed: Escape, or leaving it as it was, puts the row back.
+// While renaming: Escape, or an unchanged title, restores the row.
 document.addEventListener("focusin", ({ target }) => { if (target.dataset?.cancel) target.select(); });
 const putBack = input => htmx.ajax("GET", input.dataset.cancel, { target: "#chats", swap: "outerMorph" });
 document.addEventListener("focusout", event => {
@@ -70,7 +69,7 @@ document.addEventListener("focusout", event => {
 });
 document.addEventListener("keydown", event => {
   if (event.key !== "Escape" || !event.target.dataset?.cancel) return;
-  // Neither the answer is stopped nor the drawer closed.
+  // Don't also stop the answer or close the drawer.
   event.preventDefault();
   event.stopPropagation();
   event.target.value = event.target.defaultValue;

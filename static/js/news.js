@@ -1,4 +1,4 @@
-// Back in this tab, show what was said in another one, unless a message is being sent or edited.
+// On returning to this tab, show messages from other tabs, unless a message is being sent or edited.
 const scroll = document.getElementById("scroll"), log = document.getElementById("log");
 let asks = false, isGone = false;
 
@@ -32,7 +32,7 @@ async function comeBack() {
   try {
     await fetchNews();
   } catch {
-    // Without a network the page stays as it is; the line below says so.
+    // Offline: leave the page alone; the line below the conversation says so.
   } finally {
     asks = false;
   }

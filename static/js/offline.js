@@ -1,4 +1,4 @@
-// The service worker: registered on pages of a signed-in user, removed at sign-out. And the page it shows offline.
+// Registers the service worker for signed-in users, removes it at sign-out, and runs the page it shows offline.
 const workers = navigator.serviceWorker;
 const forget = async () => {
   await (await workers.getRegistration())?.unregister();
@@ -6,12 +6,12 @@ const forget = async () => {
 };
 
 if (workers) {
-  // Not before the page has loaded: that comes first. A browser may forbid workers; then there are none.
+  // After the page has loaded, which comes first. A browser may forbid workers.
   if (document.body.matches(".shell")) addEventListener("load", () => workers.register("/service-worker.js").catch(() => {}));
   document.addEventListener("submit", event => { if (event.target.matches("[data-leaves]")) forget().catch(() => {}); });
 }
 
-// The draft of the chat whose page did not load. It can be edited here, too.
+// Shows the draft of the chat that could not load. It can be edited here too.
 const showDraft = () => {
   const chat = location.pathname.match(/^\/chats\/([0-9a-f-]{36})$/)?.[1] ?? "new";
   const name = Object.keys(localStorage).find(each => each.startsWith("draft:") && each.endsWith(`:${chat}`));
@@ -22,7 +22,7 @@ const showDraft = () => {
   box.addEventListener("input", () => localStorage.setItem(name, JSON.stringify({ ...draft, text: box.value })));
 };
 if (document.querySelector("[data-is-offline]")) {
-  // Storage may be forbidden: then there is no draft to show.
+  // If storage is forbidden, there is no draft.
   try { showDraft(); } catch {}
   addEventListener("online", () => location.reload());
 }

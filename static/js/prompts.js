@@ -35,7 +35,7 @@ const insert = option => {
 document.addEventListener("input", async event => {
   if (event.target.id !== "text" || !prompts()) return;
   if (!SLASH.test(box().value)) return isOpen() && close();
-  // Without a network there is no list; "/" is a character like others.
+  // Offline there is no list, and "/" is an ordinary character.
   if (markup === null) await load().catch(() => {});
   if (!prompts().childElementCount) prompts().innerHTML = markup ?? "";
   const typed = box().value.match(SLASH);
@@ -53,7 +53,7 @@ document.addEventListener("keydown", event => {
   event.preventDefault();
   event.stopImmediatePropagation();
 }, true);
-// The box keeps the focus while an option is pressed.
+// Keep the focus in the box while an option is pressed.
 document.addEventListener("pointerdown", event => { if (event.target.closest("#prompts")) event.preventDefault(); });
 document.addEventListener("click", event => {
   const option = event.target.closest("#prompts > li");

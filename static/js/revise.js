@@ -1,4 +1,4 @@
-// A message that is put in other words: its box may hold lines, so Ctrl or ⌘ with Enter sends, and Escape gives up.
+// Editing a message: Enter starts a new line, so Ctrl or ⌘ with Enter sends; Escape cancels.
 document.addEventListener("keydown", event => {
   const revision = event.target.closest?.(".revision");
   if (!revision || event.isComposing) return;
@@ -7,7 +7,7 @@ document.addEventListener("keydown", event => {
   else return;
   event.preventDefault();
 });
-// The link that was pressed is gone with the swap, so where the focus goes is noted before it.
+// The pressed link disappears in the swap, so note before it where the focus goes.
 let place = "";
 document.addEventListener("htmx:before:swap", ({ detail: { ctx } }) => {
   if (ctx.sourceElement?.matches?.('.question [href$="/edit"], [data-escape]')) place = ctx.target.id;

@@ -1,8 +1,8 @@
-// Keys that work everywhere. They are listed for people in the dialog of the account menu.
+// Keyboard shortcuts. The dialog in the account menu lists them.
 const byId = id => document.getElementById(id);
 const isTyping = target => /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName);
 
-// On a layout of another script a key counts as the Latin one in its place; Latin layouts keep their own.
+// On a non-Latin layout, a key counts as the Latin key in its place.
 const keyOf = ({ key, code, shiftKey }) => {
   if (key.length > 1 || /[ -~]/.test(key)) return key.toLowerCase();
   return code === "Slash" ? (shiftKey ? "?" : "/") : code.replace(/^Key/, "").toLowerCase();
@@ -10,7 +10,7 @@ const keyOf = ({ key, code, shiftKey }) => {
 
 document.addEventListener("keydown", event => {
   if (event.isComposing) return;
-  // With Alt it is AltGr, which writes signs.
+  // Ctrl with Alt is AltGr, which types characters.
   const mod = (event.ctrlKey || event.metaKey) && !event.altKey, key = keyOf(event);
   if (mod && key === "k") {
     event.preventDefault();
@@ -30,13 +30,13 @@ document.addEventListener("keydown", event => {
     event.preventDefault();
     byId("shortcuts")?.showModal();
   } else if (event.key === "Escape" && !event.defaultPrevented) {
-    // Escape closes what lies on top first, and empties the search. Toasts lie above the page and close by themselves.
+    // Escape first closes whatever is on top, and clears the search. Toasts don't count.
     const isInTheWay = document.querySelector(":popover-open:not(#toasts), dialog[open]") || (event.target.id === "search" && event.target.value);
     if (!isInTheWay) byId("stop")?.click();
   }
 });
 
-// For browsers that do not know commandfor yet.
+// For browsers without commandfor.
 document.addEventListener("click", event => {
   const opener = event.target.closest("[commandfor]");
   if (opener && !("command" in opener)) byId(opener.getAttribute("commandfor")).showModal();

@@ -1,10 +1,10 @@
-// On a wide screen the sidebar folds away. Kept in a cookie, so that the server draws the page that way from the first byte.
+// Folds the sidebar on a wide screen. A cookie stores it, so the server renders the page that way from the first byte.
 const wide = matchMedia("(width >= 52rem)");
 const fold = () => {
   const isFolded = document.documentElement.toggleAttribute("data-folded");
   const secure = location.protocol === "https:" ? "; secure" : "";
   document.cookie = `${document.body.dataset.foldCookie}=${isFolded ? 1 : ""}; path=/; max-age=31536000; samesite=lax${secure}`;
-  // The button that was pressed is gone.
+  // The pressed button disappears.
   if (document.activeElement.matches("[data-fold], body")) document.querySelector(isFolded ? ".bar [data-fold]" : ".side [data-fold]")?.focus();
 };
 document.addEventListener("click", event => {

@@ -1,4 +1,4 @@
-// An answer's stream: what to do when its connection fails, and what to tidy when it is over.
+// An answer's stream: what to do when its connection fails, and cleaning up at its end.
 const FIRST_PAUSE_MS = 1000, LONGEST_PAUSE_MS = 30000;
 const line = document.getElementById("connection");
 let pause = FIRST_PAUSE_MS;
@@ -19,11 +19,11 @@ document.addEventListener("htmx:sse:error", () => show(line?.dataset.lost, false
 document.addEventListener("htmx:sse:close", ({ target, detail }) => {
   target.removeAttribute?.("aria-busy");
   target.removeAttribute?.("hx-sse:connect");
-  // Refused, or signed out elsewhere: the last frame, which closes the answer, did not come.
+  // Refused, or signed out elsewhere: the last frame, which ends the answer, never came.
   if (detail.reason === "message" && target.querySelector("[data-open]")) show(line?.dataset.ended, true);
 });
 
-// htmx comes back by itself when a connection breaks, but not when the first one fails.
+// htmx reconnects when a connection breaks, but not when the first one fails.
 const again = ({ detail: { ctx } }) => {
   const answer = ctx?.sourceElement;
   if (!answer?.hasAttribute?.("hx-sse:connect")) return;

@@ -1,4 +1,4 @@
-// Short messages to the user. Ours come from the server as HTML; those the browser has to say itself from a template.
+// Short messages to the user: from the server as HTML, or from a template when the browser has to say something itself.
 const SHOWN_MS = 8000;
 const box = document.getElementById("toasts");
 const model = document.getElementById("toast");
@@ -10,7 +10,7 @@ const say = text => {
 };
 const dismissLater = toast => setTimeout(() => (toast.matches(":hover, :focus-within") ? dismissLater(toast) : toast.remove()), SHOWN_MS);
 
-// Above what is open above the page, a drawer for example.
+// Raise toasts above whatever is open, such as a drawer.
 const lift = () => {
   box.popover = "manual";
   if (box.matches(":popover-open")) box.hidePopover();
@@ -28,10 +28,10 @@ document.addEventListener("click", event => event.target.closest("[data-dismiss]
 document.addEventListener("submit", event => event.target.closest(".toast")?.setAttribute("hidden", ""));
 document.addEventListener("say", event => say(event.detail));
 
-// A stream comes back by itself, and the figure of a draft is asked for again with the next letter.
+// A stream reconnects on its own, and a draft's estimate is requested again with the next keystroke.
 const isQuiet = element => element?.hasAttribute?.("hx-sse:connect") || element?.id === "draft";
 
-// An error page that is not ours, a proxy's for example, must not land in the conversation.
+// An error page from elsewhere, such as a proxy, must not end up in the conversation.
 document.addEventListener("htmx:response:error", ({ detail: { ctx } }) => {
   const quiet = isQuiet(ctx.sourceElement);
   if (ctx.hx.redirect || (ctx.hx.retarget && !quiet)) return;
