@@ -1,4 +1,4 @@
-"""Counts that need not be made again. Keys are digests, never texts; system prompts are kept apart.
+"""Cached counts. Keys are digests, never texts; system prompts are cached separately.
 
 An entry is keyed by the layer that made it, so that an estimate is never served as an exact count.
 """
@@ -78,7 +78,7 @@ class MemoryCache:
 
 
 class RedisCache:
-    """Counts that all processes share. A dead Redis costs hits only; what it forgets is counted again.
+    """Counts shared by all processes. If Redis is down, only hits are lost: texts are counted again.
 
     Each kind has an index of its keys by the time of their last use: it bounds their number. Entries expire, so what
     comes back after an outage is never older than that.

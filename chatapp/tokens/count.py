@@ -1,4 +1,4 @@
-"""Counting texts: the provider's own counter, else a tokenizer on this machine, else an estimate.
+"""Counting texts: with the provider's own counter, otherwise a local tokenizer, otherwise an estimate.
 
 A count that fails or is late never fails a turn: the next layer counts.
 """
@@ -37,13 +37,13 @@ EMPTY = TokenCount(0, "api", True)
 
 class CountsTokens(Protocol):
     def count_tokens(self, model: str, text: str) -> int | None:
-        """Return a model's own count of a text; None where it has no counter."""
+        """Return a model's own count of a text; None if it has no counter."""
         ...
 
 
 class KnowsModels(Protocol):
     def for_model(self, model_id: str) -> CountsTokens:
-        """Return who serves a model. Raises InvalidRequest for an unknown one."""
+        """Return a model's provider. Raises InvalidRequest for an unknown model."""
         ...
 
 
@@ -77,14 +77,14 @@ class Counter:
         raise AssertionError("the estimate always counts")
 
     def count_all(self, model: str, texts: dict[str, str], system: str = "") -> dict[str, TokenCount]:
-        """Count texts and the system prompt side by side; the result has the texts' names and "system"."""
+        """Count texts and the system prompt in parallel; the result has the texts' names and "system"."""
         jobs = {name: gevent.spawn(self.count, model, text) for name, text in texts.items()}
         jobs["system"] = gevent.spawn(self.count, model, system, "system")
         gevent.joinall(list(jobs.values()))
         return {name: job.get() for name, job in jobs.items()}
 
     def estimate(self, text: str) -> int:
-        """Estimate as the operator chose (TOKEN_ESTIMATOR); never waits."""
+        """Estimate with the configured estimator (TOKEN_ESTIMATOR); never waits."""
         if self._settings.token_estimator == "calibrated":
             return estimate.calibrated(text)
         return estimate.seed(
@@ -115,20 +115,20 @@ class Counter:
         except ChatAppError as error:
             logger.info("The provider could not count a text: %s", error.code)
         except Exception:
-            # A counter that breaks in a way nobody thought of must not keep a turn from being settled.
+            # A counter that fails unexpectedly must not keep a turn from being settled.
             logger.exception("A text could not be counted: %s", method)
         return None
 
     def _source(self, method: Method) -> str:
-        """Name what makes a count, for its key in the cache."""
+        """Name what counts, for the cache key."""
         if method == "local" and self._local:
             return f"local {self._local.name}"
-        # Another formula gives another number.
+        # A different formula gives a different number.
         return f"estimate {self._settings.token_estimator}" if method == "estimate" else method
 
 
 def weakest(counts: list[TokenCount]) -> Method:
-    """Return the least exact method among counts: a sum is only as good as that."""
+    """Return the least exact method among counts: a sum is only as good as its weakest part."""
     return min((count.method for count in counts), key=STRENGTH.__getitem__)
 
 

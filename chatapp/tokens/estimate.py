@@ -33,7 +33,7 @@ def seed(text: str, *, chars_per_token: float = 4, special_factor: float = 0.02,
     return ceil(base_tokens * special_char_factor * buffer)
 
 
-# What a message costs besides its text: its role and its marks.
+# What a message costs besides its text: its role and delimiters.
 MESSAGE_TOKENS = 8
 
 
@@ -48,7 +48,7 @@ def calibrated(text: str) -> int:
 
 
 def features(text: str) -> dict[str, int]:
-    """Return name -> how often, for everything that `WEIGHTS` has a price for; what does not occur may be absent."""
+    """Return name → count for everything in `WEIGHTS`; what does not occur may be absent."""
     collapsed = _REPEATED.sub(r"\1", _SPACES.sub("  ", text))
     marks = collapsed.translate(_CLASSES).encode()
     counts = {letter: marks.count(letter.encode()) for letter in map(chr, set(marks)) if letter in WEIGHTS}
@@ -61,16 +61,16 @@ def features(text: str) -> dict[str, int]:
         if ord(name[0]) in present:
             counts[name] = len(marks.translate(only).split())
     counts["</a>"] = len(_CLOSING_TAG.findall(collapsed))
-    # A price below nought is paid at most once for each thing it belongs to, or a text made of it would come free.
+    # A negative weight counts at most once for each feature it corrects; otherwise a text made of it would be free.
     counts["v"] = min(counts.get("v", 0), counts.get("a+", 0))
     counts["surprise"], counts["gibberish"] = _surprise(collapsed)
-    # A fifth and more of a real text in Han are common characters. Without them, most are unknown to the vocabulary.
+    # At least a fifth of real Han text is common characters. Without them, most are not in the vocabulary.
     counts["rare Han"] = max(0, counts.get("h", 0) - 9 * counts.get("j", 0) - 10)
     return counts
 
 
 def _surprise(text: str) -> tuple[int, int]:
-    """Return the sum over all pairs of letters, and its part that no real text reaches."""
+    """Return the sum over all letter pairs, and the part of it that no real text reaches."""
     numbers = text.encode("ascii", "replace").translate(_NUMBERS)
     surprise = _sum_pairs(numbers) + _sum_pairs(numbers[1:])
     letters = len(numbers) - numbers.count(0)
@@ -78,7 +78,7 @@ def _surprise(text: str) -> tuple[int, int]:
 
 
 def _sum_pairs(numbers: bytes) -> int:
-    """Sum over the pairs that begin at an even place; two bytes are read as one 16-bit integer."""
+    """Sum over the pairs that start at an even position; two bytes are read as one 16-bit integer."""
     return sum(map(_PAIRS.__getitem__, memoryview(numbers[: len(numbers) & ~1]).cast("H")))
 
 
@@ -305,5 +305,5 @@ _PATTERNS = [
 
 
 def prompt_bound(text_tokens: int, messages: int) -> int:
-    """Return how many tokens a prompt has at most: the estimate may be a tenth too low, and each message has marks."""
+    """Return an upper bound for a prompt's tokens: estimates may be 10 % low, and each message has delimiters."""
     return -(-text_tokens * 11 // 10) + MESSAGE_TOKENS * messages

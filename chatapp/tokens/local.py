@@ -1,4 +1,4 @@
-"""Exact counts on this machine, with a SentencePiece model that the operator brings (TOKENIZER_FILE).
+"""Exact local counts, with a SentencePiece model that the operator provides (TOKENIZER_FILE).
 
 Without a file there is no such layer. One that is set and cannot be used stops the start: an operator who asked for
 exact counts must not get estimates unawares.
@@ -15,15 +15,14 @@ from gevent.threadpool import ThreadPool
 
 logger = logging.getLogger(__name__)
 
-# About a millisecond. Longer texts go to a thread: the library lets go of the interpreter while it works, and so the
-# streams of this process go on.
+# About a millisecond. Longer texts go to a thread: the library releases the GIL, so this process's streams go on.
 INLINE_CHARACTERS = 2_000
-# Callers wait on the hub, and only for as long as a count may take.
+# Callers wait on the hub, and only up to the count deadline.
 THREADS = 2
 
 
 class LocalTokenizer:
-    """name tells one file from another, so that a count by the old one is never served for the new one."""
+    """name identifies the file, so that a count made with an old file is never used for a new one."""
 
     def __init__(self, file: Path, sha256: str | None = None) -> None:
         """Load the model. Raises ValueError naming the setting and what is wrong."""
@@ -40,12 +39,12 @@ class LocalTokenizer:
         logger.info("Counting with the tokenizer %s, SHA-256 %s", file.name, digest)
 
     def count(self, text: str) -> int:
-        """Return the tokens of a text. The caller brings the deadline (gevent.Timeout)."""
-        # The library would refuse a lone surrogate.
+        """Return the tokens of a text. The caller sets the deadline (gevent.Timeout)."""
+        # The library rejects lone surrogates.
         text = text.encode("utf-8", "replace").decode() if not text.isascii() else text
         if len(text) <= INLINE_CHARACTERS:
             return self._count(text)
-        # Made by the process that counts: threads do not survive a fork.
+        # Created by the process that counts: threads do not survive a fork.
         self._threads = self._threads or ThreadPool(THREADS)
         tokens: int = self._threads.spawn(self._count, text).get()
         return tokens

@@ -1,4 +1,4 @@
-"""What an imported file may hold, whatever its format. docs/api.md says the same to its readers.
+"""What an imported file may contain, whatever its format. docs/api.md documents the same limits for users.
 
 Readers pass every text, link and instant of a file through Intake, which applies the bounds and counts what it
 changed. A chat that passes a bound is left out with its reason; a file that passes one is refused.
@@ -20,7 +20,7 @@ from chatapp.kernel.text import clean_model_text
 
 MEBIBYTE = 2**20
 FIRST = datetime(1970, 1, 1, tzinfo=UTC)
-# Seconds since 1970 and their like, as a text. A date has eight digits.
+# Seconds since 1970 and similar, as text. A date has eight digits.
 EPOCH = re.compile(r"\s*[0-9]{9,19}(?:\.[0-9]{1,9})?\s*")
 SHOWN_REASONS = 3
 SHOWN_REASON_CHARS = 120
@@ -32,22 +32,22 @@ class InvalidFile(InvalidRequest):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The bounds of a file, then those of each chat in it."""
+    """The limits of a file, then those of each chat in it."""
 
     unpacked_bytes: int = 32 * MEBIBYTE
-    """All JSON that is read, out of a ZIP file too: IMPORT_BYTES."""
+    """All JSON that is read, also from a ZIP file: IMPORT_BYTES."""
     zip_list_bytes: int = 2 * MEBIBYTE
-    """A ZIP file's list of contents. A ChatGPT export with a thousand pictures has 100 KB."""
+    """A ZIP file's table of contents. A ChatGPT export with a thousand pictures has 100 KB."""
     chats: int = 20_000
     depth: int = 100
-    """Of JSON, in lists and objects. Real exports have about 15."""
+    """Nesting of lists and objects in JSON. Real exports have about 15 levels."""
     values: int = 4_000_000
-    """Lists, objects and commas in a file: to look at more takes seconds. Real exports have one in 20 bytes."""
+    """Lists, objects and commas in a file: reading more would take seconds. Real exports have one per 20 bytes."""
     chat_bytes: int = 16 * MEBIBYTE
     chat_values: int = 600_000
-    """The same in a chat. In memory one takes up to 150 bytes, and in a file two."""
+    """The same in a chat. Each takes up to 150 bytes in memory, and two in a file."""
     chat_lists: int = 200_000
-    """Lists and objects alone. Python looks at all of them now and then, which takes it 100 ns each."""
+    """Lists and objects only. Python's garbage collector visits them all now and then, at 100 ns each."""
     messages: int = 20_000
     message_chars: int = 200_000
     link_chars: int = 2_000
@@ -60,7 +60,7 @@ class Bounds:
 
 @dataclass(slots=True)
 class Intake:
-    """One reading of a file: its bounds, its time, and what could not be kept as it was."""
+    """One pass over a file: its limits, the time, and what could not be kept unchanged."""
 
     bounds: Bounds
     now: datetime
@@ -69,7 +69,7 @@ class Intake:
     has_foreign_bytes: bool = False
     """Bytes that are not UTF-8 were replaced."""
     left_out: Counter[str] = field(default_factory=Counter)
-    """Kinds of content without a text that could be kept."""
+    """Kinds of content without any text to keep."""
     unreadable: int = 0
     reasons: list[str] = field(default_factory=list)
     breathe: Breath = field(default_factory=Breath)
@@ -81,9 +81,9 @@ class Intake:
             self.reasons.append(error.message[:SHOWN_REASON_CHARS])
 
     def text(self, value: str) -> str:
-        """Return a text clean and no longer than a message may be."""
+        """Return a text, cleaned and cut to the longest a message may be."""
         limit = self.bounds.message_chars
-        # A CR LF becomes one character, and half a character with its other half too.
+        # CR LF becomes one character, and so do two surrogates.
         text = clean_model_text(value[: 2 * limit])
         if len(text) <= limit and len(value) <= 2 * limit:
             return text
@@ -91,7 +91,7 @@ class Intake:
         return text[:limit]
 
     def joined(self, parts: list[str], between: str = "\n\n") -> str:
-        """Return texts as one, those without words left out, no longer than a message may be."""
+        """Join texts, leaving out blank ones, and cut the result to the longest a message may be."""
         kept, chars = [], 0
         for part in parts:
             if part.strip() and chars <= self.bounds.message_chars:
@@ -112,7 +112,7 @@ class Intake:
         return found
 
     def strict_instant(self, value: Any) -> datetime:
-        """Do as instant() does; raise ValueError for what is no instant."""
+        """Like instant(), but raises ValueError for anything that is not an instant."""
         try:
             found = _read_instant(value)
         except OverflowError:
@@ -124,7 +124,7 @@ class Intake:
 
 
 def _read_instant(value: Any) -> datetime:
-    """Raises ValueError for what is no instant, OverflowError for one that Python does not know."""
+    """Raises ValueError for anything that is not an instant, OverflowError for one beyond Python's range."""
     if isinstance(value, str) and EPOCH.fullmatch(value):
         value = float(value)
     if isinstance(value, str):

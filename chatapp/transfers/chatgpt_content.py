@@ -1,4 +1,4 @@
-"""What a message of ChatGPT's export says, of whichever kind its content is: as Markdown, and thoughts beside it.
+"""What a message in a ChatGPT export says, whatever its content type: as Markdown, with thoughts kept apart.
 
 What ChatGPT shows as an answer becomes text: code that ran and what it printed, what was written into the canvas, that
 there was a picture. What it only did on the way (searches, pages it read, calls of tools) becomes thoughts. Kinds that
@@ -29,9 +29,9 @@ from chatapp.transfers.content import (
 SOURCE = re.compile(
     "\u3010[^\u3010\u3011\n]{0,80}\u2020[^\u3010\u3011\n]{0,200}\u3011|\ue200[^\ue200\ue201\n]{0,2000}\ue201"
 )
-# What ChatGPT is told of its user; and a page's or a file's text as the model was given it.
+# What ChatGPT is told about its user, and the text of a page or file as the model received it.
 NOT_SAID = ("user_editable_context", "model_editable_context", "app_pairing_content")
-# What these tools answer is the text of a file, page after page.
+# These tools return the text of a file, page by page.
 FILE_TOOLS = ("file_search", "myfiles_browser")
 MAX_DRAWN = 100
 LINK = re.compile(r"https?://[^\s()<>]+")
@@ -41,7 +41,7 @@ RECORDINGS = ("audio_asset_pointer", "video_container_asset_pointer", "real_time
 
 
 def said(message: dict[str, Any], intake: Intake) -> tuple[str, str]:
-    """Return what a message says, and what was only thought or done on the way; both may be empty."""
+    """Return what a message says, and the thoughts and tool use on the way; both may be empty."""
     content, metadata = _content(message), object_in(message, "metadata")
     role, recipient = role_of(message), message.get("recipient")
     kind = name_in(content, "content_type") or ""
@@ -65,7 +65,7 @@ def role_of(message: dict[str, Any]) -> str | None:
 
 
 def _content(message: dict[str, Any]) -> dict[str, Any]:
-    """Return a message's content; where there is only a text, or a list of parts, as if it said so."""
+    """Return a message's content; a bare text or list of parts is wrapped as content."""
     found = message.get("content")
     found = [found] if isinstance(found, str) else found
     return {"content_type": "text", "parts": found} if isinstance(found, list) else object_in(message, "content")
@@ -100,7 +100,7 @@ def _kind(part: Any) -> str | None:
 
 
 def _part(value: Any, intake: Intake, *, is_heard: bool) -> str:
-    """Return a part of a message as text: of speech what was said, in the place of a picture that there was one."""
+    """Return a part of a message as text: the transcript of speech, or a note in place of a picture."""
     if isinstance(value, str):
         return clean_model_text(value)
     kind = _kind(value)
@@ -164,7 +164,7 @@ THOUGHTS: dict[str, Callable[[dict[str, Any]], list[str]]] = {"thoughts": _thoug
 
 
 def _canvas(text: str) -> list[str]:
-    """Return what a call writes into the canvas: a new document, changes of one, or comments beside it."""
+    """Return what a call writes to the canvas: a new document, edits to one, or comments on it."""
     try:
         call = json.loads(text)
     except (ValueError, RecursionError):
@@ -182,7 +182,7 @@ def _canvas(text: str) -> list[str]:
 
 
 def _attachments(content: dict[str, Any], metadata: dict[str, Any]) -> list[str]:
-    """Name the files that came with a message; a picture has its mark already."""
+    """Name the files attached to a message; pictures are mentioned already."""
     has_pictures = any(_kind(part) == "image_asset_pointer" for part in list_in(content, "parts"))
     marks = []
     for each in list_in(metadata, "attachments"):
@@ -216,7 +216,7 @@ def _with_sources(text: str, metadata: dict[str, Any], intake: Intake) -> str:
 
 
 def _label(mark: str) -> str:
-    """Return the words that stand within a mark: the name of a thing, or the title of a link."""
+    """Return the words inside a mark: the name of an entity, or the title of a link."""
     kind, _sign, rest = mark.strip("\ue200\ue201").partition("\ue202")
     title, _sign, link = rest.partition("\ue202")
     if kind in ("url", "link_title"):

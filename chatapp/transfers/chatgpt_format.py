@@ -80,7 +80,7 @@ def _message(key: str, value: Any, otherwise: datetime, intake: Intake) -> ReadM
 
 
 def _status(value: dict[str, Any]) -> str:
-    """Say how a message ended. Most nodes do not tell, so only a known cut counts as one."""
+    """Return how a message ended. Most nodes don't say, so only a known cut counts as one."""
     how = name_in(object_in(object_in(value, "metadata"), "finish_details"), "type")
     if how == "interrupted":
         return "stopped"
@@ -91,7 +91,7 @@ def _status(value: dict[str, Any]) -> str:
 
 
 def _join_steps(chat: ReadChat, messages: list[ReadMessage], intake: Intake) -> None:
-    """Make one message of the steps of each answer. messages: parents first.
+    """Merge the steps of each answer into one message. messages: parents first.
 
     A step goes to the one above it that nothing else follows. Where several follow one without words of its own (a
     search, say, after which the model answered twice), its thoughts go to the first of them and they take its place.

@@ -1,4 +1,4 @@
-"""Claude's conversations.json: messages one after the other, each with parts; newer files say what each one follows.
+"""Claude's conversations.json: messages in sequence, each with parts; newer files name each message's parent.
 
 Nobody promised its form, so what is missing or odd is no error where the rest makes sense.
 """
@@ -27,7 +27,7 @@ from chatapp.transfers.content import (
 )
 
 ROLES = {"human": "user", "user": "user", "assistant": "assistant"}
-# Programs that an artifact or a call of the analysis tool holds have their text in one of these.
+# An artifact or an analysis tool call has its program's text in one of these.
 PROGRAMS = ("content", "code", "file_text", "new_str")
 
 
@@ -58,7 +58,7 @@ def read_chat(value: dict[str, Any], place: str, intake: Intake) -> ReadChat:
 def _messages(
     values: list[Any], otherwise: datetime, intake: Intake
 ) -> tuple[dict[str, ReadMessage], dict[str, str | None]]:
-    """Return the messages, and what each node follows: what it says, in older files the one before it."""
+    """Return the messages and each node's parent: the one it names, or in older files the previous one."""
     messages: dict[str, ReadMessage] = {}
     above: dict[str, str | None] = {}
     keys = [name_in(each, "uuid") or str(number) for number, each in enumerate(values)]
@@ -127,7 +127,7 @@ def _take(part: Any, content: list[str], thoughts: list[str], intake: Intake) ->
 
 
 def _take_call(part: dict[str, Any], content: list[str], thoughts: list[str]) -> None:
-    """Keep a program or document that was written; what was only asked of a tool belongs to the thoughts."""
+    """Keep a program or document that was written; other tool calls belong to the thoughts."""
     given = object_in(part, "input")
     if text := text_in(given, *PROGRAMS):
         kind, title = text_in(given, "type"), name_in(given, "title", "path")
@@ -146,7 +146,7 @@ def _result(part: dict[str, Any]) -> str:
 
 
 def _attachments(value: dict[str, Any]) -> list[str]:
-    """Return the texts of files that came with a message, and the names of those that were not exported."""
+    """Return the texts of attached files, and the names of those that were not exported."""
     found = []
     for each in list_in(value, "attachments"):
         name, text = name_in(each, "file_name", "name"), text_in(each, "extracted_content")

@@ -1,4 +1,4 @@
-"""What is read from a file, whatever its format: chats and their messages, checked and clean."""
+"""What is read from a file, whatever its format: chats and messages, checked and cleaned."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ReadChat:
 
 
 def parents_first(messages: list[ReadMessage], place: str, intake: Intake) -> list[ReadMessage]:
-    """Put every message after the one it follows, else in the file's order. Raises InvalidFile for a circle."""
+    """Sort messages so that parents come first, otherwise in the file's order. Raises InvalidFile for a cycle."""
     if len(messages) > intake.bounds.messages:
         raise too_many_messages(place, intake.bounds.messages)
     followers: dict[str | None, list[ReadMessage]] = {}
@@ -68,7 +68,7 @@ def parents_first(messages: list[ReadMessage], place: str, intake: Intake) -> li
 
 
 def place_below(above: dict[str, str | None], spoken: dict[str, ReadMessage], intake: Intake) -> dict[str, str | None]:
-    """Put each message below the nearest one that says something, and return that of every node, itself included.
+    """Attach each message to its nearest ancestor that says something; return that ancestor for every node, or itself.
 
     above: node → the one above it, None for the first. Each is looked at once.
     """
@@ -91,7 +91,7 @@ def place_below(above: dict[str, str | None], spoken: dict[str, ReadMessage], in
     return nearest
 
 
-# For formats that nobody promised: what has another type than it should is as good as missing.
+# For undocumented formats: a value of the wrong type counts as missing.
 
 
 def object_in(value: Any, name: str) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def list_in(value: Any, name: str) -> list[Any]:
 
 
 def text_in(value: Any, *names: str) -> str:
-    """Return the first of some members that is a text with words, or an empty one."""
+    """Return the first of these members that is a non-blank text, or ""."""
     for name in names if isinstance(value, dict) else ():
         found = value.get(name)
         if isinstance(found, str) and found.strip():
@@ -114,12 +114,12 @@ def text_in(value: Any, *names: str) -> str:
 
 
 def name_in(value: Any, *names: str) -> str | None:
-    """Return a title, a model or the like: short, clean, on one line."""
+    """Return a title, model name or similar: short, clean, on one line."""
     return " ".join(clean_model_text(text_in(value, *names)[:1000]).split()) or None
 
 
 def fenced(text: str, language: str = "") -> str:
-    """Return a text as a block of code in Markdown, whatever fences it holds."""
+    """Return a text as a Markdown code block, whatever fences it contains."""
     longest = max((len(ticks) for ticks in TICKS.findall(text)), default=2)
     fence = "`" * (longest + 1)
     shown = language if LANGUAGE.fullmatch(language) and language != "unknown" else ""
@@ -128,7 +128,7 @@ def fenced(text: str, language: str = "") -> str:
 
 
 def mark(text: str) -> str:
-    """Return what stands in the place of something that is not kept."""
+    """Return the note that replaces something that is not kept."""
     return f"[{text}]"
 
 

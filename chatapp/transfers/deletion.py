@@ -1,4 +1,4 @@
-"""The end of an account: shut it at once, stop what it answers, remove its rows a few at a time, at last the person.
+"""Deleting an account: disable it at once, stop its answers, remove its rows a few at a time, then the user.
 
 Nothing of a deleted person remains; the entries of the ledger go with them. A turn that is being answered finds its
 rows gone and ends (see settle.py). What a process that dies in between leaves, chats/housekeeping.py removes.
@@ -22,7 +22,7 @@ from chatapp.turns.models import Turn
 
 
 def delete_user(user_id: UUID, password_hash: str) -> None:
-    """Remove a user and everything that is theirs. Raises Forbidden for the last administrator of others."""
+    """Remove a user and all their data. Raises Forbidden for the last administrator if there are other users."""
     with write() as session:
         user = session.get(User, user_id)
         if user is None or user.password_hash != password_hash:

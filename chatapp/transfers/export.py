@@ -1,4 +1,4 @@
-"""Chats as files: JSON that holds everything and can be imported again, Markdown to be read.
+"""Chats as files: JSON with everything, which can be imported again, and Markdown for reading.
 
 The JSON, version 1:
 
@@ -61,7 +61,7 @@ MESSAGE_FIELDS = (
     "continues",
     "created_at",
 )
-# What no system takes in the name of a file, and what would end the header's line.
+# Characters that some system rejects in file names, and those that would end the header's line.
 NOT_IN_A_NAME = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"*/:<>?\\|]+')
 
 
@@ -102,19 +102,19 @@ def as_zip(user_id: UUID) -> Iterator[bytes]:
 
 
 def file_name(title: str | None, created_at: datetime, ending: str) -> str:
-    """Return a name that every system takes: the day and the title, without what could be a path or a line."""
+    """Return a name that every system accepts: the day and the title, without path separators or line ends."""
     words = " ".join(NOT_IN_A_NAME.sub(" ", title or "").split()).strip(". ")[:80].rstrip(". ")
     return f"{created_at:%Y-%m-%d} {words or 'chat'}.{ending}"
 
 
 def disposition(name: str) -> str:
-    """Return the header that saves an answer under a name: ASCII for old programs, and the whole name beside it."""
+    """Return the header that names a download: an ASCII name for old programs, and the full one."""
     plain = name.encode("ascii", "replace").decode().replace("?", "_")
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 class _Pipe:
-    """What a ZIP file is written into: it keeps only what nobody has taken yet."""
+    """The target a ZIP file is written to: it keeps only what has not been read yet."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -124,7 +124,7 @@ class _Pipe:
         return len(data)
 
     def flush(self) -> None:
-        """Do nothing: nothing is held back."""
+        """Do nothing: nothing is buffered."""
 
     def take(self) -> bytes:
         taken, self._pieces = b"".join(self._pieces), []
@@ -132,7 +132,7 @@ class _Pipe:
 
 
 def _chats(user_id: UUID, chat_id: UUID | None = None) -> Iterator[Row[Any]]:
-    """Yield the chats, the oldest first, a few at a time."""
+    """Yield the chats, oldest first, a few at a time."""
     columns = [getattr(Chat, name) for name in CHAT_FIELDS]
     wanted = select(*columns).where(Chat.user_id == user_id, Chat.deleted_at.is_(None))
     if chat_id is not None:
@@ -153,7 +153,7 @@ def _messages(chat_id: UUID) -> Iterator[dict[str, Any]]:
 
 
 def _in_batches(wanted: Any, table: Any) -> Iterator[Row[Any]]:
-    """Yield rows, the oldest first. Others have their turn before each batch, and an index finds where it begins."""
+    """Yield rows, oldest first. Yields to others before each batch; an index finds where it begins."""
     wanted = wanted.order_by(table.created_at, table.id).limit(BATCH)
     after, size = wanted, BATCH
     while size == BATCH:
@@ -213,7 +213,7 @@ def _branch_in_batches(head_id: UUID | None) -> Iterator[list[UUID]]:
 
 
 def _upwards(message_id: UUID) -> Any:
-    """Select a message and those above it, the nearest first, so many that the loop does not wait for them."""
+    """Select a message and its ancestors, nearest first; few enough not to block the loop."""
     start = select(Message.id, Message.parent_id, db.literal(1).label("distance")).where(Message.id == message_id)
     line = start.cte("line", recursive=True)
     parent = db.aliased(Message)

@@ -1,4 +1,4 @@
-"""Taking a file's chats in: check the whole file → write it hidden, a few rows at a time → show it at once.
+"""Importing a file's chats: check the whole file → write them hidden, a few rows at a time → show them at once.
 
 A chat that is being written carries the mark of a deleted one. If the process dies in between, housekeeping removes
 what it wrote; nothing half-imported is ever seen. Ids are made from the user's and the file's: the same file finds
@@ -31,7 +31,7 @@ from chatapp.transfers.bounds import Intake, InvalidFile
 from chatapp.transfers.content import ReadChat, ReadMessage
 from chatapp.transfers.unpacking import Text
 
-# What is written at once: SQLite's lock is held, and the loop waits, for some ten milliseconds.
+# How much is written at once: holds SQLite's lock and blocks the loop for about ten milliseconds.
 ROWS_AT_ONCE = 50
 CHARS_AT_ONCE = 100_000
 SHOWN_AT_ONCE = 500
@@ -42,17 +42,17 @@ _importing: set[UUID] = set()
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What came in, and in intake what of the file could not."""
+    """What was imported; intake says what could not be."""
 
     intake: Intake
     chats: int = 0
     messages: int = 0
     known: int = 0
-    """Chats that were there already."""
+    """Chats that already existed."""
 
 
 def import_texts(user_id: UUID, texts: list[Text], intake: Intake) -> Imported:
-    """Take in the chats of a file that can be read. Raises InvalidFile, naming what is wrong, if there are none."""
+    """Import the readable chats of a file. Raises InvalidFile, naming what is wrong, if there are none."""
     if user_id in _importing:
         raise InvalidRequest(_("Another import is still running"), status=409)
     _importing.add(user_id)
@@ -66,7 +66,7 @@ def import_texts(user_id: UUID, texts: list[Text], intake: Intake) -> Imported:
 
 
 def _check(texts: list[Text], intake: Intake) -> None:
-    """Read the file once to its end, and count in intake what cannot be kept. Raises InvalidFile if nothing can."""
+    """Read the whole file once and count in intake what cannot be kept. Raises InvalidFile if nothing can."""
     count = sum(1 for _chat in _chats(texts, intake))
     if intake.left_out:
         logger.warning(
@@ -90,7 +90,7 @@ def _chats(texts: list[Text], intake: Intake) -> Iterator[ReadChat]:
 
 
 def _check_fit(chat: ReadChat) -> None:
-    """Raise InvalidFile for what is longer than it may be here."""
+    """Raise InvalidFile for anything longer than this site allows."""
     limit = settings().system_prompt_chars
     if len(chat.system_prompt) > limit:
         title = chat.title or chat.key[:40]
@@ -100,7 +100,7 @@ def _check_fit(chat: ReadChat) -> None:
 def _take_in(user_id: UUID, texts: list[Text], intake: Intake) -> Imported:
     written: dict[UUID, None] = {}
     messages = known = 0
-    # Counted once is enough.
+    # Don't count everything twice.
     again = Intake(intake.bounds, intake.now)
     for chat in _chats(texts, again):
         give_way()
@@ -116,7 +116,7 @@ def _take_in(user_id: UUID, texts: list[Text], intake: Intake) -> Imported:
 
 
 def add(user_id: UUID, chat: ReadChat) -> UUID:
-    """Take in one chat that is known to be sound; return its id."""
+    """Import one chat that is known to be valid; return its id."""
     chat_id = _id(user_id, f"chat {chat.key}")
     _write(chat, user_id, chat_id, now())
     _show(user_id, [chat_id])
@@ -124,7 +124,7 @@ def add(user_id: UUID, chat: ReadChat) -> UUID:
 
 
 def _is_there(user_id: UUID, key: str, chat_id: UUID) -> bool:
-    """Say whether the user has the chat, as what it was exported from or as what was imported before."""
+    """Return whether the user already has the chat: the one it was exported from, or an earlier import."""
     ids = [chat_id]
     try:
         ids.append(UUID(key))
@@ -137,7 +137,7 @@ def _is_there(user_id: UUID, key: str, chat_id: UUID) -> bool:
 
 
 def _write(chat: ReadChat, user_id: UUID, chat_id: UUID, instant: datetime) -> None:
-    """Write a chat, hidden. One that was deleted, or left behind by an import that broke off, makes room."""
+    """Write a chat, hidden. Replaces one that was deleted or left behind by an interrupted import."""
     _remove(chat_id)
     with write() as session:
         session.execute(insert(Chat), [_values(chat, user_id, chat_id, instant)])
@@ -155,7 +155,7 @@ def _remove(chat_id: UUID) -> None:
 
 
 def _remove_some(chat_id: UUID) -> int:
-    """Remove some messages; return how many. Let go of each other first: databases follow a branch only so deep."""
+    """Remove some messages; return how many. Unlinks their replies first: databases limit the depth of a cascade."""
     ids = list(db.session.scalars(select(Message.id).where(Message.chat_id == chat_id).limit(ROWS_AT_ONCE)))
     if ids:
         db.session.execute(update(Message).where(Message.parent_id.in_(ids)).values(parent_id=None))
@@ -178,7 +178,7 @@ def _batches(messages: list[ReadMessage]) -> Iterator[list[ReadMessage]]:
 
 
 def _show(user_id: UUID, chat_ids: list[UUID]) -> None:
-    """Show what was written. If the process dies in between, the same file brings the rest."""
+    """Show what was written. If the process dies meanwhile, importing the same file again completes it."""
     for start in range(0, len(chat_ids), SHOWN_AT_ONCE):
         some = Chat.id.in_(chat_ids[start : start + SHOWN_AT_ONCE])
         shown = update(Chat).where(some, Chat.user_id == user_id).values(deleted_at=None)
@@ -208,7 +208,7 @@ def _values(chat: ReadChat, user_id: UUID, chat_id: UUID, instant: datetime) -> 
 
 
 def _message_values(message: ReadMessage, chat_id: UUID) -> dict[str, Any]:
-    """Return a message's columns. What was said elsewhere cost nothing here: it has no exchange."""
+    """Return a message's columns. It cost nothing here, so it has no exchange."""
     return {
         "id": _message_id(chat_id, message.key),
         "chat_id": chat_id,
@@ -228,5 +228,5 @@ def _message_id(chat_id: UUID, key: str | None) -> UUID | None:
 
 
 def _id(of: UUID, key: str) -> UUID:
-    """Return the id that is made from another one and a key of the file's, which may hold half a character."""
+    """Derive an id from another id and a key in the file, which may contain a lone surrogate."""
     return uuid5(of, key.encode("utf-8", "backslashreplace").decode())

@@ -1,4 +1,4 @@
-"""JSON that is decoded piece by piece: no piece takes long, and what nobody could hold in memory is not decoded.
+"""Decodes JSON piece by piece: no piece takes long, and what would not fit into memory is not decoded.
 
 A first look finds brackets and commas outside of texts, a window at a time. What they enclose is decoded once it is
 as long as a piece; several short neighbours make one piece together. What is short is left to its parent.
@@ -18,12 +18,12 @@ from chatapp.transfers.bounds import MEBIBYTE, Intake, InvalidFile
 
 WINDOW_BYTES = 2**14
 PIECE_BYTES = 2**16
-# What a picture in the middle of a text begins with; nobody reads it.
+# The start of a picture embedded in a text, which is skipped.
 DATA_URL = b'"data:'
 DATA_URL_BYTES = 64
 LISTS = (b"chats", b"conversations")
 
-# The next sign outside of texts; or a quote whose text does not end in this window; or the window's end.
+# The next bracket or comma outside strings, a string that does not end in this window, or the window's end.
 SIGN = re.compile(rb'(?:[^"\[\]{},]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+(["\[\]{},]|\Z)', re.DOTALL)
 REST_OF_TEXT = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 WHOLE_CHARACTERS = re.compile(rb'"[^"\\]*+(?:\\(?:u[0-9A-Fa-f]{4}|[^u])[^"\\]*+)*+', re.DOTALL)
@@ -34,7 +34,7 @@ DECODER = json.JSONDecoder(strict=False)
 
 @dataclass(slots=True)
 class _Frame:
-    """A list or object that is open. Its members before done are in value; those behind it are only text so far."""
+    """An open list or object. Members before done are decoded in value; those after it are still text."""
 
     sign: bytes
     opened: int
@@ -56,14 +56,14 @@ class Document:
         self._data, self._intake = data, intake
         self._frames: list[_Frame] = []
         self._streamed = 0
-        """How many frames are open where the elements are; 0 while that is not known."""
+        """The nesting depth of the elements; 0 while unknown."""
         self._values = self._lists = self._bytes = self._all_values = 0
         self._refusal: InvalidFile | None = None
         self._end: int | None = None
-        """Where the document ended; None where only its list of chats was read."""
+        """Where the document ended; None if only its list of chats was read."""
 
     def elements(self) -> Iterator[tuple[int, Any]]:
-        """Raises InvalidFile where the document ends early, or its brackets do not fit."""
+        """Raises InvalidFile if the document ends early or its brackets don't match."""
         number = 0
         for sign, place, end in self._signs():
             if sign == b'"':
@@ -89,16 +89,16 @@ class Document:
         raise self._broken(len(self._data))
 
     def trailing(self) -> InvalidFile | None:
-        """Say, after all elements, whether something follows the document, as in a file with an object in each line."""
+        """Return, after all elements, whether something follows the document, as in a file with one object per line."""
         end = self._end
         if end is None or not self._data[end : end + WINDOW_BYTES].strip(b" \t\r\n\0\x1a"):
             return None
         return self._broken(end)
 
-    # Finding signs
+    # Finding brackets and commas
 
     def _signs(self) -> Iterator[tuple[bytes, int, int]]:
-        """Yield brackets and commas outside of texts, and texts longer than a window: the sign, its start, its end."""
+        """Yield brackets and commas outside strings, and strings longer than a window, with start and end."""
         data, at, size = self._data, 0, len(self._data)
         while at < size:
             window_end = min(at + WINDOW_BYTES, size)
@@ -145,7 +145,7 @@ class Document:
             self._values = self._lists = self._bytes = 0
 
     def _is_list_of_chats(self, place: int) -> bool:
-        """Say whether the list that opens here is the document, or the member of it that holds the chats."""
+        """Return whether the list that opens here is the document, or its member that contains the chats."""
         if len(self._frames) != 1 or self._frames[0].sign != b"{":
             return not self._frames
         key = KEY.fullmatch(self._data, self._frames[0].comma + 1, place)
@@ -161,14 +161,14 @@ class Document:
             raise self._broken(place)
         self._count()
         frame = self._frames[-1]
-        # A long member stands in value already; behind it there is nothing but blanks.
+        # A long member is already in value; only blanks follow it.
         if frame.done > frame.comma + 1 or place - frame.done > PIECE_BYTES:
             self._flush(frame, place)
             frame.done = place + 1
         frame.comma = place
 
     def _close(self, sign: bytes, place: int) -> Any:
-        """Close a list or object. Returns the document's value if it was that, else None."""
+        """Close a list or object. Returns the document's value if it was the document, otherwise None."""
         if not self._frames or CLOSING[self._frames[-1].sign] != sign:
             raise self._broken(place)
         frame = self._frames.pop()
@@ -184,7 +184,7 @@ class Document:
         return None
 
     def _put(self, start: int, end: int, value: Any) -> None:
-        """Put a long member into the list or object that is open. value: what returns it."""
+        """Put a long member into the open list or object. value: a function that returns it."""
         if not self._frames:
             raise self._broken(start)
         frame = self._frames[-1]
@@ -210,7 +210,7 @@ class Document:
         frame.value.append(value)
 
     def _flush(self, frame: _Frame, end: int) -> None:
-        """Decode the members whose text ends there."""
+        """Decode the members that end there."""
         text = self._data[frame.done : end]
         frame.done = end + 1
         if self._refusal is not None or not text.strip():
@@ -231,7 +231,7 @@ class Document:
         self._intake.breathe()
 
     def _long_text(self, start: int, end: int) -> str:
-        """Decode a text; of one that is longer than any that is kept, its beginning."""
+        """Decode a string; if it is longer than any that is kept, only its beginning."""
         limit = self._intake.bounds.text_bytes
         if self._data.startswith(DATA_URL, start):
             limit = DATA_URL_BYTES
@@ -277,7 +277,7 @@ class Document:
             self._refuse(_("it is longer than %(limit)s MiB", limit=limit // MEBIBYTE))
 
     def _refuse(self, why: str) -> None:
-        """Give the element up that is being read: what was decoded of it is let go."""
+        """Abandon the current element and release what was decoded of it."""
         self._refusal = InvalidFile(why)
         if not self._streamed:
             raise self._refusal

@@ -1,4 +1,4 @@
-"""Open WebUI's export: a list of chats, each a tree of messages; older ones have only a list of them.
+"""Open WebUI's export: a list of chats, each a tree of messages, or in older exports a list.
 
 Nobody promised its form, so what is missing or odd is no error where the rest makes sense. Thoughts stand in the text
 of an answer, as a block that opens by a click: "<details type="reasoning" …>".
@@ -75,7 +75,7 @@ def _time(value: dict[str, Any], *names: str) -> Any:
 
 
 def _as_tree(messages: list[Any]) -> dict[str, Any]:
-    """Return messages that stand in a list as those of a tree: each without a parent follows the one before it."""
+    """Turn a list of messages into a tree: each one without a parent follows the previous one."""
     found: dict[str, Any] = {}
     last: str | None = None
     for number, each in enumerate(messages):
@@ -150,7 +150,7 @@ def _part(part: Any, intake: Intake) -> str:
 
 
 def _without_thoughts(text: str) -> tuple[str, list[str]]:
-    """Cut the blocks of thoughts and of calls of tools out of a text; a block that does not end is all that follows."""
+    """Cut thoughts and tool calls out of a text; an unclosed block reaches to the end."""
     kept, thoughts, at = [], [], 0
     while (opening := OPENING.search(text, at)) is not None:
         kept.append(text[at : opening.start()])

@@ -165,7 +165,7 @@ def _wanted(entries: list[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
 
 def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limit: int, intake: Intake) -> bytes:
     if entry.compress_type not in PACKED_SO:
-        # Others unpack a gigabyte from a kilobyte in one piece.
+        # Other methods unpack a gigabyte from a kilobyte in one piece.
         raise InvalidFile(_("%(place)s is not packed with deflate, as ZIP files usually are", place=entry.filename))
     if entry.flag_bits & 1:
         raise InvalidFile(_("%(place)s is protected with a password", place=entry.filename))

@@ -1,4 +1,4 @@
-"""A person's data: take it along, bring it, remove it."""
+"""Your data: export, import, fork, delete."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from chatapp.transfers.fork import fork
 
 bp = Blueprint("transfers", __name__)
 
-# A form around the file.
+# The form fields around the file.
 FORM_BYTES = 64 * 1024
 
 
 @bp.url_value_preprocessor
 def allow_a_file(endpoint: str | None, _values: Any) -> None:
-    """Let those who are signed in send more than other bodies may have. Before the form is read for its CSRF token."""
+    """Allow signed-in users a larger body. Runs before the form is read for its CSRF token."""
     if endpoint == "transfers.create" and current_user.is_authenticated:
         request.max_content_length = max(settings().import_bytes, settings().import_zip_bytes) + FORM_BYTES
         request.environ["wsgi.input"] = _Breathing(request.environ["wsgi.input"])
 
 
 class _Breathing:
-    """A request's body that lets others have their turn: one that comes fast never makes its reader wait."""
+    """A request body that yields to others while it is read: one that arrives fast never makes its reader wait."""
 
     def __init__(self, body: IO[bytes]) -> None:
         self._body, self._breathe = body, Breath()

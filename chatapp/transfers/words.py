@@ -1,4 +1,4 @@
-"""What the page says after an import: how much came in, and what of the file did not come in as it was."""
+"""What the page says after an import: how much was imported, and what was not or was changed."""
 
 from __future__ import annotations
 
