@@ -1,4 +1,4 @@
-"""From a text that nobody vouches for to HTML that a page can hold. Knows neither Flask nor the database.
+"""Turns untrusted text into HTML that is safe in a page. Knows neither Flask nor the database.
 
     text ── comrak, raw HTML escaped ── nh3, allow-list ── our own figures, tables, MathML ── page
             markdown.py                                     code.py, maths.py

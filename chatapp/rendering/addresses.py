@@ -1,4 +1,4 @@
-"""Bare addresses, in scripts that put no blank behind them."""
+"""Bare addresses in scripts that put no space after them."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from urllib.parse import unquote
 # What ends an address.
 FULL_WIDTH = "\u2014\u3000-\u3003\u3008-\u3011\u3014-\u301f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65“”‘’…"
 LETTERS = "\u3040-\u30fa\u30fc-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3"
-# A letter ends it too, right behind a Latin one: https://a.example/wiki/東京 is one address, https://a.bを is not.
+# So does a letter right after a Latin one: https://a.example/wiki/東京 is one address, https://a.bを is not.
 END = re.compile(f"[{FULL_WIDTH}]|(?<=[A-Za-z0-9])[{LETTERS}]|(?<=/)[\u3040-\u309f]")
 BARE_LINK = re.compile(r'<a href="([^"]*)">((?:https?://|www\.)[^<]*)</a>')
 NEXT = re.compile(r"(?:https?://|www\.)(?:(?!https?://)[^\s<])+")
 
 
 def end_bare_links(html: str) -> str:
-    """Let an address that stands bare end before a full-width sign, and before a letter that does not belong to it."""
+    """End a bare address before a full-width character, and before a letter that is not part of it."""
     return BARE_LINK.sub(_shorter, html) if "<a href=" in html else html
 
 
 def _shorter(found: re.Match[str]) -> str:
     href, shown = found[1], found[2]
     end = END.search(shown)
-    # A link that was written out has an address of its own.
+    # A link written in full has its own address.
     if end is None or not _plain(href).startswith(_plain(shown[: end.start()])):
         return found[0]
     return _link(shown[: end.start()]) + NEXT.sub(_next, shown[end.start() :])
 
 
 def _plain(address: str) -> str:
-    """Return an address as it is read: the parser writes letters beyond ASCII as bytes in hexadecimal."""
+    """Return an address as people read it: the parser percent-encodes letters beyond ASCII."""
     return unquote(address).removeprefix("http://")
 
 

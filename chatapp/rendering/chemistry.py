@@ -1,4 +1,4 @@
-"""Formulas of chemistry, \\ce{2H2 + O2 -> 2H2O}, in the commands that the converter to MathML knows.
+"""Chemical formulas, \\ce{2H2 + O2 -> 2H2O}, in the commands that the converter to MathML knows.
 
 Source: mhchem 4.9, manual, 2021; what models write of it.
 """
@@ -33,7 +33,7 @@ TOKEN = re.compile(
 
 
 def with_chemistry(latex: str) -> str:
-    """Return the formula with what stands in \\ce and \\pu written out."""
+    """Return the formula with \\ce and \\pu expanded."""
     return COMMAND.sub(_written_out, latex) if "\\ce{" in latex or "\\pu{" in latex else latex
 
 

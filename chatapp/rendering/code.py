@@ -1,4 +1,4 @@
-"""Colour the code in an answer: a small set of our own classes, named in static/css/code.css."""
+"""Colours the code in an answer with a small set of our own classes (static/css/code.css)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pygments.token import Token, _TokenType
 
 # About 25 ms of work; longer code is shown without colours.
 LONGEST_COLOURED_CHARS = 12_000
-# Most lexers are quadratic on text made for it: 14 s were measured. They yield often, so they can be stopped.
+# Most lexers are quadratic on hostile text: we measured 14 s. They yield often, so they can be stopped.
 LONGEST_CPU_SECONDS = 0.08
 
-# A list of our own: an unknown name makes the library search all installed packages, and some lexers (ini, make) look
-# so far ahead that they cannot be stopped in time.
+# Our own list: an unknown name makes the library search all installed packages, and some lexers (ini, make) look so
+# far ahead that they can't be stopped in time.
 LANGUAGES = {
     alias: name
     for name, aliases in {
@@ -84,11 +84,11 @@ CLASSES = {
 
 
 def colour(source: str, language: str) -> str:
-    """Return the code as escaped HTML, with <span class> around what has a colour; its text is the source, exactly."""
+    """Return the code as escaped HTML, with <span class> around coloured parts; its text is exactly the source."""
     if language.lower() not in LANGUAGES or len(source) > LONGEST_COLOURED_CHARS:
         return escape(source, quote=False)
     runs: list[tuple[str, list[str]]] = []
-    # The first use of a language imports it, which is not the text's fault.
+    # The first use of a language imports its lexer; don't count that.
     lexer = _lexer(LANGUAGES[language.lower()])
     deadline = time.thread_time() + LONGEST_CPU_SECONDS
     for kind, text in lexer.get_tokens(source):
@@ -100,7 +100,7 @@ def colour(source: str, language: str) -> str:
         else:
             runs.append((css_class, [text]))
     pieces = [(css_class, "".join(texts)) for css_class, texts in runs]
-    # A lexer may tidy line ends or drop a byte order mark; code is copied, so it must not.
+    # A lexer may change line ends or drop a byte order mark. Code is copied, so it must stay exact.
     if "".join(text for _, text in pieces) != source:
         return escape(source, quote=False)
     return "".join(_span(css_class, escape(text, quote=False)) for css_class, text in pieces)

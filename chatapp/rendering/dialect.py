@@ -1,4 +1,4 @@
-"""Markdown as models write it, where that is not CommonMark's: put right before the parser reads it.
+"""Markdown as models write it, where it differs from CommonMark: corrected before the parser reads it.
 
 Every change stays within its line, since blocks are told apart by the numbers of their lines, and depends on the
 paragraph and the lines above it only, so that an answer that grows is read as the whole one is.
@@ -15,8 +15,8 @@ from chatapp.rendering.fences import Fences
 from chatapp.rendering.lists import Lists
 from chatapp.rendering.stand_ins import FOR, NOTHING, without_stand_ins
 
-# A line that would begin a block of HTML: the parser would read no Markdown up to the next blank line. <pre>, <script>
-# and their like hold code and stay what they are.
+# A line that would start an HTML block, in which the parser reads no Markdown up to the next blank line. <pre>,
+# <script> and the like contain code and stay as they are.
 TAG = re.compile(
     r"(?P<before>(?:[ >]|[-*+] |\d{1,9}[.)] )*)<(?=/?(?!(?:pre|script|style|textarea)\b)[A-Za-z][\w.-]*(?:[\s>]|/>|$))",
     re.IGNORECASE,
@@ -26,17 +26,17 @@ NAME_OF_LINK = re.compile(r"[ >]*\[[^\[\]]+\]:[ \t]*")
 SPECIAL = re.compile(r"[<$\\`~]|://|^[ >]*\d{1,9}[.)] ", re.MULTILINE)
 OPENING = re.compile(r"\$\$|\\\[|\\begin\{")
 LONGEST_WORD_CHARS = 2000
-# It pairs the signs of emphasis within a paragraph: 130,000 of them took 2 s.
+# The parser pairs emphasis markers within a paragraph: 130,000 of them took 2 s.
 SIGNS = re.compile(r"\*+|_+|~+")
 MOST_SIGNS = 20_000
-# Other greenlets get their turn after so many lines.
+# Yield to other greenlets after this many lines.
 BREATH_LINES = 500
-# The parser looks for the end of an address again and again, once for each bracket.
+# For each bracket, the parser searches for the end of an address again.
 ENDLESS_ADDRESS = re.compile(rf"(?:://|www\.)\S{{{LONGEST_WORD_CHARS},}}|\){{1000,}}")
 
 
 def keeps_the_parser(text: str) -> bool:
-    """Say whether what stands outside of fenced code would keep the parser for seconds."""
+    """Return whether the text outside fenced code would occupy the parser for seconds."""
     if not _is_costly(text):
         return False
     lines = text.split("\n")
@@ -52,7 +52,7 @@ def _is_costly(text: str) -> bool:
 
 
 def put_right(text: str, *, is_whole: bool = True) -> str:
-    """Return the text as CommonMark would have it written, with stand-ins. is_whole: it does not grow any more."""
+    """Return the text as CommonMark expects it, with stand-ins. is_whole: it no longer grows."""
     text = without_stand_ins(text)
     if not SPECIAL.search(text):
         return text
@@ -89,11 +89,11 @@ def open_display(text: str) -> int:
 
 
 def _without_block(line: str) -> str:
-    """Return the line so that it begins no block of HTML."""
+    """Return the line changed so that it starts no HTML block."""
     if not (tag := TAG.match(line)):
         return line
     rest = line[tag.end() :]
-    # What stands within a whole tag is no Markdown; the line ends within one in pieces are seen.
+    # The inside of a complete tag is not Markdown; line ends inside an incomplete one stay visible.
     return tag["before"] + (f"{NOTHING}<" if ">" in rest else FOR["<"]) + rest
 
 

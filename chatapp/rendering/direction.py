@@ -1,4 +1,4 @@
-"""The direction of what a person reads."""
+"""The direction of a text, as a reader sees it."""
 
 from __future__ import annotations
 

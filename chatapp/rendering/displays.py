@@ -1,4 +1,4 @@
-"""Formulas in lines of their own: what begins such a line is a sign of the formula, not of a list or a title."""
+"""Display formulas: a line in one starts with part of the formula, not with a list marker or heading."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ OPENING = re.compile(
     rf"(?P<sign>\$\$|\\\[|\\begin\{{(?P<name>{ENVIRONMENTS})\}})"
 )
 QUOTE = re.compile(r" {0,3}> ?")
-# $$ within a line may be the number of a process.
+# $$ inside a line may be a shell's process id.
 EDGE = re.compile(r"^ *\$\$|\$\$[ .,;:!?]*$")
 
 
 class Displays:
-    """Says of one line after another whether it goes on with a formula that begins above it.
+    """Tells, line by line, whether a line continues a formula that starts above it.
 
     is_whole: the text does not grow any more. While it grows, a formula without its end is one.
     """
@@ -26,7 +26,7 @@ class Displays:
     def __init__(self, lines: list[str], is_whole: bool) -> None:
         self.lines = lines
         self.is_whole = is_whole
-        self.is_open = False  # Its end has not come.
+        self.is_open = False  # Its end has not been seen.
         self.first = self._last = -1
         self._indent = ""
         self._depth = 0
@@ -41,7 +41,7 @@ class Displays:
         return False
 
     def shown(self, line: str) -> str:
-        """Return a line that holds() held, so that the parser goes on with the paragraph of the formula."""
+        """Return a line for which holds() was true, changed so that the parser continues the formula's paragraph."""
         inner, quote = self._inside(line) or "", ""
         if self._depth:
             quote = line[: len(line) - len(inner)]
@@ -49,7 +49,7 @@ class Displays:
         return f"{quote}{inner[: len(inner) - len(rest)] if rest else self._indent}{NOTHING}{rest}"
 
     def _end(self, start: int, opened: re.Match[str]) -> int:
-        """Return the last line of the formula; the first one where there is nothing to hold."""
+        """Return the formula's last line; its first one if there is nothing to hold."""
         closing = {"$$": "$$", "\\[": "\\]"}.get(opened["sign"]) or f"\\end{{{opened['name']}}}"
         self.is_open = False
         begun = self.lines[start][opened.end() :]
@@ -69,11 +69,11 @@ class Displays:
         return len(self.lines) - 1 if self.is_open else start
 
     def _reads(self, at: int, line: str) -> bool:
-        """Say whether a line is a sentence; of one that grows nobody knows."""
+        """Return whether a line is a sentence; unknown while it grows."""
         return (self.is_whole or at < len(self.lines) - 1) and is_prose(line)
 
     def _inside(self, line: str) -> str | None:
-        """Return a line without the signs of the quotes in which the formula stands; None where it is in fewer."""
+        """Return a line without the markers of the quotes around the formula; None if it is in fewer quotes."""
         for _ in range(self._depth):
             if not (found := QUOTE.match(line)):
                 return None

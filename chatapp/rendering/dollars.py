@@ -1,4 +1,4 @@
-"""Which signs begin a formula: told before the parser reads them, since it pairs any two dollars.
+"""Decides which signs start a formula, before the parser reads them, since it pairs any two dollars.
 
 Dollars of shells, programs, prices and names get a stand-in; environments and chemistry that stand bare get the signs
 of a formula; a bar within a formula does not end the cell of a table.
@@ -19,18 +19,18 @@ TOKEN = re.compile(
     rf"|(?P<address>https?://[^\s<>()\[\]*~`\\]{{1,500}}+)(?=(?:\*{{1,3}}|~~)[{FULL_WIDTH}{LETTERS}])"
 )
 SINGLE = re.compile(r"(?<!\\)\$+")
-# The parser looks for no longer ends of code.
+# The parser looks for no longer code delimiters.
 LONGEST_RUN = 80
 LONGEST_FORMULA_CHARS = 2_000
 LONGEST_CHEMISTRY_CHARS = 400
 DEEPEST_CHEMISTRY = 3
-# Other greenlets get their turn after so many signs.
+# Yield to other greenlets after this many signs.
 BREATH_SIGNS = 500
-# A backtick in each of two cells, not code.
+# One backtick in each of two cells is not code.
 TWO_CELLS = re.compile(r"`+ +\| +`+")
 LOOKS_LIKE_ROWS = re.compile(r"\\\\|&|=|\\[A-Za-z]")
 
-# \d and its like belong to regular expressions.
+# \d and the like belong to regular expressions.
 COMMAND = re.compile(r"\\(?![dDwWsSbB](?![A-Za-z]))(?:[A-Za-z]+|[{}|,;!%])")
 SHORT = re.compile(r"[A-Za-z]|[A-Za-z]_\S+|\S*[\\^]\S*")
 NAMES = "sin|cos|tan|log|exp|max|min|lim|mod|det|gcd|lcm|deg|dim|arg|and|for"
@@ -43,7 +43,7 @@ WORD = re.compile("[A-Za-z0-9_\u00c0-\u024f]")
 
 
 def told(text: str) -> str:
-    """Return one paragraph with its formulas told from everything else. Linear."""
+    """Return one paragraph with its formulas marked. Takes linear time."""
     return _Paragraph(text).told()
 
 
@@ -66,7 +66,7 @@ class _Paragraph:
         return "".join([*self.pieces, self.text[at:]])
 
     def _read(self, found: re.Match[str]) -> tuple[int, str]:
-        """Return where the next piece ends, and what it becomes."""
+        """Return where the next piece ends, and its replacement."""
         if found["name"]:
             return self._environment(found)
         if found["chemistry"]:
@@ -77,7 +77,7 @@ class _Paragraph:
         if found["dollars"]:
             return self._dollars(found)
         if found["address"]:
-            # The parser would take the signs behind it for a part of it.
+            # The parser would treat the signs after it as part of it.
             return found.end(), f"<{found[0]}>"
         closing = {"\\[": r"\\\]", "\\(": r"\\\)"}.get(found[0], "")
         return self._up_to(found, closing)
@@ -87,7 +87,7 @@ class _Paragraph:
         return (end, self._in_cell(found.start(), end)) if end else (found.end(), found[0])
 
     def _end(self, pattern: str, at: int) -> int:
-        """Return where the pattern next ends, or 0. What is absent once is not looked for again."""
+        """Return where the pattern next ends, or 0. A pattern once absent is not searched for again."""
         if pattern in self._absent:
             return 0
         if found := re.compile(pattern).search(self.text, at):
@@ -108,7 +108,7 @@ class _Paragraph:
     def _dollars(self, found: re.Match[str]) -> tuple[int, str]:
         run, start = found[0], found.end()
         if len(run) == 2 and (end := self._end(r"\$\$", start)):
-            # The number of a process, or a variable's variable.
+            # A process id, or a variable variable.
             inner, after = self.text[start : end - 2], self.text[end : end + 1]
             is_named = not inner[:1].isspace() and inner[-1:].isspace() and _is_word(after)
             is_words = "\n" not in inner and is_prose(inner)
@@ -128,7 +128,7 @@ class _Paragraph:
         return is_formula(latex, self.text[start - 1 : start] if start else "", after)
 
     def _in_cell(self, start: int, end: int) -> str:
-        """Return a formula or code so that its bars do not end the cell in which it stands."""
+        """Return a formula or code changed so that its bars don't end its table cell."""
         line = self.text[self.text.rfind("\n", 0, start) + 1 : start].lstrip(" >")
         whole = self.text[start:end]
         if not line.startswith("|") or "\n" in whole or TWO_CELLS.fullmatch(whole):
@@ -137,7 +137,7 @@ class _Paragraph:
 
 
 def _closing_brace(text: str, at: int) -> int:
-    """Return where the brace that was opened before at is closed again, or 0."""
+    """Return where the brace opened before at is closed, or 0."""
     depth = 1
     for found in re.compile(r"[{}\n]").finditer(text, at, at + LONGEST_CHEMISTRY_CHARS):
         depth += (found[0] == "{") - (found[0] == "}")
@@ -149,7 +149,7 @@ def _closing_brace(text: str, at: int) -> int:
 
 
 def is_formula(latex: str, before: str, after: str) -> bool:
-    """Say whether what stands between two $ is a formula and not the names of a shell, a program or a person.
+    """Return whether the text between two $ is a formula rather than shell variables, code or names.
 
     before and after: the characters beside the signs, "" at an end.
     """
@@ -157,7 +157,7 @@ def is_formula(latex: str, before: str, after: str) -> bool:
     if after == "{" or latex.startswith(NO_BEGINNING) or (_is_word(before) and not (before.isdigit() and is_source)):
         return False
     if _is_word(after) or after == "(":
-        # The $n$th is meant, $A$B is not.
+        # Accept $n$th but not $A$B.
         return SHORT.fullmatch(latex) is not None and not _ends_open(latex) and (is_source or not after.isupper())
     if is_source:
         return "**" not in latex and "`" not in latex
@@ -170,7 +170,7 @@ def is_formula(latex: str, before: str, after: str) -> bool:
 
 
 def is_prose(latex: str) -> bool:
-    """Say whether one line between the signs of a formula is a sentence."""
+    """Return whether one line between a formula's signs is a sentence."""
     return PROSE.search(latex) is not None and not OPERATOR.search(latex) and "\\" not in latex
 
 
@@ -183,7 +183,7 @@ def _ends_open(latex: str) -> bool:
 
 
 def _balances(latex: str) -> bool:
-    """Say whether brackets come in pairs, of whatever kind, and bars outside of them too."""
+    """Return whether brackets of any kind, and bars outside them, come in pairs."""
     depth = bars = 0
     for character in latex:
         depth += (character in "([{") - (character in ")]}")

@@ -1,4 +1,4 @@
-"""Fenced code, line by line: what other passes leave alone, and where a block of Markdown that holds blocks ends."""
+"""Fenced code, line by line: what other passes leave alone, and where a Markdown block containing fences ends."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ FENCE = re.compile(
     r"(?P<before>[ \t>]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*)(?P<fence>`{3,}(?=[^`]*$)|~{3,})[ \t]*(?P<info>[^\n]*)$"
 )
 MARKDOWN = frozenset({"markdown", "md"})
-# Looking for the end of such a block again and again would be quadratic.
+# Searching for the end of such a block repeatedly would be quadratic.
 MOST_ENDS_NOT_FOUND = 20
 
 
 class Fences:
-    """Says of one line after another whether it belongs to fenced code.
+    """Tells, line by line, whether a line belongs to fenced code.
 
     is_whole: the text does not grow any more, so a block in Markdown whose inner ones do not come in pairs ends at the
     first fence, as CommonMark has it.
@@ -30,7 +30,7 @@ class Fences:
         self._not_found = 0
 
     def is_code(self, at: int) -> bool:
-        """Look at the next line; the fences belong to the code."""
+        """Take the next line; fences count as code."""
         self.is_opening = False
         found = FENCE.match(self.lines[at])
         if self.fence:
@@ -44,7 +44,7 @@ class Fences:
         return bool(found)
 
     def shown(self, at: int, line: str) -> str:
-        """Return the line so that the parser does not take an inner fence for the end."""
+        """Return the line changed so that the parser doesn't take an inner fence for the end."""
         return re.sub("[`~]", lambda sign: FOR[sign[0]], line, count=1) if at in self._inner else line
 
     def _inner_ends(self, start: int, fence: str) -> set[int]:

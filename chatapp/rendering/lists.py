@@ -1,4 +1,4 @@
-"""Lists below a number, indented by too little, are moved to where the number's text begins."""
+"""Moves lists that are indented too little below a number to where the number's text begins."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ DEEPEST = 50
 
 class _Item(NamedTuple):
     indent: int
-    shift: int  # Of its own line and of what stands below it.
+    shift: int  # Of its own line and those below it.
     text: int  # The column of its text, shifted.
     is_number: bool
 
 
 class Lists:
-    """Takes one line after another, each depending on those above it only."""
+    """Takes lines one by one; each depends only on those above it."""
 
     def __init__(self) -> None:
         self._items: list[_Item] = []
         self._quote = ""
         self._is_after_blank = False
         self._code_shift = 0
-        self._code_text = 0  # The column of the text of the item that holds the code.
+        self._code_text = 0  # The text column of the item that contains the code.
         self._is_code_left: bool | None = None  # Of that column; None before its first line.
 
     def shifted(self, line: str, is_code: bool, is_opening: bool) -> str:
@@ -54,7 +54,7 @@ class Lists:
         self._is_code_left = None
 
     def _code(self, line: str) -> str:
-        """Return a line of code so that it stays in its item, also where the code begins left of the item's text."""
+        """Return a line of code changed so that it stays in its item, even if it starts left of the item's text."""
         if self._is_code_left is None:
             self._is_code_left = _indent(line) + self._code_shift < self._code_text
         if not self._is_code_left:
@@ -81,7 +81,7 @@ class Lists:
         if beside:
             shift = beside.shift
         elif above and above.is_number and found["number"] in (None, "0", "1"):
-            # A number that counts on is beside the one above, however it is indented.
+            # A number that continues the count is a sibling of the one above, however it is indented.
             shift = max(shift, above.text - indent)
         gap = len(found["gap"]) if len(found["gap"]) <= WIDEST_GAP else 1
         text = indent + shift + len(found["marker"]) + gap

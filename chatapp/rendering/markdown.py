@@ -30,24 +30,24 @@ from chatapp.rendering.stand_ins import turned_back
 from chatapp.rendering.tail import FENCE
 
 LONGEST_MARKDOWN_CHARS = 200_000
-# The sanitiser is quadratic in depth (12 s were measured at 40,000 levels), the parser in table columns and in
-# formulas that are opened and not closed (7 s at 100,000).
+# The sanitiser is quadratic in depth (12 s at 40,000 levels), the parser in table columns and in formulas that are
+# opened but not closed (7 s at 100,000).
 DEEPEST_HTML = 100
 MOST_FORMULAS = 2_000
-# Bare mail addresses: 9,500 in a row took 230 ms in one call that nobody can interrupt.
+# Bare mail addresses: 9,500 in a row took 230 ms in one uninterruptible call.
 MOST_ADDRESSES = 2_000
 TOO_WIDE_TABLE = re.compile(r"^[ \t>]*+\|?+(?:[ \t]*+:?-++:?[ \t]*+\|){300}", re.MULTILINE)
-# Of one message, this much HTML is coloured and has its formulas converted; what follows stays as it was written.
+# How much HTML of one message gets colours and formulas; the rest stays as written.
 RICH_HTML_CHARS = 100_000
 RICH_CPU_SECONDS = 0.8
 LONGEST_MATHS_CHARS = 10_000
-# Other greenlets get their turn after so much work.
+# Yield to other greenlets after this much work.
 BREATH_HTML_CHARS = 8_000
 BREATH_TAGS = 500
 
 
 class TooStrange(ValueError):
-    """The text would cost more than it is worth; it is shown as it was written."""
+    """Rendering the text would cost too much, so it is shown as written."""
 
 
 class Block(NamedTuple):
@@ -59,7 +59,7 @@ class Block(NamedTuple):
 
 
 def render(text: str, copy_label: str = "Copy") -> Markup:
-    """Return a person's or a model's Markdown as HTML that is safe in a page; never raises.
+    """Return Markdown from a user or a model as HTML that is safe in a page; never raises.
 
     GFM tables, strikethrough, task lists and bare links; LaTeX between $, $$, \\( \\) and \\[ \\]. Raw HTML is shown as
     text, an image as a link to it, a link that is not absolute http, https or mailto as its text. Headings begin at h3.
@@ -74,7 +74,7 @@ def render(text: str, copy_label: str = "Copy") -> Markup:
 
 
 def preformatted(text: str) -> str:
-    """Return the text as it was written, for when it cannot be rendered."""
+    """Return the text as written, for when it can't be rendered."""
     # A parser drops the first line end inside <pre>.
     return f'<pre class="plain" tabindex="0">\n{escape(clean_model_text(text), quote=False)}</pre>\n' if text else ""
 
@@ -96,14 +96,14 @@ for _name in (
 OPTIONS = comrak.RenderOptions()
 OPTIONS.escape = True
 OPTIONS.sourcepos = True
-# Models end a line where a line is to end: an address, a verse, a key and its value.
+# Models mean their line ends: addresses, verses, keys with values.
 OPTIONS.hardbreaks = True
 OPTIONS.escaped_char_spans = True
 READING = comrak.ParseOptions()
 # An address between brackets is one.
 READING.relaxed_autolinks = True
 
-# comrak escapes < and > wherever they come from the text, so what looks like a tag is one.
+# comrak escapes every < and > in the text, so whatever looks like a tag is one.
 TAG = re.compile(r"<(/?)[a-z][a-z0-9]*[^<>]*?(/?)>")
 POSITION = re.compile(r' data-sourcepos="(\d+):\d+-(\d+):\d+"')
 # H~2~O is a subscript; one ~ means "about" or "to" in everything longer, and strikes nothing through.
@@ -116,7 +116,7 @@ NOTE = re.compile(r"[ >]{0,3}\[\^[^\s\[\]]+\]:")
 
 
 def parse(text: str, *, is_whole: bool = True) -> list[Block]:
-    """Return the text's top-level blocks. is_whole: it does not grow any more. Raises TooStrange."""
+    """Return the text's top-level blocks. is_whole: it no longer grows. Raises TooStrange."""
     formulas = text.count("\\[") + text.count("\\(")
     if len(text) > LONGEST_MARKDOWN_CHARS or formulas > MOST_FORMULAS or text.count("@") > MOST_ADDRESSES:
         raise TooStrange
@@ -127,7 +127,7 @@ def parse(text: str, *, is_whole: bool = True) -> list[Block]:
 
 
 def _with_notes(text: str) -> str:
-    """Return the text with its footnotes as paragraphs: the parser would take them for the addresses of links.
+    """Return the text with its footnotes as paragraphs: the parser would read them as link definitions.
 
     Its own footnotes make what a block looks like depend on others, which may come later.
     """
@@ -148,7 +148,7 @@ def _comrak(text: str) -> str:
     except Exception:
         raise
     except BaseException as error:
-        # A panic in Rust arrives as a BaseException; a greenlet's own end does too, and must pass.
+        # A Rust panic arrives as a BaseException. So does a greenlet's exit, which must pass.
         if type(error).__name__ == "PanicException":
             raise TooStrange from error
         raise
@@ -166,7 +166,7 @@ def _split(html: str) -> list[Block]:
             give_way()
         closes, is_void = tag.groups()
         if depth == 0 and html[start : tag.start()].strip():
-            # A block of raw HTML stands in the output as escaped text, without an element of its own.
+            # A raw HTML block is escaped text in the output, without an element around it.
             blocks.append(_block(html[start : tag.start()]))
             start = tag.start()
         if not is_void:
@@ -212,7 +212,7 @@ def _allow(tag: str, name: str, value: str) -> str | None:
 
 SANITISER = nh3.Cleaner(
     tags=set(TAGS.split()),
-    # Without "*" the sanitiser would let title and lang through everywhere.
+    # Without "*", the sanitiser would allow title and lang everywhere.
     attributes={"*": set(), "a": {"href"}, "ol": {"start"}, "code": {"class"}},
     tag_attribute_values={
         "th": {"align": {"left", "center", "right"}},
@@ -223,14 +223,14 @@ SANITISER = nh3.Cleaner(
     attribute_filter=_allow,
     url_schemes={"http", "https", "mailto"},
     url_relative="deny",
-    # Attributes that it adds itself come in random order; ours are added below.
+    # Attributes that the sanitiser adds come in random order; we add ours below.
     link_rel=None,
 )
 
 DEAD_LINK = re.compile(r"<a>(.*?)</a>", re.DOTALL)
 WITH_DIRECTION = re.compile(r"<(?:p|h[1-6]|li|th|td)\b")
-# What our own elements replace. One pass, so that nothing put in is looked at again. A note has a number: [^aeiou] is
-# more likely a regular expression.
+# What our own elements replace, in one pass, so that nothing inserted is read again. A footnote has a number: [^aeiou]
+# is more likely a regular expression.
 PIECE = re.compile(
     r'<pre><code(?: class="language-(?P<language>[^"]*)")?>(?P<code>[^<]*)</code></pre>'
     r'|<span data-math-style="(?P<style>inline|display)">(?P<latex>[^<]*)</span>(?P<closing>[.,:;!?)\]]*)'
@@ -244,18 +244,18 @@ PIECE = re.compile(
 
 
 def present(html: str, copy_label: str, *, has_colours: bool, has_maths: bool) -> str:
-    """Return one block of the parser's HTML as it stands in the page, with a line end."""
+    """Return one block of the parser's HTML as it appears in the page, with a line end."""
     html = SANITISER.clean(CHECKBOX.sub(_task_mark, end_bare_links(_images_as_links(html))))
     html = DEAD_LINK.sub(r"\1", html)
     if not html.startswith("<"):
         html = "<p>" + html.replace("\n", "<br>\n") + "</p>"
-    # Each looks for its own first letter; the direction of a table's columns is that of its first cell.
+    # Each element finds its own first letter; a table's columns take the direction of its first cell.
     html = WITH_DIRECTION.sub(r'\g<0> dir="auto"', html)
     return PIECE.sub(_Pieces(copy_label, has_colours, has_maths), html) + "\n"
 
 
 def _images_as_links(html: str) -> str:
-    """Replace images: loading one would tell its server that the answer was read, and whatever its address carries."""
+    """Replace images: loading one would tell its server that the answer was read, and leak what its URL carries."""
     if "<img" not in html:
         return html
     html = LINK.sub(lambda link: IMAGE.sub(r"\2", link[0]), html)
@@ -286,10 +286,10 @@ class _Pieces:
                 return f"${piece['latex']}${piece['closing']}"
             return self._formula(unescape(piece["latex"]), piece["style"] == "display", piece["closing"])
         if piece["heading"]:
-            # h1 is the page's and h2 its sections'.
+            # The page uses h1, and h2 for its sections.
             return f"<{piece['heading']}{min(int(piece['level']) + 2, 6)}"
         if piece["line_break"]:
-            # Models write it into table cells, where Markdown has no line end of its own, and at the ends of lines.
+            # Models write <br> in table cells, where Markdown has no line ends, and at the ends of lines.
             return "<br>"
         if piece["table"]:
             is_start = piece["table"] == "<table"
@@ -304,7 +304,7 @@ class _Pieces:
         return piece[0]
 
     def _note(self, place: str, name: str, says: str) -> str:
-        """Return a mark in the text or, where it begins a line and a colon follows, the mark before the note itself."""
+        """Return a footnote reference, or the mark before the note if it starts a line and a colon follows."""
         if not place or not says:
             return f"{place}<sup>{name}</sup>{says}"
         return f"{place}<sup>{name}</sup> "
@@ -321,13 +321,13 @@ class _Pieces:
         mathml = FORMULAS.get((latex, is_block), lambda: _mathml(latex, is_block)) if self.maths_left_chars > 0 else ""
         delimiter = "$$" if is_block else "$"
         if mathml and closing and not is_block:
-            # A line may break after a formula, also before the comma that belongs to it.
+            # Browsers may break a line after a formula, even before a comma.
             return f'<span class="held">{mathml}{closing}</span>'
         return (mathml or escape(f"{delimiter}{latex}{delimiter}", quote=False)) + closing
 
 
 def _beside(piece: re.Match[str]) -> tuple[str, str]:
-    """Return the characters before and behind a formula, "" where a tag stands."""
+    """Return the characters before and after a formula; "" at a tag."""
     html, at = piece.string, piece.end("latex") + len("</span>")
     before, after = html[max(0, piece.start() - 1) : piece.start()], html[at : at + 1]
     return before.strip("<>"), after.strip("<>")
@@ -350,7 +350,7 @@ def code_figure(body: str, language: str, copy_label: str) -> str:
 
 
 class Cache:
-    """Keep what was used last, bounded by entries and by characters."""
+    """Keeps the most recently used results, bounded by entries and by characters."""
 
     def __init__(self, max_entries: int, max_chars: int) -> None:
         self.max_entries = max_entries
@@ -362,12 +362,12 @@ class Cache:
         return len(self._kept)
 
     def get(self, key: tuple, make: Callable[[], str]) -> str:
-        """Return what is kept under the key, else make it. The key's first item is its text."""
+        """Return the result for the key, or make it. The key's first item is its text."""
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
         value = make()
-        # Others may have run meanwhile and made the same.
+        # Another greenlet may have made it meanwhile.
         if key not in self._kept and len(key[0]) + len(value) <= self.max_chars // 16:
             self._kept[key] = value
             self.chars += len(key[0]) + len(value)
@@ -383,7 +383,7 @@ FORMULAS = Cache(max_entries=2_048, max_chars=2_000_000)
 
 
 class Allowance:
-    """What colours and formulas one message may still cost: a hostile one ends up plain, not late."""
+    """How much more one message may cost in colours and formulas: a hostile one is shown plain rather than late."""
 
     def __init__(self) -> None:
         self.chars_left = RICH_HTML_CHARS

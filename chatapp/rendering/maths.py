@@ -1,4 +1,4 @@
-"""LaTeX to MathML that is safe to put into a page.
+"""Converts LaTeX to MathML that is safe in a page.
 
 The converter escapes nothing and has commands that write links, classes and styles, so its text output is never used:
 its element tree is walked, and only the names below are written out again.
@@ -17,7 +17,7 @@ from chatapp.rendering.chemistry import with_chemistry
 LONGEST_FORMULA_CHARS = 2_000
 DEEPEST_FORMULA = 60
 
-# Macros could be defined in terms of each other and grow without bound.
+# Macros could refer to each other and grow without bound.
 MACRO = re.compile(
     r"\\(?:(?:re)?newcommand|providecommand|def|[egx]def|let|(?:re)?newenvironment|Declare[A-Za-z]*)(?![A-Za-z])"
 )
@@ -27,11 +27,11 @@ ROWS = re.compile(
     rf"(?<=\\begin)\{{(?:{_ROWS}|align(?:at\*?|edat)\}}\s?\{{\d{{1,2}})\}}"
     rf"|(?<=\\end)\{{(?:{_ROWS}|align(?:at\*?|edat))\}}"
 )
-# The room below a row, which it would write out.
+# The space below a row, which the converter would print.
 GAP = re.compile(r"(\\\\)\*?\s{0,9}\[\s{0,9}-?[\d.]{1,9}\s{0,9}(?:pt|em|ex|mm|cm|in|mu|pc|sp)\s{0,9}\]")
 RELATION_BETWEEN_SIGNS = re.compile(r"&\s{0,9}(=|<|>|\\[a-z]{2,9})\s{0,9}&")
 ESCAPED = re.compile(r"\\([%$&#_{}])")
-# Signs that it takes for names, which get no room and do not grow.
+# Operators that the converter treats as identifiers, without spacing or stretching.
 OPERATORS = frozenset("±∓⟨⟩⌊⌋⌈⌉⟂∥")
 UNKNOWN_COMMAND = re.compile(r"\\[A-Za-z]")
 
@@ -40,10 +40,10 @@ _NAMES = (
     "munderover mmultiscripts mprescripts none mtable mtr mtd"
 )
 ELEMENTS = frozenset(_NAMES.split())
-# The converter takes a missing argument for none at all; a browser shows such an element as an error.
+# The converter accepts a missing argument; a browser shows such an element as an error.
 CHILDREN = {"mfrac": 2, "mroot": 2, "msub": 2, "msup": 2, "munder": 2, "mover": 2, "msubsup": 3, "munderover": 3}
 _FLAG = "true|false"
-# Under ten of a unit, and backwards under one: nothing leaves its message.
+# Less than ten units, or one backwards: nothing leaves its message.
 _LENGTH = r"(?:\d(?:\.\d+)?|-?0?\.\d+)(?:em|ex|pt|px|mu)?|-?0"
 _WORDS = "[a-z -]{1,200}"
 ATTRIBUTES = {
@@ -61,7 +61,7 @@ ATTRIBUTES = {
 
 
 def to_mathml(latex: str, *, is_block: bool) -> str | None:
-    """Return the formula as one <math> element, or None where it is too long, not understood or not allowed.
+    """Return the formula as one <math> element; None if it is too long, not understood or not allowed.
 
     Source: MathML Core, W3C, 2025; latex2mathml 3.81.
     """
@@ -76,7 +76,7 @@ def to_mathml(latex: str, *, is_block: bool) -> str | None:
         display = ' display="block"' if is_block else ""
         return f'<math dir="ltr"{display}>{"".join(_write(child, 1) for child in root)}</math>'
     except Exception:
-        # Every kind of error is met here on bad input, IndexError and RecursionError among them.
+        # Bad input raises every kind of error, including IndexError and RecursionError.
         return None
 
 

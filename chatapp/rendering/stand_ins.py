@@ -1,4 +1,4 @@
-"""Characters that stand in for signs which the parser is not to read as Markdown.
+"""Characters that stand in for signs that the parser must not read as Markdown.
 
 A backslash or an entity would be seen in code. These are turned back everywhere, so code stays what it is.
 """
@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 
-# Noncharacters, which no text may hold (Unicode 16, section 23.7).
+# Noncharacters, which no text may contain (Unicode 16, section 23.7).
 SIGNS = {"\ufdd0": "<", "\ufdd1": "$", "\ufdd2": "|", "\ufdd3": "`", "\ufdd4": "~"}
 FOR = {sign: stand_in for stand_in, sign in SIGNS.items()}
-# Stands for no sign at all: what follows it does not begin its line.
+# Stands for nothing: what follows it doesn't start its line.
 NOTHING = "\ufdd5"
 STAND_IN = re.compile(f"[{''.join(SIGNS)}{NOTHING}]")
-# As they stand in addresses, which the parser encodes.
+# Their form in addresses, which the parser encodes.
 ENCODED = re.compile("%EF%B7%9([0-4])")
 HTML = {stand_in: "&lt;" if sign == "<" else sign for stand_in, sign in SIGNS.items()} | {NOTHING: ""}
 

@@ -1,4 +1,4 @@
-"""Markdown that is still being written.
+"""Renders Markdown that is still being written.
 
 CommonMark builds blocks line by line and a new top-level block never reopens the one before it. So everything above the
 last top-level block is final: it is sent once. Only the rest, the tail, is rendered again and again.
@@ -28,18 +28,18 @@ from chatapp.rendering.tail import visible_part
 
 Event = tuple[str, str]
 
-# A large tail is rendered only when it has grown by a part of itself: one list of 20 KB in pieces of ten characters
-# took 10 s when it was rendered for each of them. (From so many characters on: that part of its length.)
+# Render a large tail only when it has grown by this fraction of itself: a 20 KB list in pieces of ten characters took
+# 10 s when rendered for each piece. (From this many characters on: that fraction.)
 TAIL_STEPS = ((32_768, 8), (4_096, 64))
 
-# Not one in Markdown, which may hold others.
+# Not one in Markdown, which may contain others.
 _NOT_MARKDOWN = r"(?![ \t]*(?:md|markdown)[ \t]*\n)"
 OPEN_FENCE = re.compile(rf"(?:(`{{3,}}){_NOT_MARKDOWN}[^`\n]*|(~{{3,}}){_NOT_MARKDOWN}[^\n]*)\n", re.IGNORECASE)
 FENCE_LINE = re.compile(r" {0,3}(`{3,}|~{3,})([^\n]*)")
 
 
 class MarkdownStream:
-    """Render a growing text. feed() and finish() return events in the order in which a page applies them:
+    """Renders a growing text. feed() and finish() return events in the order in which a page applies them:
 
     block: append to the final blocks.       reset: replace all final blocks.
     tail:  replace the open end.             code:  append to the <code> element of the open end.
@@ -59,7 +59,7 @@ class MarkdownStream:
         self._allowance = Allowance()
         self._tail = ""
         self._tail_length = 0  # The length of the open source when the tail was made.
-        self._code: _OpenCode | None = None  # Where it is set, it is the tail.
+        self._code: _OpenCode | None = None  # If set, it is the tail.
         self._has_given_up = False
 
     @property
@@ -74,13 +74,13 @@ class MarkdownStream:
 
     @property
     def interval_ms(self) -> int:
-        """How long to gather text before the next feed(): a long tail costs the page more than it tells the reader."""
+        """How long to collect text before the next feed(): redrawing a long tail costs the page more than it gives."""
         if self._code or len(self._open) < 4_096:
             return 50
         return 100 if len(self._open) < 16_384 else 200
 
     def feed(self, chunk: str) -> list[Event]:
-        """Take the next piece of text, cut anywhere. Empty where there is nothing new to be seen."""
+        """Take the next piece of text, cut anywhere. Returns nothing if nothing new is visible."""
         self._pieces.append(chunk)
         self._length += len(chunk)
         self._open += chunk
@@ -95,7 +95,7 @@ class MarkdownStream:
         return self._show_as_written()
 
     def finish(self) -> list[Event]:
-        """End the text. What streaming could not know (a link defined at the very end) is put right here."""
+        """End the text, and correct what streaming could not know, such as a link defined at the very end."""
         text = "".join(self._pieces)
         events: list[Event] = []
         rest = self._blocks_not_sent(text)
@@ -142,7 +142,7 @@ class MarkdownStream:
         return [("block", html)] if html else []
 
     def _blocks_not_sent(self, text: str) -> list[Block] | None:
-        """Return the whole text's blocks after those sent, or None where the page must be given all of it anew."""
+        """Return the whole text's blocks after those sent; None if the page needs all of them again."""
         if self._has_given_up:
             return None
         try:
@@ -170,7 +170,7 @@ class MarkdownStream:
 
 
 def open_fence(text: str) -> str:
-    """Return the line that opens the code block in which a text ends, with its line end; "" where it ends in none.
+    """Return the line that opens the code block in which a text ends, with its line end; "" if there is none.
 
     What goes on from there is drawn as code only with that line before it.
     """
@@ -187,7 +187,7 @@ def open_fence(text: str) -> str:
 
 
 def _final(source: str) -> tuple[int, list[Block]] | None:
-    """Return how much of the source no later line can change, and its blocks; None where that is nothing.
+    """Return how much of the source no later line can change, and its blocks; None if that is nothing.
 
     The source begins with a top-level block.
     """
@@ -200,7 +200,7 @@ def _final(source: str) -> tuple[int, list[Block]] | None:
     if not last:
         return None
     lines = source.split("\n", blocks[last].first_line - 1)[:-1]
-    # A line right above that belongs to no block is part of a link's definition, which may still grow.
+    # A line right above that belongs to no block is part of a link definition, which may still grow.
     if lines[-1].strip() and blocks[last - 1].last_line < len(lines):
         return None
     # The lines behind them tell how they are read: a formula without an end is one while it may still end.
@@ -213,14 +213,14 @@ def _closing_fence(opened: re.Match[str]) -> re.Pattern[str]:
 
 
 class _OpenCode:
-    """A fenced code block without its end: it only grows, so its text is sent once, however long it gets."""
+    """An unfinished fenced code block: it only grows, so its text is sent once, however long it gets."""
 
     def __init__(self, opened: re.Match[str], copy_label: str) -> None:
         (block,) = parse(opened[0])
         figure = present(block.html, copy_label, has_colours=False, has_maths=False)
         self._before, _, self._after = figure.partition("</code>")
         self._closing = _closing_fence(opened)
-        # What may yet become the closing fence is held back.
+        # Hold back what may become the closing fence.
         self._closing_begun = re.compile(rf" {{0,3}}{opened[0][0]}*[ \t]*")
         self._looked_at = self._shown = opened.end()
         self._texts: list[str] = []

@@ -1,4 +1,4 @@
-"""What of an unfinished source may be shown: not what would look like something else a moment later.
+"""Decides how much of an unfinished source is shown: nothing that would look different a moment later.
 
 Everything here is for the eye: a wrong guess holds a few words back until more text comes, and loses nothing.
 """
@@ -14,7 +14,7 @@ LONGEST_CLOSED_CHARS = 400
 
 FENCE = re.compile(r"^[ \t>]*(?:(?:[-+*]|\d{1,9}[.)])[ \t]+)*(`{3,}|~{3,})", re.MULTILINE)
 DELIMITER = re.compile(r"\\[\\$*~]|\\[\[\]()]|\$\$?|`+|\*{1,3}|~~?")
-# $ opens a formula before anything but a blank or a digit (a price), and closes one after anything but a blank.
+# $ opens a formula unless a space or a digit (a price) follows, and closes one unless a space precedes it.
 AFTER_OPENING = re.compile(r"[^\s\d]")
 CLOSING = {"$$": "$$", "\\[": "\\]", "\\(": "\\)", "$": "$"}
 IN_PROGRESS = re.compile(
@@ -23,7 +23,7 @@ IN_PROGRESS = re.compile(
     r"|\\\Z"
     r"|(?<!\S)\$\Z"
 )
-# A list marker, a rule, a heading's or fence's first signs, the line under a heading or table head, "12.".
+# A list marker, a rule, the first characters of a heading or fence, the line below a heading or table head, "12.".
 MARKERS = re.compile(
     r"[ \t>]*+(?:[-+*_=#~`|:. \t]*+|\d{1,9}[.)]?[ \t]*+|(?:[-+*]|\d{1,9}[.)])[ \t]++\[?[ xX]?\]?[ \t]*+)"
 )
@@ -31,13 +31,13 @@ TABLE_HEAD = re.compile(r"^[ \t]*\|[^\n]*(?:\n[|: \t-]*)?\Z", re.MULTILINE)
 
 
 def visible_part(source: str) -> str:
-    """Return the source without an end that is still becoming something: a formula, a link, a marker, a table head.
+    """Return the source without an unfinished end: a formula, a link, a marker, a table head.
 
     Emphasis and code whose end has not come are closed, so that their signs are not read as text.
     """
     line = source.rfind("\n") + 1
     if len(FENCE.findall(source)) % 2:
-        # The name of the language would be read letter by letter.
+        # Otherwise the language name would appear letter by letter.
         return source[:line] if FENCE.match(source, line) else _without_markers(source)
     end, opened = _open_inline(source)
     source = source[:end]
@@ -48,7 +48,7 @@ def visible_part(source: str) -> str:
 
 
 def _open_inline(source: str) -> tuple[int, list[re.Match[str]]]:
-    """Return where the source's open formula or sign begins, or its length, and what is open there in its last line.
+    """Return where the source's open formula or marker begins, or its length, and what is open in its last line.
 
     Neither formulas nor code spans cross a blank line, so the last paragraph tells.
     """
@@ -73,12 +73,12 @@ def _open_inline(source: str) -> tuple[int, list[re.Match[str]]]:
 
 
 def _took(emphasis: list[re.Match[str]], found: re.Match[str]) -> bool:
-    """Close or open what a sign closes or opens. False where it does neither, or may be a part of another."""
+    """Close or open what a marker closes or opens. False if it does neither, or may be part of another."""
     before, after = found.string[found.start() - 1 : found.start()], found.string[found.end() : found.end() + 1]
     if emphasis and emphasis[-1][0] == found[0] and not before.isspace():
         emphasis.pop()
         return True
-    # One ~ says "about".
+    # A single ~ means "about".
     if after and not after.isspace() and not before.isalnum() and found[0] != "~":
         emphasis.append(found)
         return True
@@ -86,7 +86,7 @@ def _took(emphasis: list[re.Match[str]], found: re.Match[str]) -> bool:
 
 
 def _closed(source: str, opened: list[re.Match[str]]) -> str:
-    """Return the source with the ends of what is open in it; what has nothing in it yet is left out."""
+    """Return the source with its open markers closed; empty ones are left out."""
     for sign in reversed(opened):
         shown = source.rstrip().rstrip("`") if sign[0][0] == "`" else source.rstrip()
         if sign.end() >= len(shown):
@@ -113,7 +113,7 @@ def _without_markers(source: str) -> str:
 
 
 def _without_table_head(source: str) -> str:
-    """Hold back rows that are a paragraph until the line below them makes them a table."""
+    """Hold back rows that stay a paragraph until the line below makes them a table."""
     head = TABLE_HEAD.search(source, max(0, source.rfind("\n", 0, max(0, source.rfind("\n")))))
     if not head:
         return source
