@@ -29,15 +29,17 @@ WORDS = {
     "length": "The answer reached the length limit.",
     "RATE_LIMIT_ERROR": "The model is busy. Try again in a moment.",
     "CONTENT_BLOCKED": "The model’s safety rules blocked this message. Try rephrasing it.",
-    ("interrupted", "PROVIDER_TIMEOUT"): "The model stopped responding. The partial answer is saved.",
-    ("interrupted", "PROVIDER_ERROR"): "The answer was interrupted. The partial answer is saved.",
+    ("interrupted", "PROVIDER_TIMEOUT", True): "The model stopped responding. The partial answer is saved.",
+    ("interrupted", "PROVIDER_TIMEOUT", False): "The model stopped responding. No answer arrived.",
+    ("interrupted", "PROVIDER_ERROR", True): "The answer was interrupted. The partial answer is saved.",
+    ("interrupted", "PROVIDER_ERROR", False): "The answer was interrupted before it began.",
     "PROVIDER_ERROR": "The model couldn’t be reached.",
     None: "",
 }
 
 
 def words(end):
-    keys = (end.name, (end.status, end.code), end.code)
+    keys = (end.name, (end.status, end.code, bool(end.text)), end.code)
     return next(WORDS[key] for key in keys if key in WORDS)
 
 
