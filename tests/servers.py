@@ -37,8 +37,9 @@ NGINX_TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 # A machine that is busy with tests must not make the product refuse what they send; the tests of that refusal say so.
 PATIENT = {"MAX_LOOP_LAG_MS": "60000"}
-# What holds a server's loop for so much CPU time fails the test (tests/conftest.py).
-WATCHED = {"LOOP_ALARM_MS": "100"}
+# What blocks a server's loop for this much CPU time fails the test (tests/conftest.py). A page of 60 messages takes up to
+# 107 ms of it on a busy machine.
+WATCHED = {"LOOP_ALARM_MS": "200"}
 
 # The products that were started since somebody looked (tests/conftest.py).
 PRODUCTS: list[Process] = []
