@@ -14,7 +14,7 @@ ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOST=0.0.0.0 PORT=8000
 RUN useradd --system --uid 10001 --no-create-home --home-dir /srv/chat chat
 # Owned by root: the product cannot change itself. Only its data is its own.
 COPY --from=build /srv/chat /srv/chat
-RUN install -d -o chat -g chat -m 700 /srv/chat/instance
+RUN install -d -o chat -g chat -m 700 /srv/chat/instance /srv/chat/attachments
 WORKDIR /srv/chat
 USER chat
 VOLUME /srv/chat/instance

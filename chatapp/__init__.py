@@ -105,6 +105,7 @@ def _register(app: Flask) -> None:
     from chatapp.admin.views import bp as admin
     from chatapp.api.tokens import bp as tokens
     from chatapp.api.views import bp as api
+    from chatapp.attachments.views import bp as attachments
     from chatapp.auth.account_views import bp as auth
     from chatapp.chats.views import bp as chats
     from chatapp.connections.views import bp as connections
@@ -117,7 +118,7 @@ def _register(app: Flask) -> None:
     from chatapp.usage.views import bp as usage
 
     pages = (auth, chats, personas, conversation, transfers, usage, admin, connections, site)
-    for blueprint in (*pages, api, tokens, health.bp):
+    for blueprint in (*pages, api, attachments, tokens, health.bp):
         app.register_blueprint(blueprint)
     health.init_app(app)
     assets.init_app(app)
@@ -127,6 +128,7 @@ def _register(app: Flask) -> None:
 def _wire(app: Flask, settings: config.Settings, providers: Providers | None) -> None:
     """Choose what the application runs with: memory or Redis, which providers, who counts."""
     from chatapp import site
+    from chatapp.attachments.store import LocalStore
     from chatapp.tokens.cache import MemoryCache, RedisCache
     from chatapp.tokens.count import Counter
     from chatapp.tokens.local import LocalTokenizer
@@ -143,5 +145,6 @@ def _wire(app: Flask, settings: config.Settings, providers: Providers | None) ->
     site.init_app(app, settings)
     app.extensions["providers"] = providers
     app.extensions["counter"] = Counter(providers, cache, settings, local)
+    app.extensions["attachment_store"] = LocalStore(settings.attachment_dir or settings.instance_dir / "attachments")
     app.extensions["prices"] = PriceTable(settings.prices_file)
     app.extensions["live_turns"] = LiveTurns(app, RedisLog(redis) if redis else MemoryLog())

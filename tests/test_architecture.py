@@ -13,7 +13,7 @@ LAYERS = (
     {"providers"},
     {"auth", "connections"},
     {"budget", "personas"},
-    {"exchanges"},
+    {"exchanges", "attachments"},
     {"chats"},
     {"turns"},
     {"doors"},

@@ -52,6 +52,13 @@ def draft() -> str:
     return changes.text(sent["text"], "text", settings().body_bytes)
 
 
+def field(name: str, limit: int) -> str:
+    """Return the body's one text field. Raises InvalidRequest."""
+    sent = _object(InvalidRequest)
+    _check_type(name, sent.get(name), str, "a text", False)
+    return changes.text(sent[name], name, limit)
+
+
 def message() -> object:
     """Return the body's "message", of whatever type. Raises InvalidMessage if the body is not a JSON object."""
     return _object(InvalidMessage).get("message")

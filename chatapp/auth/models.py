@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 from flask_babel import gettext as _
 from flask_login import UserMixin
-from sqlalchemy import ColumnElement, ForeignKey, Index, String, delete, or_, select, text, update
+from sqlalchemy import BigInteger, ColumnElement, ForeignKey, Index, String, delete, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -66,6 +66,8 @@ class User(db.Model, UserMixin):
     default_temperature: Mapped[float | None]
     default_thinking_tokens: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    attachment_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    """The space that the user's files take."""
     deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     """When deletion of the account began. It is disabled from then on; its data is removed within minutes."""
 

@@ -8,6 +8,8 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, delete, select, update
 
+from chatapp.attachments import removing
+from chatapp.attachments.models import Attachment
 from chatapp.auth.models import User
 from chatapp.chats import indexing
 from chatapp.chats.models import Chat, Message
@@ -31,6 +33,7 @@ def purge_deleted_chats() -> int:
     release()
     for chat_id in ids:
         _remove_messages(Message.chat_id == chat_id)
+        removing.remove(Attachment.chat_id == chat_id)
         retry_write(partial(db.session.execute, delete(Chat).where(Chat.id == chat_id)))
     return len(ids)
 
@@ -49,6 +52,7 @@ def remove_user(user_id: UUID) -> None:
     _remove_messages(Message.chat_id.in_(select(Chat.id).where(Chat.user_id == user_id)))
     indexing.forget(user_id)
     retry_write(lambda: db.session.execute(delete(User).where(User.id == user_id)))
+    removing.remove_bytes_of(user_id)
 
 
 def _remove_messages(which: ColumnElement[bool]) -> None:

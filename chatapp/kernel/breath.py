@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import IO
 
 import gevent
 
@@ -29,3 +30,17 @@ class Breath:
         if time.perf_counter() - self._taken_at > BREATH_SECONDS:
             give_way()
             self._taken_at = time.perf_counter()
+
+
+class BreathingBody:
+    """A request body that yields to others while it is read: one that arrives fast never makes its reader wait."""
+
+    def __init__(self, body: IO[bytes]) -> None:
+        self._body, self._breathe = body, Breath()
+
+    def read(self, size: int = -1) -> bytes:
+        self._breathe()
+        return self._body.read(size)
+
+    def readline(self, size: int = -1) -> bytes:
+        return self._body.readline(size)

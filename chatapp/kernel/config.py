@@ -97,6 +97,14 @@ class Settings(BaseSettings):
     body_bytes: Positive = 256 * 1024
     import_bytes: Positive = 32 * 1024 * 1024
     import_zip_bytes: Positive = 512 * 1024 * 1024
+    attachments: bool = True
+    attachment_dir: Path | None = None
+    attachment_bytes: Positive = 20 * 1024 * 1024
+    attachment_quota_bytes: NotNegative = 200 * 1024 * 1024
+    image_side: Positive = 1536
+    image_pixels: Positive = 50_000_000
+    pdf_pages: Positive = 100
+    text_file_chars: Positive = 200_000
     history_messages: NotNegative = 10
     # Ten of the longest messages and answers stay below this; it exists for imported chats.
     history_tokens: NotNegative = 65_536

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from typing import IO, Any
+from typing import Any
 from uuid import UUID
 
 from flask import Blueprint, Response, flash, render_template, request, stream_with_context
@@ -16,7 +16,7 @@ from chatapp.auth import passwords, sessions
 from chatapp.auth.limits import limit_changes
 from chatapp.auth.sessions import browser_required
 from chatapp.chats import queries
-from chatapp.kernel.breath import Breath
+from chatapp.kernel.breath import BreathingBody
 from chatapp.kernel.config import settings
 from chatapp.kernel.database import now, release
 from chatapp.kernel.errors import InvalidRequest, NotFound
@@ -38,21 +38,7 @@ def allow_a_file(endpoint: str | None, _values: Any) -> None:
     """Allow signed-in users a larger body. Runs before the form is read for its CSRF token."""
     if endpoint == "transfers.create" and current_user.is_authenticated:
         request.max_content_length = max(settings().import_bytes, settings().import_zip_bytes) + FORM_BYTES
-        request.environ["wsgi.input"] = _Breathing(request.environ["wsgi.input"])
-
-
-class _Breathing:
-    """A request body that yields to others while it is read: one that arrives fast never makes its reader wait."""
-
-    def __init__(self, body: IO[bytes]) -> None:
-        self._body, self._breathe = body, Breath()
-
-    def read(self, size: int = -1) -> bytes:
-        self._breathe()
-        return self._body.read(size)
-
-    def readline(self, size: int = -1) -> bytes:
-        return self._body.readline(size)
+        request.environ["wsgi.input"] = BreathingBody(request.environ["wsgi.input"])
 
 
 @bp.get("/account/data")

@@ -44,10 +44,11 @@ def run(command, environment):
 
 @pytest.mark.slow
 def test_the_examples_for_the_shell_do_what_they_say(product):
-    usage, chat, stream = [run(["sh", "-c", code], product) for code in SHELL]
+    usage, chat, attachment, stream = [run(["sh", "-c", code], product) for code in SHELL]
 
     assert json.loads(usage)["remaining_tokens"] == 100_000
     assert json.loads(chat)["title"] == "Plans"
+    assert (json.loads(attachment)["name"], json.loads(attachment)["kind"]) == ("recipe.txt", "text")
     assert re.fullmatch(
         r"id: [0-9a-f-]{36}:0\n\n(id: [0-9a-f-]{36}:\d+\n(data: .*\n)+\n)+id: [0-9a-f-]{36}:end\ndata: \{\"done\": true.*\}\n\n",
         stream,

@@ -19,6 +19,7 @@ import gevent
 from flask import Flask, current_app
 from sqlalchemy import Select, bindparam, case, func, or_, select, update
 
+from chatapp.attachments.removing import Sweeper
 from chatapp.budget.models import UserUsage
 from chatapp.chats import housekeeping
 from chatapp.chats.indexing import Indexer
@@ -340,6 +341,7 @@ class LiveTurns:
     def _sweep_on(self) -> None:
         """Settle what dead processes left behind. Separate from the pulse, because settling takes time."""
         trusted_at, purged_at = time.monotonic() + TRUST_SECONDS, time.monotonic()
+        attachments = Sweeper()
         while True:
             try:
                 with self._app.app_context():
@@ -348,6 +350,7 @@ class LiveTurns:
                         purged_at = time.monotonic()
                         housekeeping.purge_deleted_chats()
                         housekeeping.finish_deletions()
+                        attachments.step()
             except Exception as error:
                 trusted_at = time.monotonic() + TRUST_SECONDS
                 if not is_store_trouble(error):

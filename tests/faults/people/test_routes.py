@@ -15,6 +15,7 @@ from chatapp.kernel.database import write
 from chatapp.kernel.extensions import db
 from chatapp.personas.models import Persona
 from chatapp.turns.models import Turn
+from tests.attachments.files import picture
 from tests.auth.browser import Browser, signed_in
 from tests.streams import Api
 
@@ -31,7 +32,8 @@ ROUTES = {
     "chats.title_status chats.unarchive "
     "conversation.send conversation.changes conversation.stop conversation.stream conversation.source conversation.show_message conversation.continue_answer conversation.edit conversation.select "
     "conversation.create_version usage.show auth.revoke_key auth.end_session transfers.export_one transfers.fork_chat "
-    "api.show api.update api.destroy api.send api.join_or_send api.stop",
+    "api.show api.update api.destroy api.send api.join_or_send api.stop "
+    "attachments.create attachments.index attachments.show attachments.update attachments.destroy attachments.content attachments.thumbnail",
     "admin": "admin.index admin.invite admin.show_invitations admin.revoke_invitation admin.clear_counts admin.disable admin.enable admin.set_limit "
     "admin.show admin.grant admin.set_period "
     "connections.index connections.save connections.delete tokens.clear_cache",
@@ -58,6 +60,7 @@ def ada(app, user, api):
     """Somebody with a bit of everything, as what stands in addresses."""
     chat = api.new_chat(title=f"{SECRET} title", system_prompt=f"{SECRET} prompt")
     api.send(chat, f"{SECRET} question")
+    added = api.call("POST", f"/chat/{chat}/attachments?name={SECRET}.png", data=picture("PNG"))
     signed_in(app, user.id)
     with app.app_context(), write():
         persona = Persona.add(db.session.get_one(User, user.id), {"name": "Mine", "instructions": SECRET})
@@ -72,6 +75,7 @@ def ada(app, user, api):
             "login_id": one(LoginSession.id, LoginSession.user_id == user.id),
             "user_id": str(user.id),
             "answer_id": one(Turn.answer_id, Turn.user_id == user.id),
+            "attachment_id": added.get_json()["id"],
             "kind": "json",
             "what": "persona",
             "item_id": str(persona.id),
@@ -103,7 +107,7 @@ def token_of(browser):
 
 def everything(app):
     """All that is Ada's, and how it stands; but for when she was last seen."""
-    tables = dict.fromkeys(("chats", "messages", "turns", "ledger_entries", "user_usage", "users"), "*")
+    tables = dict.fromkeys(("chats", "messages", "turns", "ledger_entries", "user_usage", "users", "attachments"), "*")
     tables |= {"login_sessions": "id, ended_at", "api_keys": "id, revoked_at"}
     with app.app_context(), db.engine.connect() as connection:
         return [connection.execute(text(f"SELECT {what} FROM {table}")).all() for table, what in tables.items()]
@@ -164,7 +168,9 @@ def test_the_owner_is_let_in(app, ada, user):
     """What is refused to others above is there."""
     shown = [route for route in routes(app, "owned") if route[1] == "GET" and route[0] not in OTHERWISE]
 
-    assert [route for route in shown if is_refused(call(app, route, ada, signed_in(app, user.id)))] == []
+    for route in shown:
+        with call(app, route, ada, signed_in(app, user.id)) as response:
+            assert (route, is_refused(response)) == (route, False)
 
 
 # A child that is real, under a parent that is one's own
