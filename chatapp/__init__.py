@@ -103,6 +103,7 @@ def _bind_extensions(app: Flask) -> None:
 def _register(app: Flask) -> None:
     from chatapp import cli
     from chatapp.admin.views import bp as admin
+    from chatapp.api.openai.views import bp as endpoint
     from chatapp.api.tokens import bp as tokens
     from chatapp.api.views import bp as api
     from chatapp.attachments.views import bp as attachments
@@ -118,7 +119,7 @@ def _register(app: Flask) -> None:
     from chatapp.usage.views import bp as usage
 
     pages = (auth, chats, personas, conversation, transfers, usage, admin, connections, site)
-    for blueprint in (*pages, api, attachments, tokens, health.bp):
+    for blueprint in (*pages, api, attachments, tokens, endpoint, health.bp):
         app.register_blueprint(blueprint)
     health.init_app(app)
     assets.init_app(app)

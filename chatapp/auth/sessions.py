@@ -144,7 +144,10 @@ def _load_user(request: Request) -> User | None:
         return None
     try:
         key = _bearer()
-        return _by_key(key) if key is not None else _by_login(session.get(TOKEN))
+        if key is not None:
+            return _by_key(key)
+        # Programs come with a key; no page of another site can have a browser spend there.
+        return None if request.path.startswith("/v1/") else _by_login(session.get(TOKEN))
     except SQLAlchemyError:
         g.user_is_unknown = True
         raise
@@ -194,7 +197,7 @@ def _guard() -> None:
     """
     if request.method in SAFE_METHODS or request.endpoint is None:
         return
-    if request.path.startswith("/api/") and not current_user.is_authenticated:
+    if request.path.startswith(("/api/", "/v1/")) and not current_user.is_authenticated:
         raise Unauthenticated()
     if _bearer() is not None and current_user.is_authenticated:
         return

@@ -61,8 +61,11 @@ class Terms:
 
 
 def admit(exchange_id: UUID, asked: Terms, bounds: Bounds) -> Terms:
-    """Reserve what an exchange may cost and record it. Call in write(). Returns its terms. Raises BudgetExceeded."""
-    metering = settings().metering
+    """Reserve what an exchange may cost and record it. Call in write(). Returns its terms. Raises BudgetExceeded.
+
+    asked.metering: the rule if the caller has one of its own; otherwise the site's.
+    """
+    metering = asked.metering or settings().metering
     metered = [tokens for kind, tokens in asked.estimates.items() if metering == "provider" or kind != "history"]
     reservation = ledger.reserve(
         asked.user_id,

@@ -23,6 +23,11 @@ class RunningMeter:
         self._waiting = ""
 
     @property
+    def tokens(self) -> int:
+        """The tokens of the visible answer so far, never too few by more than a stretch."""
+        return max(self._tokens, self._chars // MOST_CHARS_PER_TOKEN) + calibrated(self._waiting)
+
+    @property
     def is_over(self) -> bool:
         return max(self._tokens, self._chars // MOST_CHARS_PER_TOKEN) > self._max_tokens
 

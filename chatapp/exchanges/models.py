@@ -14,7 +14,7 @@ from chatapp.kernel.database import UtcDateTime, now
 from chatapp.kernel.extensions import db
 from chatapp.kernel.text import MODEL_NAME_CHARS
 
-Purpose = Literal["answer", "title"]
+Purpose = Literal["answer", "title", "api"]
 Status = Literal["in_progress", "completed", "stopped", "interrupted", "failed"]
 Kind = Literal["question", "answer", "system", "overhead"]
 Modality = Literal["text"]

@@ -201,7 +201,9 @@ def _counts(terms: Terms, produced: Produced) -> dict[str, TokenCount]:
     """Count the question and the answer. For texts that are gone, use the estimates they were admitted with."""
     if not terms.texts:
         asked = {kind: TokenCount(terms.estimates.get(kind, 0), "estimate") for kind in ("question", "system")}
-        return {**asked, "answer": counter().count(terms.model, produced.text)}
+        # Of a call whose process is gone, the last estimate of its answer is noted with the others.
+        answer = TokenCount(terms.estimates.get("answer", 0), "estimate")
+        return {**asked, "answer": counter().count(terms.model, produced.text) if produced.text else answer}
     texts = {"question": terms.texts["question"], "answer": produced.text}
     return dict(counter().count_all(terms.model, texts, terms.texts["system"]))
 

@@ -95,6 +95,7 @@ class Settings(BaseSettings):
     title_chars: Annotated[int, Field(gt=0, le=TITLE_CHARS)] = TITLE_CHARS
     system_prompt_chars: Positive = 8000
     body_bytes: Positive = 256 * 1024
+    endpoint_bytes: Positive = 8 * 1024 * 1024
     import_bytes: Positive = 32 * 1024 * 1024
     import_zip_bytes: Positive = 512 * 1024 * 1024
     attachments: bool = True

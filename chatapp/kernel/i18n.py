@@ -68,7 +68,7 @@ def locale() -> str | None:
     """
     if not has_request_context():
         return None
-    if request.path.startswith("/api/"):
+    if request.path.startswith(("/api/", "/v1/")):
         return "en"
     language = _of_user("locale") or _of_browser()
     return _with_region(language)

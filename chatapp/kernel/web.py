@@ -13,7 +13,7 @@ from functools import wraps
 from typing import Any
 from uuid import UUID
 
-from flask import Flask, Response, g, jsonify, make_response, render_template, request, url_for
+from flask import Flask, Response, current_app, g, jsonify, make_response, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_limiter.errors import RateLimitExceeded
@@ -61,6 +61,8 @@ REQUEST_ID = re.compile(r"[0-9a-f]{16,64}")
 
 
 def init_app(app: Flask) -> None:
+    # Blueprint → what makes a response of an error there; without one it is a page, a fragment or our own JSON.
+    app.extensions["error_shapes"] = {}
     app.before_request(_name_the_request)
     app.after_request(_add_headers)
     app.after_request(_compress)
@@ -74,7 +76,7 @@ def is_htmx() -> bool:
 
 
 def wants_json() -> bool:
-    return request.path.startswith("/api/")
+    return request.path.startswith(("/api/", "/v1/"))
 
 
 def redirect_to(endpoint: str, **values: Any) -> Response:
@@ -186,6 +188,9 @@ def answer_error(error: Exception) -> WsgiResponse:
     if refusal.status >= 500 and not isinstance(refusal, Refusal):
         logger.error("Unexpected error", exc_info=error, extra={"requestId": g.get("request_id")})
     db.session.rollback()
+    if (shape := current_app.extensions["error_shapes"].get(request.blueprint)) is not None:
+        shaped: Response = shape(refusal)
+        return shaped
     response = _response(refusal)
     response.status_code = refusal.status
     if isinstance(refusal, Refusal) and refusal.retry_after_seconds is not None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from chatapp.providers.parts import Part, Text
 
@@ -55,6 +55,27 @@ class PromptMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class Wishes:
+    """What programs may ask of an answer. None and empty: whatever the model does by itself.
+
+    schema: a JSON schema that the answer must follow. is_json: any JSON object will do.
+    """
+
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    top_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    is_json: bool = False
+    schema: Mapping[str, Any] | None = None
+    schema_name: str = "answer"
+    is_strict: bool = False
+
+
+NO_WISHES = Wishes()
+
+
+@dataclass(frozen=True, slots=True)
 class ChatRequest:
     """One request to a model. messages is oldest first and ends with the user's.
 
@@ -69,6 +90,7 @@ class ChatRequest:
     system_prompt: str = ""
     temperature: float | None = None
     thinking_tokens: int | None = 0
+    wishes: Wishes = NO_WISHES
 
 
 def without_system_role(request: ChatRequest) -> ChatRequest:

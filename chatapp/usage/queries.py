@@ -24,6 +24,8 @@ Grouping = Literal["model", "chat"]
 PRESETS = (7, 30, 90)
 MAX_DAYS = 366
 MOST_GROUPS = 5
+# The key of what belongs to no chat: calls of programs.
+NO_CHAT = str(None)
 LISTED_GROUPS = 20
 BATCH = 200
 # More bars than this cannot be told apart on a phone; then each bar is a week.
@@ -166,14 +168,19 @@ def _groups(totals: dict[str, Sums], by: Grouping) -> list[Group]:
     ordered = sorted(totals, key=lambda key: (-totals[key].charged, key))
     if by == "model":
         return [Group(key, key, totals[key]) for key in ordered]
-    ids = [UUID(key) for key in ordered]
+    ids = [UUID(key) for key in ordered if key != NO_CHAT]
     found = select(Chat.id, Chat.title).where(Chat.id.in_(ids[:LISTED_GROUPS]), Chat.deleted_at.is_(None))
     titles: dict[UUID, str | None] = {row[0]: row[1] for row in db.session.execute(found)}
-    return [
-        Group(key, titles[id] or _("New chat"), totals[key], id) if id in titles
-        else Group(key, _("deleted chat"), totals[key])
-        for key, id in zip(ordered, ids, strict=True)
-    ]  # fmt: skip
+    return [_group_of_chat(key, totals[key], titles) for key in ordered]
+
+
+def _group_of_chat(key: str, sums: Sums, titles: dict[UUID, str | None]) -> Group:
+    if key == NO_CHAT:
+        return Group(key, _("programs with a key"), sums)
+    chat_id = UUID(key)
+    if chat_id in titles:
+        return Group(key, titles[chat_id] or _("New chat"), sums, chat_id)
+    return Group(key, _("deleted chat"), sums)
 
 
 def _others(groups: list[Group], bars: list[Bar]) -> Group:

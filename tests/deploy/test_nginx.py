@@ -96,6 +96,16 @@ def test_another_name_is_sent_away(browserless):
     assert browserless.get("/healthz", headers={"Host": "evil.example"}).status_code == 421
 
 
+def test_v1_takes_long_conversations_and_refuses_in_its_own_shape(site, ada):
+    body = lambda text: {"model": "none", "messages": [{"role": "user", "content": text}]}  # noqa: E731
+
+    with site.client(http2=False, path="/v1", headers=ada.person.headers) as client:
+        long, longer = (client.post("/chat/completions", json=body("x" * size)) for size in (2_000_000, 9_000_000))
+
+    assert (long.status_code, long.json()["error"]["code"]) == (404, "model_not_found")
+    assert (longer.status_code, longer.json()["error"]["code"]) == (413, "request_too_large")
+
+
 def test_a_body_that_is_too_large_is_refused_in_the_words_of_the_api(site, ada):
     # Over HTTP/1.1: httpx waits for leave to send the rest where the answer has come already.
     with site.client(http2=False, path="/api", headers=ada.person.headers) as client:

@@ -185,6 +185,7 @@ class GeminiProvider:
             request.system_prompt,
             request.temperature,
             thinking,
+            request.wishes,
         )
 
     def _next(self, upstream: Iterator[list[ChunkContent]], reading: _Reading) -> list[ChunkContent] | None:

@@ -78,6 +78,7 @@ def _body(call: GeminiRequest) -> dict[str, Any]:
         "temperature": call.temperature,
         "maxOutputTokens": call.max_tokens,
         "thinkingConfig": call.thinking,
+        **{_camel(name): value for name, value in wire.wished(call.wishes).items()},
     }
     body: dict[str, Any] = {
         "contents": call.contents,
@@ -86,6 +87,11 @@ def _body(call: GeminiRequest) -> dict[str, Any]:
     if call.system_prompt:
         body["systemInstruction"] = {"parts": [{"text": call.system_prompt}]}
     return body
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
 
 
 def _merged(events: list[bytes]) -> Iterator[list[ChunkContent]]:

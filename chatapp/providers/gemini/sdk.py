@@ -62,7 +62,9 @@ class SdkClient:
         models = self._ready_client().models
         from google.genai import types
 
+        wished: Any = wire.wished(call.wishes)
         config = types.GenerateContentConfig(
+            **wished,
             system_instruction=call.system_prompt or None,
             max_output_tokens=call.max_tokens,
             temperature=call.temperature,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from chatapp.kernel.errors import ProviderError, ProviderInterrupted
 from chatapp.providers import refusals
-from chatapp.providers.base import FinishReason, Usage
+from chatapp.providers.base import NO_WISHES, FinishReason, Usage, Wishes
 from chatapp.providers.figures import MAX_REPORTED_TOKENS, tokens
 from chatapp.providers.passed_over import name_once
 
@@ -59,6 +59,7 @@ class GeminiRequest:
     system_prompt: str = ""
     temperature: float | None = None
     thinking: dict[str, Any] | None = None
+    wishes: Wishes = NO_WISHES
 
 
 class ReportedUsage(NamedTuple):
@@ -100,6 +101,24 @@ def name_part(keys: Iterable[str]) -> None:
 def contents(messages: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
     roles = {"user": "user", "assistant": "model"}
     return [{"role": roles[role], "parts": [{"text": text}]} for role, text in messages]
+
+
+def wished(wishes: Wishes) -> dict[str, Any]:
+    """Return what a program asked for, in the names of generationConfig with underscores.
+
+    The schema goes into the field that takes JSON Schema as it is; the older one rejects $defs and the like.
+    """
+    is_json = wishes.is_json or wishes.schema is not None
+    values = {
+        "stop_sequences": list(wishes.stop) or None,
+        "seed": wishes.seed,
+        "top_p": wishes.top_p,
+        "presence_penalty": wishes.presence_penalty,
+        "frequency_penalty": wishes.frequency_penalty,
+        "response_mime_type": "application/json" if is_json else None,
+        "response_json_schema": wishes.schema,
+    }
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def finish_reason(name: str) -> FinishReason | None:

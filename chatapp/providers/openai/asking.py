@@ -10,13 +10,14 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from chatapp.providers.base import LEAST_ANSWER_TOKENS, ChatRequest, PromptMessage, without_system_role
+from chatapp.providers.base import LEAST_ANSWER_TOKENS, ChatRequest, PromptMessage, Wishes, without_system_role
 from chatapp.providers.refusals import TOO_LONG, Told
 from chatapp.tokens.estimate import calibrated, prompt_bound
 
 REFUSING = (400, 404, 405, 415, 422, 500, 501)
 LENGTH_NAMES = ("max_tokens", "max_completion_tokens")
-OPTIONAL = ("stream_options", "temperature", *LENGTH_NAMES)
+PENALTIES = ("presence_penalty", "frequency_penalty")
+OPTIONAL = ("stream_options", "temperature", "seed", "top_p", *PENALTIES, *LENGTH_NAMES)
 NO_SYSTEM = re.compile(
     r"system[_ ](role|message|prompt|instruction)|role[^.]{0,30}\bsystem\b|\bsystem\b[^.]{0,30}role|"
     r"developer[_ ](instruction|message|role)|roles must alternate|must (start|begin) with[^.]{0,20}user|"
@@ -75,6 +76,7 @@ class Asking:
             "stream_options": {"include_usage": True},
             self.length_name: min(request.max_output_tokens + (request.thinking_tokens or 0), self.longest or 10**9),
             "temperature": request.temperature,
+            **_wished(request.wishes),
         }
         return {name: each for name, each in body.items() if each is not None and name not in self.left_out}
 
@@ -117,6 +119,18 @@ class Asking:
             self.length_name = other
         self.left_out.add(name)
         return True
+
+
+def _wished(wishes: Wishes) -> dict[str, Any]:
+    names = ("seed", "top_p", *PENALTIES)
+    shape: dict[str, Any] | None = {"type": "json_object"} if wishes.is_json else None
+    if wishes.schema is not None:
+        schema = {"name": wishes.schema_name, "schema": wishes.schema, "strict": wishes.is_strict}
+        shape = {"type": "json_schema", "json_schema": schema}
+    return {name: getattr(wishes, name) for name in names} | {
+        "stop": list(wishes.stop) or None,
+        "response_format": shape,
+    }
 
 
 def fitted(request: ChatRequest, window: int) -> ChatRequest:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -152,6 +152,8 @@ class LiveTurns:
         self._beginning = 0
         # Title exchanges that this process is working on.
         self._titles: set[UUID] = set()
+        # Exchanges that belong to no chat, and how to stop each.
+        self._calls: dict[UUID, Callable[[Outcome], object]] = {}
         self._workers: set[gevent.Greenlet] = set()
         self._pulse: gevent.Greenlet | None = None
         self._sweeper: gevent.Greenlet | None = None
@@ -177,13 +179,23 @@ class LiveTurns:
         """Raise Unavailable if this process accepts no new turn."""
         if self._is_draining:
             raise Unavailable(N_("The service is restarting. Try again in a moment"), retry_after_seconds=5)
-        if len(self._runs) + self._beginning >= settings().max_open_turns:
+        if self.open_count() + self._beginning >= settings().max_open_turns:
             raise Unavailable(N_("The service is busy. Try again in a moment"), retry_after_seconds=10)
         if self._lag.seconds * 1000 > settings().max_loop_lag_ms:
             raise Unavailable(N_("The service is busy. Try again in a moment"), retry_after_seconds=5)
 
     def open_count(self) -> int:
-        return len(self._runs)
+        return len(self._runs) + len(self._calls)
+
+    @contextmanager
+    def holding(self, exchange_id: UUID, stop: Callable[[Outcome], object]) -> Iterator[None]:
+        """Keep the lease of an exchange that belongs to no chat, and count it as open, while the block runs."""
+        self.start()
+        self._calls[exchange_id] = stop
+        try:
+            yield
+        finally:
+            del self._calls[exchange_id]
 
     # Working
 
@@ -278,7 +290,9 @@ class LiveTurns:
         end = time.monotonic() + seconds
         for run in list(self._runs.values()):
             run.stop(settling.interrupted())
-        while self._runs and time.monotonic() < end:
+        for stop in list(self._calls.values()):
+            stop(settling.interrupted())
+        while self.open_count() and time.monotonic() < end:
             gevent.sleep(0.02)
 
     def close(self) -> None:
@@ -325,7 +339,7 @@ class LiveTurns:
         heartbeat_at = float("-inf")
         while True:
             try:
-                if self._runs or self._titles:
+                if self._runs or self._titles or self._calls:
                     with self._app.app_context():
                         instant = time.monotonic()
                         self._hear_stops()
@@ -396,7 +410,7 @@ class LiveTurns:
         with write() as session:
             session.execute(
                 update(Exchange)
-                .where(Exchange.id.in_([*self._runs, *self._titles]), Exchange.status == "in_progress")
+                .where(Exchange.id.in_([*self._runs, *self._titles, *self._calls]), Exchange.status == "in_progress")
                 .values(heartbeat_at=database_now())
                 .execution_options(synchronize_session=False)
             )
@@ -418,7 +432,7 @@ class LiveTurns:
             self.stop(turn_id, settling.interrupted())
 
     def _sweep(self, trusts_leases: bool) -> None:
-        ours = {*self._runs, *self._titles}
+        ours = {*self._runs, *self._titles, *self._calls}
         recovery.settle_orphans(ours, self._log.stored_text, trusts_leases=trusts_leases)
 
 

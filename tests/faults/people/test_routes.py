@@ -27,7 +27,7 @@ ROUTES = {
     "auth.accept_invitation auth.show_setup auth.set_up auth.sign_out health.alive health.ready static favicon site.manifest site.offline site.service_worker",
     "own": "conversation.index personas.index personas.prompts personas.create chats.index chats.changes conversation.begin chats.save_defaults usage.index auth.account auth.create_key auth.show_keys auth.change_password "
     "auth.save_preferences auth.end_other_sessions api.create api.index tokens.stats tokens.usage tokens.estimate "
-    "usage.download usage.put_notices_away conversation.estimate transfers.index transfers.all_json transfers.all_markdown transfers.delete_account transfers.create",
+    "endpoint.unknown endpoint.models endpoint.model endpoint.complete usage.download usage.put_notices_away conversation.estimate transfers.index transfers.all_json transfers.all_markdown transfers.delete_account transfers.create",
     "owned": "personas.edit personas.update personas.delete conversation.show chats.update chats.destroy chats.delete chats.edit chats.menu chats.rename chats.restore "
     "chats.title_status chats.unarchive "
     "conversation.send conversation.changes conversation.stop conversation.stream conversation.source conversation.show_message conversation.continue_answer conversation.edit conversation.select "
@@ -82,6 +82,8 @@ def ada(app, user, api):
             "filename": "css/none.css",
             "token": "none",
             "link_digest": "none",
+            "rest": "none",
+            "model_id": "none",
         }
 
 
