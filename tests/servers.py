@@ -171,7 +171,9 @@ def nginx(directory: Path, ports: list[int]) -> Recipe:
         text = text.replace(ours, yours)
     path = directory / "nginx.conf"
     path.write_text(text)
-    globals_ = f"daemon off; pid {directory}/nginx.pid;"
+    # Started by root it would give its workers another user, who may not write into a test's folder.
+    user = "user root; " if os.geteuid() == 0 else ""
+    globals_ = f"daemon off; pid {directory}/nginx.pid; {user}"
     return Recipe(
         [str(find("nginx")), "-p", str(directory), "-c", str(path), "-g", globals_],
         f"https://127.0.0.1:{port}",

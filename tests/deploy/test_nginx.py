@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from playwright.sync_api import expect
 
-from bench import chaos
+from bench import attachments, chaos
 from tests import servers
 from tests.auth.browser import PASSWORD, make_account
 from tests.chromium import FLAGS
@@ -104,6 +104,19 @@ def test_v1_takes_long_conversations_and_refuses_in_its_own_shape(site, ada):
 
     assert (long.status_code, long.json()["error"]["code"]) == (404, "model_not_found")
     assert (longer.status_code, longer.json()["error"]["code"]) == (413, "request_too_large")
+
+
+def test_files_come_through_up_to_their_limit_and_both_processes_hand_them_out(site, ada):
+    path = f"/chat/{ada.new_chat()}/attachments"
+    with site.client(http2=False, path="/api", headers=ada.person.headers) as client:
+        added = client.post(path, content=attachments.pdf(19))
+        handed_out = [client.get(f"{path}/{added.json()['id']}/content") for _ in range(4)]
+        refused = client.post(path, content=b"x" * 22 * 2**20)
+
+    assert (added.status_code, added.json()["kind"]) == (201, "pdf")
+    assert {len(each.content) for each in handed_out} == {added.json()["bytes"]}
+    assert refused.status_code == 413
+    assert len(set(served_by(site)[-5:-1])) == 2
 
 
 def test_a_body_that_is_too_large_is_refused_in_the_words_of_the_api(site, ada):
